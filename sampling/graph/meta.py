@@ -1,0 +1,52 @@
+"""What `graph.json` says: counts, types, versions, checksums and where the graph came from."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["FORMAT_VERSION", "ArrayInfo", "GraphMeta", "LabelInfo"]
+
+FORMAT_VERSION = 1
+
+
+class ArrayInfo(BaseModel):
+    """One `.npy` file of a directory: what it must hold."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dtype: str
+    shape: tuple[int, ...]
+    xxh3: str = Field(description="xxh3-64 of the whole file, as 16 hex digits")
+
+
+class LabelInfo(BaseModel):
+    """What the labels are: class names in the order of their codes, or a real target."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["class", "real"]
+    classes: list[int] | list[str] = Field(default_factory=list)
+
+
+class GraphMeta(BaseModel):
+    """The manifest of a graph directory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    version: int = Field(default=1, ge=1, description="grows with every accepted change")
+    num_nodes: int = Field(ge=0)
+    num_edges: int = Field(ge=0)
+    node_types: list[tuple[str, int, int]] = Field(description="name, first node, one past last")
+    edge_types: list[str]
+    feature_dim: int = Field(default=0, ge=0)
+    feature_storage: str | None = None
+    labels: LabelInfo | None = None
+    num_splits: int = Field(default=0, ge=0)
+    ids: dict[str, Any]
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    arrays: dict[str, ArrayInfo] = Field(default_factory=dict)
+    fingerprint: str = Field(default="", description="digest of all checksums: equal content")

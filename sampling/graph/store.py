@@ -1,0 +1,356 @@
+"""Graph directories: opened by many processes at once, written once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from sampling import kernels
+from sampling.errors import DamagedError, FutureFormatError, InputError
+from sampling.graph.arrays import (
+    open_array,
+    publish,
+    read_json,
+    verify_array,
+    write_array,
+    write_json,
+)
+from sampling.graph.csc import Graph, NodeType
+from sampling.graph.features import STORAGE_TYPES, FeatureTable
+from sampling.graph.ids import NodeIds
+from sampling.graph.meta import FORMAT_VERSION, ArrayInfo, GraphMeta, LabelInfo
+
+__all__ = ["SPLIT_CODES", "Dataset", "GraphStore", "write_manifest"]
+
+MANIFEST = "graph.json"
+SPLIT_CODES = {"none": 0, "train": 1, "val": 2, "test": 3}
+OPEN_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A graph with all that is known of its nodes.
+
+    Attributes:
+        graph: adjacency.
+        ids: node ids.
+        meta: the manifest.
+        features: one row per node, or None.
+        labels: (num_nodes,) int64 class codes with -1 for none, or float32 targets with NaN
+            for none; None without labels.
+        splits: (num_nodes, num_splits) uint8 of `SPLIT_CODES`, or None.
+        node_time: (num_nodes,) int64, or None.
+    """
+
+    graph: Graph
+    ids: NodeIds
+    meta: GraphMeta
+    features: FeatureTable | None = None
+    labels: NDArray[Any] | None = None
+    splits: NDArray[np.uint8] | None = None
+    node_time: NDArray[np.int64] | None = None
+
+    def nodes_in(self, part: str, index: int = 0) -> NDArray[np.int64]:
+        """Dense nodes of split `index` in "train", "val" or "test", ascending.
+
+        Raises:
+            InputError: the graph has no splits, or no such split.
+        """
+        if self.splits is None:
+            raise InputError(f"graph {self.meta.name!r} has no splits; ingest a split column")
+        if not 0 <= index < self.splits.shape[1]:
+            raise InputError(
+                f"there is no split {index}; graph {self.meta.name!r} has splits "
+                f"0 … {self.splits.shape[1] - 1}"
+            )
+        return np.flatnonzero(self.splits[:, index] == SPLIT_CODES[part])
+
+    @classmethod
+    def in_memory(
+        cls,
+        graph: Graph,
+        *,
+        features: FeatureTable | NDArray[Any] | None = None,
+        labels: NDArray[Any] | None = None,
+        splits: NDArray[np.uint8] | None = None,
+        ids: NodeIds | None = None,
+        node_time: NDArray[np.int64] | None = None,
+        classes: list[int] | list[str] | None = None,
+        name: str = "graph",
+    ) -> Dataset:
+        """A data set that was never on disk: for notebooks, tests and posted graphs.
+
+        Integer labels are class codes (-1 for none), floating ones real targets.
+        """
+        if isinstance(features, np.ndarray):
+            features = FeatureTable.from_rows(features)
+        if splits is not None and splits.ndim == 1:
+            splits = splits[:, None]
+        ids = ids or NodeIds.range(graph.num_nodes)
+        meta = GraphMeta(
+            name=name,
+            num_nodes=graph.num_nodes,
+            num_edges=graph.num_edges,
+            node_types=[(t.name, t.start, t.end) for t in graph.node_types],
+            edge_types=list(graph.edge_types),
+            feature_dim=features.dim if features else 0,
+            feature_storage=features.storage if features else None,
+            labels=_label_info(labels, classes),
+            num_splits=0 if splits is None else splits.shape[1],
+            ids=ids.header(),
+        )
+        return cls(graph, ids, meta, features, labels, splits, node_time)
+
+
+def _label_info(
+    labels: NDArray[Any] | None, classes: list[int] | list[str] | None
+) -> LabelInfo | None:
+    if labels is None:
+        return None
+    if labels.dtype.kind == "f":
+        return LabelInfo(kind="real")
+    names = classes if classes is not None else list(range(int(labels.max(initial=-1)) + 1))
+    return LabelInfo(kind="class", classes=names)
+
+
+class GraphStore:
+    """Opens and writes graph directories."""
+
+    @staticmethod
+    def open(path: str | Path, *, verify: bool = True) -> Dataset:
+        """Map a graph directory.
+
+        Args:
+            path: the directory.
+            verify: read every byte once and compare checksums and invariants. Leave it out
+                only where this process or its parent has just verified the same directory.
+
+        Raises:
+            DamagedError: names the file and what is wrong with it.
+            FutureFormatError: written by a newer version.
+
+        Cost: no copy; with `verify`, one sequential read of every file.
+        """
+        path = Path(path)
+        for attempt in range(OPEN_ATTEMPTS):
+            meta = GraphStore.meta(path)
+            try:
+                arrays = {n: open_array(path, n, info) for n, info in meta.arrays.items()}
+                if verify:
+                    for name, info in meta.arrays.items():
+                        verify_array(path, name, info)
+            except DamagedError:
+                if attempt + 1 < OPEN_ATTEMPTS and _was_replaced(path, meta):
+                    continue
+                raise
+            if _was_replaced(path, meta):
+                continue
+            data = _dataset(path, meta, arrays)
+            if verify:
+                _check(path, data)
+            return data
+        raise DamagedError(path, MANIFEST, "was replaced again and again while it was opened")
+
+    @staticmethod
+    def meta(path: str | Path) -> GraphMeta:
+        """The manifest alone.
+
+        Raises:
+            DamagedError: it is missing or not a manifest.
+            FutureFormatError: written by a newer version.
+        """
+        path = Path(path)
+        content = read_json(path / MANIFEST)
+        version = content.get("format_version")
+        if isinstance(version, int) and version > FORMAT_VERSION:
+            raise FutureFormatError(path, version, FORMAT_VERSION)
+        try:
+            meta = GraphMeta.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise DamagedError(path, MANIFEST, f"is wrong at {where}: {first['msg']}") from None
+        if meta.fingerprint != fingerprint(meta):
+            raise DamagedError(path, MANIFEST, "does not have the fingerprint of its arrays")
+        return meta
+
+    @staticmethod
+    def verify(path: str | Path) -> Iterator[tuple[str, int]]:
+        """Check every checksum and invariant; yields (file name, bytes) as each one passes.
+
+        Raises:
+            DamagedError: names the file and what is wrong with it.
+        """
+        path = Path(path)
+        meta = GraphStore.meta(path)
+        for name, info in meta.arrays.items():
+            array = open_array(path, name, info)
+            verify_array(path, name, info)
+            yield f"{name}.npy", array.nbytes
+        _check(path, GraphStore.open(path, verify=False))
+        yield MANIFEST, (path / MANIFEST).stat().st_size
+
+    @staticmethod
+    def write(path: str | Path, data: Dataset, *, overwrite: bool = False) -> GraphMeta:
+        """Write a data set that is in memory; returns its manifest.
+
+        Raises:
+            ExistsError: the directory is there and `overwrite` is not given.
+        """
+        path = Path(path)
+        with publish(path, overwrite=overwrite) as temporary:
+            arrays = {n: write_array(temporary / f"{n}.npy", a) for n, a in _arrays(data).items()}
+            return write_manifest(temporary, path, data.meta, arrays)
+
+
+def write_manifest(
+    temporary: Path, final: Path, meta: GraphMeta, arrays: dict[str, ArrayInfo]
+) -> GraphMeta:
+    """Finish a graph directory: the next version, checksums, fingerprint, `graph.json`."""
+    version = GraphStore.meta(final).version + 1 if (final / MANIFEST).exists() else meta.version
+    meta = meta.model_copy(update={"arrays": arrays, "version": version})
+    meta = meta.model_copy(update={"fingerprint": fingerprint(meta)})
+    write_json(temporary / MANIFEST, meta.model_dump(mode="json"))
+    return meta
+
+
+def fingerprint(meta: GraphMeta) -> str:
+    """Digest of what a graph holds, names and provenance left out, as 16 hex digits."""
+    content = meta.model_dump_json(exclude={"name", "version", "provenance", "fingerprint"})
+    return xxhash.xxh3_64(content.encode()).hexdigest()
+
+
+def _arrays(data: Dataset) -> dict[str, NDArray[Any]]:
+    graph, features = data.graph, data.features
+    named = {
+        "indptr": graph.indptr,
+        "indices": graph.indices,
+        "edge_type": graph.edge_type,
+        "edge_weight": graph.edge_weight,
+        "edge_time": graph.edge_time,
+        "features": features.array if features else None,
+        "feature_scale": features.scale if features else None,
+        "labels": data.labels,
+        "splits": data.splits,
+        "node_time": data.node_time,
+        **data.ids.arrays(),
+    }
+    return {name: array for name, array in named.items() if array is not None}
+
+
+def _dataset(path: Path, meta: GraphMeta, arrays: dict[str, NDArray[Any]]) -> Dataset:
+    for name, expected in _expected_shapes(meta).items():
+        if name not in arrays:
+            raise DamagedError(path, MANIFEST, f"lists no array {name!r}")
+        if arrays[name].shape != expected:
+            raise DamagedError(
+                path, f"{name}.npy", f"has shape {arrays[name].shape} instead of {expected}"
+            )
+    graph = Graph(
+        arrays["indptr"],
+        arrays["indices"],
+        arrays.get("edge_type"),
+        arrays.get("edge_weight"),
+        arrays.get("edge_time"),
+        tuple(NodeType(*row) for row in meta.node_types),
+        tuple(meta.edge_types),
+    )
+    features = None
+    if meta.feature_storage is not None:
+        if meta.feature_storage not in STORAGE_TYPES:
+            raise DamagedError(path, MANIFEST, f"names storage type {meta.feature_storage!r}")
+        if arrays["features"].dtype != STORAGE_TYPES[meta.feature_storage]:
+            raise DamagedError(path, "features.npy", f"is not {meta.feature_storage}")
+        features = FeatureTable(
+            arrays["features"], meta.feature_storage, arrays.get("feature_scale")
+        )
+    return Dataset(
+        graph,
+        NodeIds.from_arrays(meta.ids, arrays),
+        meta,
+        features,
+        arrays.get("labels"),
+        arrays.get("splits"),
+        arrays.get("node_time"),
+    )
+
+
+def _expected_shapes(meta: GraphMeta) -> dict[str, tuple[int, ...]]:
+    n, m = meta.num_nodes, meta.num_edges
+    shapes: dict[str, tuple[int, ...]] = {"indptr": (n + 1,), "indices": (m,)}
+    per_edge = {"edge_type", "edge_weight", "edge_time"} & meta.arrays.keys()
+    per_node = {"labels", "node_time"} & meta.arrays.keys()
+    shapes |= {name: (m,) for name in sorted(per_edge)} | {name: (n,) for name in sorted(per_node)}
+    if meta.feature_storage is not None:
+        shapes["features"] = (n, meta.feature_dim)
+    if meta.feature_storage == "int8":
+        shapes["feature_scale"] = (meta.feature_dim,)
+    if meta.num_splits:
+        shapes["splits"] = (n, meta.num_splits)
+    if meta.ids.get("kind") == "int":
+        shapes["ids"] = (n,)
+    if meta.ids.get("kind") == "string":
+        shapes["ids_offsets"] = (n + 1,)
+    return shapes
+
+
+def _check(path: Path, data: Dataset) -> None:
+    """Invariants that a checksum cannot see: a hostile directory has right checksums too."""
+    fault = kernels.check_csc(data.graph.indptr, data.graph.indices, kernels.default_threads())
+    checks: list[tuple[str, str, Callable[[], bool]]] = [
+        ("indptr/indices", fault, lambda: not fault),
+        ("edge_type.npy", "holds unknown codes", lambda: _codes_in(
+            data.graph.edge_type, 0, len(data.graph.edge_types))),
+        ("splits.npy", "holds unknown codes", lambda: _codes_in(data.splits, 0, 4)),
+        ("labels.npy", "holds unknown classes", lambda: _labels_in(data)),
+        ("ids", "are not those of the manifest", lambda: _ids_fit(data.ids)),
+        (MANIFEST, "has node types that do not cover the nodes", lambda: _types_cover(data)),
+    ]  # fmt: skip
+    for name, what, passes in checks:
+        if not passes():
+            raise DamagedError(path, name, what)
+
+
+def _codes_in(codes: NDArray[Any] | None, low: int, high: int) -> bool:
+    return codes is None or not len(codes) or (int(codes.min()) >= low and int(codes.max()) < high)
+
+
+def _labels_in(data: Dataset) -> bool:
+    info = data.meta.labels
+    if data.labels is None or info is None or info.kind == "real":
+        return (data.labels is None) == (info is None)
+    return _codes_in(data.labels, -1, len(info.classes))
+
+
+def _ids_fit(ids: NodeIds) -> bool:
+    if ids.kind == "range":
+        return True
+    if ids.kind not in ("int", "string") or ids.table is None:
+        return False
+    if not _codes_in(ids.table, -1, max(ids.num_nodes, 1)):
+        return False
+    if ids.kind == "string":
+        offsets, data = ids.offsets, ids.data
+        ordered = offsets is not None and data is not None and (np.diff(offsets) >= 0).all()
+        return bool(ordered and offsets[0] == 0 and offsets[-1] == len(data))  # type: ignore[index,arg-type]
+    return True
+
+
+def _types_cover(data: Dataset) -> bool:
+    place = 0
+    for kind in data.graph.node_types:
+        if kind.start != place or kind.end < kind.start:
+            return False
+        place = kind.end
+    return place == data.graph.num_nodes == data.ids.num_nodes
+
+
+def _was_replaced(path: Path, meta: GraphMeta) -> bool:
+    return read_json(path / MANIFEST).get("fingerprint") != meta.fingerprint

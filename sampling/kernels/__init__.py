@@ -1,0 +1,66 @@
+"""The hot loops. Plain arrays in, plain arrays out; `reference` says what each one computes."""
+
+from __future__ import annotations
+
+import os
+
+try:
+    from sampling.kernels._core import (
+        Workspace,
+        aggregate,
+        build_csc,
+        build_id_table,
+        build_string_table,
+        check_csc,
+        csc_order,
+        find_ids,
+        find_strings,
+        gather,
+        max_backward,
+        relabel,
+        sample_blocks,
+        sample_neighbors,
+        transpose,
+    )
+except ImportError:  # TEMPORARY while the compiled core is being written
+    from sampling.kernels.reference import (
+        Workspace,
+        aggregate,
+        build_csc,
+        build_id_table,
+        build_string_table,
+        check_csc,
+        csc_order,
+        find_ids,
+        find_strings,
+        gather,
+        max_backward,
+        relabel,
+        sample_blocks,
+        sample_neighbors,
+        transpose,
+    )
+
+__all__ = [
+    "Workspace",
+    "aggregate",
+    "build_csc",
+    "build_id_table",
+    "build_string_table",
+    "check_csc",
+    "csc_order",
+    "default_threads",
+    "find_ids",
+    "find_strings",
+    "gather",
+    "max_backward",
+    "relabel",
+    "sample_blocks",
+    "sample_neighbors",
+    "transpose",
+]
+
+
+def default_threads() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
