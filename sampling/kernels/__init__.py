@@ -4,42 +4,23 @@ from __future__ import annotations
 
 import os
 
-try:
-    from sampling.kernels._core import (
-        Workspace,
-        aggregate,
-        build_csc,
-        build_id_table,
-        build_string_table,
-        check_csc,
-        csc_order,
-        find_ids,
-        find_strings,
-        gather,
-        max_backward,
-        relabel,
-        sample_blocks,
-        sample_neighbors,
-        transpose,
-    )
-except ImportError:  # TEMPORARY while the compiled core is being written
-    from sampling.kernels.reference import (
-        Workspace,
-        aggregate,
-        build_csc,
-        build_id_table,
-        build_string_table,
-        check_csc,
-        csc_order,
-        find_ids,
-        find_strings,
-        gather,
-        max_backward,
-        relabel,
-        sample_blocks,
-        sample_neighbors,
-        transpose,
-    )
+from sampling.kernels._core import (
+    Workspace,
+    aggregate,
+    build_csc,
+    build_id_table,
+    build_string_table,
+    check_csc,
+    csc_order,
+    find_ids,
+    find_strings,
+    gather,
+    max_backward,
+    relabel,
+    sample_blocks,
+    sample_neighbors,
+    transpose,
+)
 
 __all__ = [
     "Workspace",

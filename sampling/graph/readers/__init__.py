@@ -1,0 +1,1 @@
+"""Readers of graph files: one format, one file."""

@@ -1,0 +1,127 @@
+"""What every reader gives: edges and nodes in bounded chunks, with ids as they stand in the file.
+
+A reader is a function `open_…(path, options)` that looks at the head of a file and returns an
+`EdgeSource`; the file is then read as often as needed through its functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+__all__ = ["EdgeChunk", "EdgeSource", "FeatureSource", "Ids", "NodeChunk", "NodeSource",
+           "ReadOptions"]  # fmt: skip
+
+Ids = NDArray[Any] | pa.Array
+"""Integers (int32 or int64), or Arrow strings (large_string)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How files are read.
+
+    Attributes:
+        columns: role ("src", "dst", "type", "time", "weight", "id", "node_type", "node_time",
+            "label", "split") → name in the file, where it differs.
+        limit_bytes: the most that one array held whole may take.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    limit_bytes: int = 1 << 62
+
+    def name(self, role: str) -> str:
+        """The column that plays a role; "node_type" and "node_time" default to "type", "time"."""
+        return self.columns.get(role, role.removeprefix("node_"))
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeChunk:
+    """Some edges.
+
+    Attributes:
+        src: id of the source of every edge.
+        dst: id of the destination of every edge.
+        first_row: number of the first edge in its file, from 1, for messages.
+        type: Arrow strings, or None.
+        time: int64, or None.
+        weight: float32, or None.
+        mirrored: the format says that these edges run both ways.
+    """
+
+    src: Ids
+    dst: Ids
+    first_row: int = 1
+    type: pa.Array | None = None
+    time: NDArray[np.int64] | None = None
+    weight: NDArray[np.float32] | None = None
+    mirrored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeChunk:
+    """Some nodes; the attributes are Arrow arrays or None."""
+
+    ids: Ids
+    first_row: int = 1
+    type: pa.Array | None = None
+    label: pa.Array | None = None
+    split: pa.Array | None = None
+    time: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSource:
+    """A list of nodes. `id_kind` is "int", "string", or "text" (a text file: either)."""
+
+    path: Path
+    read: Callable[[str, int], Iterator[NodeChunk]]
+    id_kind: str = "int"
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSource:
+    """A matrix of features, dense or sparse.
+
+    `read(order, rows)` yields dense chunks of at most `rows` rows, in file order or in `order`.
+    """
+
+    path: Path
+    num_rows: int
+    dim: int
+    read: Callable[[NDArray[np.int64] | None, int], Iterator[NDArray[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeSource:
+    """A file of edges, and all that it says beside them.
+
+    Attributes:
+        path: the file.
+        read: `read(kind, rows)` yields chunks of at most `rows` edges with ids of `kind`.
+        id_kind: "int", "string", or "text" (a text file, where ids are what all of them are).
+        declared: the integer ids that the format says exist, or None.
+        num_rows: edges in the file, where known before reading.
+        time_unit: "microseconds" where times were scaled, else None.
+        ignored: columns that nobody asked for.
+        nodes: the nodes that the same file lists, or None.
+        features: their features, or None.
+        splits: (num_nodes, num_splits) uint8, or None.
+    """
+
+    path: Path
+    read: Callable[[str, int], Iterator[EdgeChunk]]
+    id_kind: str = "int"
+    declared: range | None = None
+    num_rows: int | None = None
+    time_unit: str | None = None
+    ignored: tuple[str, ...] = ()
+    nodes: NodeSource | None = None
+    features: FeatureSource | None = None
+    splits: NDArray[np.uint8] | None = None
