@@ -56,15 +56,22 @@ void check_indptr(const In<int64_t>& indptr, const In<Node>& indices) {
 }
 
 template <class Node>
-void check_edges(const In<Node>& src, const In<Node>& dst, int64_t num_nodes) {
+bool all_below(const Node* values, int64_t size, uint64_t limit, int threads) {
+  std::atomic<bool> good{true};
+  parallel_pieces(size, 1 << 18, threads, [&](int64_t begin, int64_t end) {
+    bool inside = true;
+    for (int64_t i = begin; i < end; ++i) inside &= uint64_t(int64_t(values[i])) < limit;
+    if (!inside) good = false;
+  });
+  return good;
+}
+
+template <class Node>
+void check_edges(const In<Node>& src, const In<Node>& dst, int64_t num_nodes, int threads) {
   require(src.shape(0) == dst.shape(0), "src and dst differ in length");
-  require(num_nodes >= 0, "num_nodes is negative");
-  const int64_t size = src.shape(0);
-  bool good = true;
-  for (int64_t i = 0; i < size; ++i)
-    good &= uint64_t(int64_t(src.data()[i])) < uint64_t(num_nodes) &&
-            uint64_t(int64_t(dst.data()[i])) < uint64_t(num_nodes);
-  require(good, "an edge names a node outside 0 … num_nodes - 1");
+  require(all_below(src.data(), src.shape(0), num_nodes, threads) &&
+              all_below(dst.data(), dst.shape(0), num_nodes, threads),
+          "an edge names a node outside 0 … num_nodes - 1");
 }
 
 template <class Node, class Index>
@@ -73,7 +80,7 @@ nb::object build(const In<Node>& src, const In<Node>& dst, int64_t num_nodes, in
   Buffer<Index> indices(src.shape(0));
   {
     nb::gil_scoped_release unlocked;
-    check_edges(src, dst, num_nodes);
+    check_edges(src, dst, num_nodes, threads);
     build_csc(src.data(), dst.data(), src.shape(0), num_nodes, indptr.data(), indices.data(),
               threads);
   }
@@ -104,7 +111,7 @@ nb::object py_csc_order(In<Node> src, In<Node> dst, int64_t num_nodes,
   Buffer<int64_t> indptr(num_nodes + 1), order(size);
   {
     nb::gil_scoped_release unlocked;
-    check_edges(src, dst, num_nodes);
+    check_edges(src, dst, num_nodes, threads);
     csc_order(src.data(), dst.data(), size, num_nodes, keys, indptr.data(), order.data(), threads);
   }
   return nb::make_tuple(to_numpy(indptr), to_numpy(order));
@@ -130,8 +137,7 @@ nb::object py_transpose(In<int64_t> indptr, In<Node> indices, int64_t num_src) {
 }
 
 void check_nodes(const In<int64_t>& nodes, size_t offsets) {
-  for (size_t i = 0; i < nodes.shape(0); ++i)
-    require(uint64_t(nodes.data()[i]) + 1 < offsets, "a node is outside the graph");
+  require(all_below(nodes.data(), nodes.shape(0), offsets - 1, 1), "a node is outside the graph");
 }
 
 template <class Node>
@@ -139,18 +145,19 @@ nb::object py_sample_neighbors(In<int64_t> indptr, In<Node> indices, In<int64_t>
                                int64_t fanout, uint64_t seed, uint64_t layer, int threads) {
   check_indptr(indptr, indices);
   check_nodes(nodes, indptr.shape(0));
-  Buffer<int64_t> offsets(nodes.shape(0) + 1), edges;
+  const int64_t size = nodes.shape(0);
+  Buffer<int64_t> offsets(size + 1), edges;
   {
     nb::gil_scoped_release unlocked;
     std::vector<Picks> picks;
-    draw_hop(indptr.data(), indices.data(), nodes.data(), nodes.shape(0), fanout, seed, layer,
-             offsets.data(), picks, threads);
-    edges = Buffer<int64_t>(offsets[nodes.shape(0)]);
-    int64_t place = 0;
-    for (auto& part : picks) {
-      if (part.size) std::memcpy(edges.data() + place, part.edges.data(), part.size * sizeof(int64_t));
-      place += part.size;
-    }
+    offsets[0] = 0;
+    Drawing<Node> drawing(indptr.data(), indices.data(), nodes.data(), size, fanout,
+                          layer_key(seed, layer), true, offsets.data(), picks);
+    draw_frontier(drawing, size, threads, [](int64_t, int64_t, Picks&) {});
+    for (int64_t i = 0; i < size; ++i) offsets[i + 1] += offsets[i];
+    edges = Buffer<int64_t>(offsets[size]);
+    for (int64_t chunk = 0, place = 0; chunk < drawing.chunks(); place += picks[chunk++].size)
+      std::copy_n(picks[chunk].edges.data(), picks[chunk].size, edges.data() + place);
   }
   return nb::make_tuple(to_numpy(offsets), to_numpy(edges));
 }
@@ -161,41 +168,13 @@ nb::object py_relabel(Workspace& workspace, In<int64_t> seeds, In<Node> neighbor
   Buffer<int64_t> nodes;
   {
     nb::gil_scoped_release unlocked;
-    workspace.start(seeds.data(), seeds.shape(0));
+    workspace.start(seeds.data(), seeds.shape(0), 64);
     workspace.make_room(neighbors.shape(0));
     workspace.relabel(neighbors.data(), neighbors.shape(0), local.data());
     nodes = Buffer<int64_t>(workspace.num_nodes);
     std::copy_n(workspace.nodes.data(), workspace.num_nodes, nodes.data());
   }
   return nb::make_tuple(to_numpy(nodes), to_numpy(local));
-}
-
-struct Hop {
-  Buffer<int64_t> offsets, edges;
-  Buffer<int32_t> local;
-  int64_t num_src = 0;
-};
-
-template <class Node>
-Hop sample_hop(Workspace& workspace, const In<int64_t>& indptr, const In<Node>& indices,
-               int64_t fanout, uint64_t seed, uint64_t layer, int threads, bool with_edge_ids) {
-  Hop hop;
-  const int64_t frontier = workspace.num_nodes;
-  hop.offsets = Buffer<int64_t>(frontier + 1);
-  draw_hop(indptr.data(), indices.data(), workspace.nodes.data(), frontier, fanout, seed, layer,
-           hop.offsets.data(), workspace.picks, threads);
-  const int64_t edges = hop.offsets[frontier];
-  hop.local = Buffer<int32_t>(edges);
-  hop.edges = Buffer<int64_t>(with_edge_ids ? edges : 0);
-  workspace.make_room(edges);
-  int64_t place = 0;
-  for (auto& part : workspace.picks) {
-    workspace.relabel(part.nodes.data(), part.size, hop.local.data() + place);
-    if (with_edge_ids) std::copy_n(part.edges.data(), part.size, hop.edges.data() + place);
-    place += part.size;
-  }
-  hop.num_src = workspace.num_nodes;
-  return hop;
 }
 
 template <class Node>
@@ -209,17 +188,18 @@ nb::object py_sample_blocks(Workspace& workspace, In<int64_t> indptr, In<Node> i
   Buffer<int64_t> nodes;
   {
     nb::gil_scoped_release unlocked;
-    workspace.start(seeds.data(), seeds.shape(0));
+    workspace.start(seeds.data(), seeds.shape(0), bits_for(indptr.shape(0)));
     for (int layer = layers - 1; layer >= 0; --layer)
-      hops[layer] = sample_hop(workspace, indptr, indices, fanouts[layer], seed, layer, threads,
-                               with_edge_ids);
+      hops[layer] = sample_hop(workspace, indptr.data(), indices.data(), fanouts[layer], seed, layer,
+                               threads, with_edge_ids);
     nodes = Buffer<int64_t>(workspace.num_nodes);
     std::copy_n(workspace.nodes.data(), workspace.num_nodes, nodes.data());
   }
   nb::list out;
   for (auto& hop : hops) {
-    nb::object edges = with_edge_ids ? nb::cast(to_numpy(hop.edges)) : nb::none();
-    out.append(nb::make_tuple(to_numpy(hop.offsets), to_numpy(hop.local), hop.num_src, edges));
+    const size_t size = size_t(hop.num_edges);
+    nb::object edges = with_edge_ids ? nb::cast(to_numpy(hop.edges, {size})) : nb::none();
+    out.append(nb::make_tuple(to_numpy(hop.offsets), to_numpy(hop.local, {size}), hop.num_src, edges));
   }
   return nb::make_tuple(to_numpy(nodes), out);
 }
@@ -245,8 +225,7 @@ Rows as_rows(const Any2& x, const std::optional<In<float>>& scale) {
 nb::object py_gather(Any2 x, In<int64_t> index, std::optional<In<float>> scale, int threads) {
   const Rows rows = as_rows(x, scale);
   const int64_t size = index.shape(0), columns = rows.columns;
-  for (int64_t i = 0; i < size; ++i)
-    require(uint64_t(index.data()[i]) < x.shape(0), "a row is outside the table");
+  require(all_below(index.data(), size, x.shape(0), 1), "a row is outside the table");
   Buffer<float> out(size * columns);
   {
     nb::gil_scoped_release unlocked;
@@ -282,13 +261,8 @@ nb::object py_aggregate(In<int64_t> indptr, In<Node> indices, Any2 x,
   job.arg = arg.data();
   {
     nb::gil_scoped_release unlocked;
-    Node top = 0, low = 0;
-    for (int64_t e = 0; e < num_edges; ++e) {
-      top = std::max(top, indices.data()[e]);
-      low = std::min(low, indices.data()[e]);
-    }
-    if (num_edges && (low < 0 || uint64_t(top) >= x.shape(0)))
-      throw std::invalid_argument("an edge reads a row outside x");
+    require(all_below(indices.data(), num_edges, x.shape(0), threads),
+            "an edge reads a row outside x");
     const auto& kernels = best_row_kernels();
     if (num_edges * rows.columns < (1 << 16)) threads = 1;
     parallel_rows(indptr.data(), num_dst, threads, [&](int64_t begin, int64_t end) {

@@ -13,6 +13,10 @@
 #include <string>
 #include <vector>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "memory.h"
 #include "parallel.h"
 
@@ -48,6 +52,26 @@ struct Buckets {
   }
 };
 
+// Write a full line past the caches; its first `skip` words are not ours when that is positive.
+inline void flush_line(const uint64_t* line, uint64_t* to, int64_t skip) {
+  if (skip > 0) {
+    std::memcpy(to + skip, line + skip, (kLine - skip) * sizeof(uint64_t));
+    return;
+  }
+#ifdef __SSE2__
+  for (int i = 0; i < kLine; i += 2)
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
+                     _mm_load_si128(reinterpret_cast<const __m128i*>(line + i)));
+#else
+  std::memcpy(to, line, kLine * sizeof(uint64_t));
+#endif
+}
+inline void finish_streaming() {
+#ifdef __SSE2__
+  _mm_sfence();
+#endif
+}
+
 // Partition `size` edges; payload(i) < payload_end is kept with edge i, in the given order.
 template <class Node, class Payload>
 Buckets partition(const Node* dst, int64_t size, int64_t num_nodes, uint64_t payload_end,
@@ -78,22 +102,22 @@ Buckets partition(const Node* dst, int64_t size, int64_t num_nodes, uint64_t pay
     auto [begin, end] = share(size, t, threads);
     auto& next = place[t];
     Buffer<uint64_t> lines(buckets * kLine);
-    std::vector<uint8_t> filled(buckets, 0);
+    // A buffer stands for the line of memory that next[b] lies in: it is filled from that place on.
+    const std::vector<int64_t> begin_of = next;
     for (int64_t i = begin; i < end; ++i) {
-      uint64_t node = uint64_t(dst[i]), b = node >> out.shift;
+      const uint64_t node = uint64_t(dst[i]), b = node >> out.shift;
       uint64_t* line = lines.data() + b * kLine;
-      unsigned f = filled[b];
-      line[f++] = (node & local_mask) << out.payload_bits | uint64_t(payload(i));
-      if (f == kLine) {
-        std::memcpy(out.packed.data() + next[b], line, kLine * sizeof(uint64_t));
-        next[b] += kLine;
-        f = 0;
-      }
-      filled[b] = uint8_t(f);
+      const int64_t place = next[b]++;
+      line[place % kLine] = (node & local_mask) << out.payload_bits | uint64_t(payload(i));
+      if (place % kLine == kLine - 1)
+        flush_line(line, out.packed.data() + place - (kLine - 1), begin_of[b] - (place - (kLine - 1)));
     }
-    for (int64_t b = 0; b < buckets; ++b)
-      std::memcpy(out.packed.data() + next[b], lines.data() + b * kLine,
-                  filled[b] * sizeof(uint64_t));
+    for (int64_t b = 0; b < buckets; ++b) {
+      const int64_t first = std::max(begin_of[b], next[b] / kLine * kLine);
+      std::memcpy(out.packed.data() + first, lines.data() + b * kLine + first % kLine,
+                  (next[b] - first) * sizeof(uint64_t));
+    }
+    finish_streaming();
   });
   return out;
 }
@@ -127,18 +151,36 @@ void finish_rows(const Buckets& buckets, int64_t num_nodes, int64_t* indptr, Out
   });
 }
 
-// Sort non-negative integers: insertion for short rows, bytewise counting for hubs.
+#ifdef GNN_X86
+#define GNN_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define GNN_CLONES
+#endif
+
+constexpr int64_t kRankLimit = 128;
+
+// Sort up to kRankLimit non-negative integers by counting, for each, how many are smaller: no
+// branch to mispredict. Equal ones share a rank; the gaps they leave are filled from the left.
+GNN_CLONES inline void rank_sort(int32_t* first, int64_t size) {
+  int32_t value[kRankLimit], rank[kRankLimit], sorted[kRankLimit];
+  const int64_t padded = (size + 15) / 16 * 16;
+  for (int64_t i = 0; i < padded; ++i) value[i] = i < size ? first[i] : 0;
+  for (int64_t i = 0; i < padded; ++i) rank[i] = 0;
+  for (int64_t j = 0; j < size; ++j) {
+    const int32_t other = value[j];
+    for (int64_t i = 0; i < padded; ++i) rank[i] += value[i] > other;
+  }
+  for (int64_t i = 0; i < size; ++i) sorted[i] = -1;
+  for (int64_t i = 0; i < size; ++i) sorted[rank[i]] = value[i];
+  for (int64_t i = 0; i < size; ++i) first[i] = sorted[i] < 0 ? first[i - 1] : sorted[i];
+}
+inline void rank_sort(int64_t* first, int64_t size) { std::sort(first, first + size); }
+
+// Sort non-negative integers: by rank for short rows, bytewise counting for hubs.
 template <class T>
 void sort_ids(T* first, T* last) {
   const int64_t size = last - first;
-  if (size <= 32) {
-    for (T* i = first + 1; i < last; ++i) {
-      T value = *i, *j = i;
-      for (; j > first && value < j[-1]; --j) *j = j[-1];
-      *j = value;
-    }
-    return;
-  }
+  if (size <= kRankLimit) return rank_sort(first, size);
   if (size < 2048) return std::sort(first, last);
   T top = 0;
   for (T* i = first; i < last; ++i) top |= *i;

@@ -5,17 +5,21 @@
 
 #include <cstddef>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 #include <new>
+#include <utility>
 
 namespace gnn {
 
 constexpr size_t kHugePage = size_t(2) << 20;
-constexpr size_t kHugeFrom = size_t(32) << 20;  // below this the allocator's own reuse is better
+// From which size on huge pages pay: results come and go with every batch, and up to here the
+// allocator's own reuse is better; scratch memory stays.
+constexpr size_t kHugeResult = size_t(32) << 20, kHugeScratch = kHugePage;
 
-inline void* allocate(size_t bytes) {
+inline void* allocate(size_t bytes, size_t huge_from = kHugeResult) {
   void* memory = nullptr;
-  if (bytes >= kHugeFrom) {
+  if (bytes >= huge_from) {
     bytes = (bytes + kHugePage - 1) / kHugePage * kHugePage;
     if (posix_memalign(&memory, kHugePage, bytes) != 0) throw std::bad_alloc();
 #ifdef MADV_HUGEPAGE
@@ -32,7 +36,8 @@ template <class T>
 class Buffer {
  public:
   Buffer() = default;
-  explicit Buffer(size_t size) : data_(static_cast<T*>(allocate(size * sizeof(T)))), size_(size) {}
+  explicit Buffer(size_t size, size_t huge_from = kHugeResult)
+      : data_(static_cast<T*>(allocate(size * sizeof(T), huge_from))), size_(size) {}
 
   T* data() { return data_.get(); }
   const T* data() const { return data_.get(); }
@@ -40,11 +45,14 @@ class Buffer {
   const T& operator[](size_t i) const { return data_.get()[i]; }
   size_t size() const { return size_; }
 
-  // Room for `size` values; what was inside is lost when it grows.
-  void reserve(size_t size) {
-    if (size > size_) *this = Buffer(size + size / 4);
+  // Room for `size` values of scratch; the first `keep` stay.
+  void reserve(size_t size, size_t keep) {
+    if (size <= size_) return;
+    Buffer larger(size + size / 2, kHugeScratch);
+    if (keep) std::memcpy(larger.data(), data(), keep * sizeof(T));
+    *this = std::move(larger);
   }
-  // The memory, no longer owned; shorter than it was when only `size` values are meant.
+  // The memory, no longer owned.
   T* release() {
     size_ = 0;
     return data_.release();
