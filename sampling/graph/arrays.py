@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from sampling.errors import DamagedError, ExistsError
 from sampling.graph.meta import ArrayInfo
 
-__all__ = ["ArrayWriter", "open_array", "publish", "read_json", "verify_array", "write_array",
-           "write_json"]  # fmt: skip
+__all__ = ["HEADER_BYTES", "ArrayWriter", "npy_header", "open_array", "publish", "read_json",
+           "verify_array", "write_array", "write_json"]  # fmt: skip
 
 CHUNK_BYTES = 16 << 20
 HEADER_BYTES = 128
@@ -63,7 +63,7 @@ class ArrayWriter:
         shape = (length, *(int(n or 0) for n in self.shape[1:]))
         assert self._items == int(np.prod(shape, dtype=np.int64)), (self.path, self._items, shape)
         self._file.seek(0)
-        self._file.write(_header(self.dtype, shape))
+        self._file.write(npy_header(self.dtype, shape))
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -73,12 +73,18 @@ class ArrayWriter:
         """Close without finishing."""
         self._file.close()
 
+    def __enter__(self) -> ArrayWriter:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self.abort()
+
 
 def write_array(path: Path, array: NDArray[Any]) -> ArrayInfo:
     """Write one whole array; returns what the manifest says of it."""
-    writer = ArrayWriter(path, array.dtype, array.shape)
-    writer.write(array)
-    return writer.close()
+    with ArrayWriter(path, array.dtype, array.shape) as writer:
+        writer.write(array)
+        return writer.close()
 
 
 def open_array(directory: Path, name: str, info: ArrayInfo) -> NDArray[Any]:
@@ -88,7 +94,7 @@ def open_array(directory: Path, name: str, info: ArrayInfo) -> NDArray[Any]:
         DamagedError: the file is missing, truncated, or is another array.
     """
     path = directory / f"{name}.npy"
-    expected = _header(np.dtype(info.dtype), info.shape)
+    expected = npy_header(np.dtype(info.dtype), info.shape)
     size = len(expected) + int(np.prod(info.shape, dtype=np.int64)) * np.dtype(info.dtype).itemsize
     try:
         with path.open("rb") as file:
@@ -220,7 +226,7 @@ def _fsync_directory(path: Path) -> None:
         os.close(handle)
 
 
-def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     """The `.npy` version 1.0 header, padded to `HEADER_BYTES` so that data is 64-byte aligned."""
     text = f"{{'descr': {dtype.str!r}, 'fortran_order': False, 'shape': {tuple(shape)!r}, }}"
     body = text.encode("latin1").ljust(HEADER_BYTES - 11) + b"\n"

@@ -103,7 +103,7 @@ class Graph:
         indptr = as_tensor(self.indptr)
         return Block(
             src_nodes=torch.arange(self.num_nodes) if src_nodes is None else src_nodes,
-            indptr=indptr[start : end + 1] - lo if lo else indptr[: end + 1],
+            indptr=indptr[start : end + 1] - lo if lo else indptr[start : end + 1],
             indices=as_tensor(self.indices[lo:hi]),
             dst_offset=start,
             graph_indptr=indptr,
@@ -188,7 +188,9 @@ def index_dtype(num_nodes: int) -> type[np.int32] | type[np.int64]:
 
 def as_tensor(array: NDArray[Any]) -> Tensor:
     """A torch view of `array`, read-only maps included; nobody may write through it."""
-    return torch.from_numpy(array) if array.flags.writeable else torch.from_dlpack(array)
+    return (
+        torch.from_numpy(array) if array.flags.writeable else torch.utils.dlpack.from_dlpack(array)
+    )
 
 
 def _index_array(values: ArrayLike | Tensor, name: str) -> NDArray[Any]:
@@ -219,12 +221,11 @@ def _edge_array(
     if dtype is np.float32 and not np.isfinite(array).all():
         bad = int(np.flatnonzero(~np.isfinite(array))[0])
         raise InputError(f"{name}[{bad}] is {array[bad]}; weights must be finite")
-    return array
+    # Adding zero makes -0.0 a plain 0.0, so that equal weights have equal bytes.
+    return array + np.float32(0) if dtype is np.float32 else array
 
 
-def _edge_type_names(
-    codes: NDArray[Any] | None, names: tuple[str, ...] | None
-) -> tuple[str, ...]:
+def _edge_type_names(codes: NDArray[Any] | None, names: tuple[str, ...] | None) -> tuple[str, ...]:
     if codes is None:
         return names or ("edge",)
     highest = int(codes.max(initial=0))

@@ -113,7 +113,8 @@ def encode_rows(
         return rounded.astype(np.uint16)
     if storage == "int8":
         assert scale is not None, "int8 rows are written with their column scale"
-        return np.clip(np.rint(values / scale), -127, 127).astype(np.int8)
+        steps: NDArray[Any] = np.clip(np.rint(values / scale), -127, 127)
+        return steps.astype(np.int8)
     return values
 
 
@@ -121,6 +122,4 @@ def _refuse_unless(good: NDArray[np.bool_], rows: Any, first_row: int, rule: str
     if good.all():
         return
     row, column = (int(i) for i in np.argwhere(~good)[0])
-    raise FeatureError(
-        f"features[{first_row + row}, {column}] is {rows[row, column]}; {rule}"
-    )
+    raise FeatureError(f"features[{first_row + row}, {column}] is {rows[row, column]}; {rule}")

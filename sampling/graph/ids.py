@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from sampling import kernels
 from sampling.errors import InputError, UnknownNodeError
+from sampling.graph.meta import IdInfo
 
 __all__ = ["NodeIds"]
 
@@ -54,7 +55,7 @@ class NodeIds:
             InputError: an id appears twice.
         """
         keys = np.ascontiguousarray(keys, dtype=np.int64)
-        if len(keys) and keys[-1] - keys[0] == len(keys) - 1 and (np.diff(keys) == 1).all():
+        if len(keys) and (keys[1:] == keys[:-1] + 1).all() and keys[0] <= keys[-1]:
             return cls.range(len(keys), int(keys[0]))
         table, salt, duplicate = kernels.build_id_table(keys)
         if duplicate >= 0:
@@ -72,9 +73,7 @@ class NodeIds:
         if duplicate >= 0:
             twice = bytes(data[offsets[duplicate] : offsets[duplicate + 1]]).decode()
             raise InputError(f"node id {twice!r} appears twice; ids must be distinct")
-        return cls(
-            "string", len(offsets) - 1, data=data, offsets=offsets, table=table, salt=salt
-        )
+        return cls("string", len(offsets) - 1, data=data, offsets=offsets, table=table, salt=salt)
 
     @property
     def is_string(self) -> bool:
@@ -84,7 +83,7 @@ class NodeIds:
         """Dense node of every integer id, -1 where there is none."""
         if self.kind == "range":
             inside = (ids >= self.first) & (ids < self.first + self.num_nodes)
-            return np.where(inside, ids - self.first, -1)
+            return np.where(inside, ids - self.first, np.int64(-1))
         if self.keys is None or self.table is None:
             return np.full(len(ids), -1, np.int64)
         return kernels.find_ids(self.keys, self.table, self.salt, ids, num_threads)
@@ -126,17 +125,15 @@ class NodeIds:
         """
         rows = self.find(ids)
         if (rows < 0).any():
-            raise UnknownNodeError([ids[i] for i in np.flatnonzero(rows < 0)])
+            raise UnknownNodeError([ids[i] for i in np.flatnonzero(rows < 0).tolist()])
         return rows
 
     def to_ids(self, nodes: NDArray[np.int64]) -> list[int] | list[str]:
         """Ids of dense nodes."""
         if self.data is not None and self.offsets is not None:
             starts, ends = self.offsets[nodes].tolist(), self.offsets[nodes + 1].tolist()
-            return [
-                self.data[a:b].tobytes().decode() for a, b in zip(starts, ends, strict=True)
-            ]
-        return self.to_ints(nodes).tolist()
+            return [self.data[a:b].tobytes().decode() for a, b in zip(starts, ends, strict=True)]
+        return [int(key) for key in self.to_ints(nodes).tolist()]
 
     def to_ints(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Integer ids of dense nodes, as an array."""
@@ -153,23 +150,17 @@ class NodeIds:
         }
         return {name: array for name, array in named.items() if array is not None}
 
-    def header(self) -> dict[str, Any]:
+    def header(self) -> IdInfo:
         """The scalars that go with `arrays`."""
-        return {
-            "kind": self.kind,
-            "num_nodes": self.num_nodes,
-            "first": self.first,
-            "salt": self.salt,
-        }
+        return IdInfo.model_validate(
+            {"kind": self.kind, "num_nodes": self.num_nodes, "first": self.first, "salt": self.salt}
+        )
 
     @classmethod
-    def from_arrays(cls, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> NodeIds:
+    def from_arrays(cls, header: IdInfo, arrays: Mapping[str, NDArray[Any]]) -> NodeIds:
         """The ids that `header` and `arrays` describe."""
         return cls(
-            kind=header["kind"],
-            num_nodes=header["num_nodes"],
-            first=header["first"],
-            salt=header["salt"],
+            **header.model_dump(),
             keys=arrays.get("ids"),
             data=arrays.get("ids_data"),
             offsets=arrays.get("ids_offsets"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["FORMAT_VERSION", "ArrayInfo", "GraphMeta", "LabelInfo"]
+__all__ = ["FORMAT_VERSION", "ArrayInfo", "GraphMeta", "IdInfo", "LabelInfo"]
 
 FORMAT_VERSION = 1
 
@@ -16,9 +16,20 @@ class ArrayInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dtype: str
-    shape: tuple[int, ...]
+    dtype: str = Field(pattern=r"^[<|][iuf][1248]$", description="NumPy's name, little-endian")
+    shape: tuple[Annotated[int, Field(ge=0)], ...]
     xxh3: str = Field(description="xxh3-64 of the whole file, as 16 hex digits")
+
+
+class IdInfo(BaseModel):
+    """The scalars of a set of node ids; its arrays lie beside the manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["range", "int", "string"]
+    num_nodes: int = Field(ge=0)
+    first: int = Field(default=0, ge=-(2**63), lt=2**63)
+    salt: int = Field(default=0, ge=0, lt=2**64)
 
 
 class LabelInfo(BaseModel):
@@ -46,7 +57,7 @@ class GraphMeta(BaseModel):
     feature_storage: str | None = None
     labels: LabelInfo | None = None
     num_splits: int = Field(default=0, ge=0)
-    ids: dict[str, Any]
+    ids: IdInfo
     provenance: dict[str, Any] = Field(default_factory=dict)
     arrays: dict[str, ArrayInfo] = Field(default_factory=dict)
     fingerprint: str = Field(default="", description="digest of all checksums: equal content")

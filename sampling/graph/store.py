@@ -287,16 +287,16 @@ def _expected_shapes(meta: GraphMeta) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {"indptr": (n + 1,), "indices": (m,)}
     per_edge = {"edge_type", "edge_weight", "edge_time"} & meta.arrays.keys()
     per_node = {"labels", "node_time"} & meta.arrays.keys()
-    shapes |= {name: (m,) for name in sorted(per_edge)} | {name: (n,) for name in sorted(per_node)}
+    shapes |= dict.fromkeys(sorted(per_edge), (m,)) | dict.fromkeys(sorted(per_node), (n,))
     if meta.feature_storage is not None:
         shapes["features"] = (n, meta.feature_dim)
     if meta.feature_storage == "int8":
         shapes["feature_scale"] = (meta.feature_dim,)
     if meta.num_splits:
         shapes["splits"] = (n, meta.num_splits)
-    if meta.ids.get("kind") == "int":
+    if meta.ids.kind == "int":
         shapes["ids"] = (n,)
-    if meta.ids.get("kind") == "string":
+    if meta.ids.kind == "string":
         shapes["ids_offsets"] = (n + 1,)
     return shapes
 
@@ -332,15 +332,13 @@ def _labels_in(data: Dataset) -> bool:
 def _ids_fit(ids: NodeIds) -> bool:
     if ids.kind == "range":
         return True
-    if ids.kind not in ("int", "string") or ids.table is None:
+    if ids.table is None or not _codes_in(ids.table, -1, max(ids.num_nodes, 1)):
         return False
-    if not _codes_in(ids.table, -1, max(ids.num_nodes, 1)):
+    if ids.kind == "int":
+        return ids.keys is not None
+    if ids.offsets is None or ids.data is None or (np.diff(ids.offsets) < 0).any():
         return False
-    if ids.kind == "string":
-        offsets, data = ids.offsets, ids.data
-        ordered = offsets is not None and data is not None and (np.diff(offsets) >= 0).all()
-        return bool(ordered and offsets[0] == 0 and offsets[-1] == len(data))  # type: ignore[index,arg-type]
-    return True
+    return bool(ids.offsets[0] == 0 and ids.offsets[-1] == len(ids.data))
 
 
 def _types_cover(data: Dataset) -> bool:

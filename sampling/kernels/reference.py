@@ -6,6 +6,7 @@ is written in `csrc/`.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,13 @@ def transpose(indptr: Array, indices: Array, num_src: int) -> tuple[Array, Array
 
 
 def sample_neighbors(
-    indptr: Array, indices: Array, nodes: Array, fanout: int, seed: int, layer: int, num_threads: int
+    indptr: Array,
+    indices: Array,
+    nodes: Array,
+    fanout: int,
+    seed: int,
+    layer: int,
+    num_threads: int,
 ) -> tuple[Array, Array]:
     """Offsets (len(nodes) + 1,) and the positions in `indices` of the edges drawn."""
     picks = []
@@ -266,7 +273,7 @@ def build_string_table(data: Array, offsets: Array) -> tuple[Array, int, int]:
     """As `build_id_table`, for keys `data[offsets[i]:offsets[i + 1]]`."""
     keys = _strings(data, offsets)
     order = sorted(range(len(keys)), key=lambda i: (keys[i], i))
-    twice = [b for a, b in zip(order, order[1:], strict=False) if keys[a] == keys[b]]
+    twice = [b for a, b in pairwise(order) if keys[a] == keys[b]]
     return np.array(order, np.int64), 0, twice[0] if twice else -1
 
 
