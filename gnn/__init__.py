@@ -1,0 +1,41 @@
+"""Message passing, models, training and whole-graph embedding."""
+
+from gnn.aggregate import aggregate
+from gnn.checkpoint import (
+    ModelInfo,
+    SavedModel,
+    list_models,
+    list_versions,
+    load_model,
+    model_path,
+    save_model,
+)
+from gnn.embed import EmbedReport, embed
+from gnn.embeddings import EmbeddingMeta, EmbeddingTable
+from gnn.evaluate import evaluate
+from gnn.model import GNN, ModelConfig, build_model
+from gnn.tasks import outputs
+from gnn.train import EpochReport, TrainConfig, train
+
+__all__ = [
+    "GNN",
+    "EmbedReport",
+    "EmbeddingMeta",
+    "EmbeddingTable",
+    "EpochReport",
+    "ModelConfig",
+    "ModelInfo",
+    "SavedModel",
+    "TrainConfig",
+    "aggregate",
+    "build_model",
+    "embed",
+    "evaluate",
+    "list_models",
+    "list_versions",
+    "load_model",
+    "model_path",
+    "outputs",
+    "save_model",
+    "train",
+]

@@ -1,0 +1,352 @@
+"""Models on disk: `MODELS/NAME/<version>/`, written whole or not at all, refused when damaged.
+
+    model.json            what the model is, and checksums of the other files
+    weights.safetensors   its weights
+    metrics.json          {"train": {…}, "val": {…}, "test": {…}}
+    card.md               the same for people
+
+A version never changes once it is there; training again adds the next one.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from gnn.card import model_card
+from gnn.errors import ModelNameError, UnknownModelError
+from gnn.evaluate import check_schema
+from gnn.identity import graph_fingerprint
+from gnn.model import GNN, ModelConfig
+from gnn.train import TrainConfig
+from sampling import Dataset
+from sampling.errors import DamagedError, ExistsError, FutureFormatError, InputError
+from sampling.graph.arrays import publish, read_json, write_json
+
+__all__ = [
+    "ModelInfo",
+    "SavedModel",
+    "check_name",
+    "list_models",
+    "list_versions",
+    "load_model",
+    "model_path",
+    "save_model",
+]
+
+FORMAT_VERSION = 1
+INFO, WEIGHTS, METRICS, CARD = "model.json", "weights.safetensors", "metrics.json", "card.md"
+NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+Metrics = dict[str, dict[str, float]]
+
+
+class ModelInfo(BaseModel):
+    """What `model.json` says."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    version: int = Field(ge=1)
+    task: str
+    config: ModelConfig
+    classes: list[int] | list[str] = Field(description="names in the order of the outputs")
+    fanouts: list[int] = Field(description="neighbors per layer in training, -1 for all")
+    graph_name: str
+    graph_version: int
+    graph_fingerprint: str
+    training: dict[str, Any]
+    created: str = Field(description="UTC, ISO 8601")
+    files: dict[str, str] = Field(description="file name to SHA-256")
+    digest: str = Field(default="", description="SHA-256 of all the above: equal, same model")
+
+    @property
+    def d_in(self) -> int:
+        """Width of the input rows."""
+        return self.config.d_in
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModel:
+    """A model as it was read from disk.
+
+    Attributes:
+        model: in evaluation mode.
+        info: what `model.json` says.
+        metrics: per part, as measured after training.
+        card: Markdown for people.
+        path: the version's directory.
+    """
+
+    model: GNN
+    info: ModelInfo
+    metrics: Metrics
+    card: str
+    path: Path
+
+    def check(self, data: Dataset) -> None:
+        """Refuse a graph that this model cannot read.
+
+        Raises:
+            SchemaMismatchError: its features are missing or of another width.
+        """
+        check_schema(self.model, data)
+
+
+def save_model(
+    directory: str | Path,
+    model: GNN,
+    data: Dataset,
+    train_config: TrainConfig,
+    metrics: Metrics,
+) -> Path:
+    """Write the next version of a model; returns `directory/<version>`.
+
+    Args:
+        directory: `MODELS/NAME`, made where it is not there.
+        model: trained.
+        data: what it was trained on.
+        train_config: how.
+        metrics: per part.
+
+    Raises:
+        ModelNameError: the last part of `directory` is not a model name.
+        InputError: a weight is not finite.
+    """
+    directory = Path(directory)
+    check_name(directory.name)
+    weights = {name: t.detach().contiguous() for name, t in model.state_dict().items()}
+    bad = _not_finite(weights)
+    if bad:
+        raise InputError(f"weight {bad} is not finite; train again with a lower learning rate")
+    files = {WEIGHTS: save(weights), METRICS: json.dumps(metrics, indent=1).encode()}
+    while True:
+        info = _describe(directory, model, data, train_config, files)
+        try:
+            return _write(directory / str(info.version), info, files, metrics)
+        except (ExistsError, OSError) as error:
+            taken = isinstance(error, ExistsError) or error.errno in (errno.EEXIST, errno.ENOTEMPTY)
+            if not taken:
+                raise
+
+
+def load_model(path: str | Path) -> SavedModel:
+    """Read `MODELS/NAME`, its newest version, or `MODELS/NAME/<version>`.
+
+    Raises:
+        UnknownModelError: there is no model.
+        DamagedError: a file is missing, changed or does not fit the others.
+        FutureFormatError: written by a newer version of this project.
+    """
+    path = Path(path)
+    if not (path / INFO).exists() and not _is_version(path.name):
+        path = path / str(_newest(path))
+    if not path.is_dir():
+        raise UnknownModelError(path.parent, f"version {path.name}", _versions(path.parent))
+    info = _read_info(path)
+    files = {name: _read_file(path, name, digest) for name, digest in info.files.items()}
+    card = path / CARD
+    return SavedModel(
+        _read_model(path, info.config, files[WEIGHTS]),
+        info,
+        _read_metrics(path, files[METRICS]),
+        card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
+        path,
+    )
+
+
+def list_models(root: str | Path) -> list[str]:
+    """Names of the models under `root` that have a version, sorted."""
+    root = Path(root)
+    if not root.is_dir():
+        return []
+    folders = [p for p in root.iterdir() if p.is_dir() and not p.is_symlink()]
+    return sorted(p.name for p in folders if NAME_PATTERN.fullmatch(p.name) and _versions(p))
+
+
+def list_versions(root: str | Path, name: str) -> list[int]:
+    """Versions of a model, ascending.
+
+    Raises:
+        ModelNameError: the name could lead out of `root`.
+        UnknownModelError: there is no such model.
+    """
+    versions = _versions(_folder(Path(root), name))
+    if not versions:
+        raise UnknownModelError(root, f"model {name!r}", list_models(root))
+    return versions
+
+
+def model_path(root: str | Path, name: str, version: int | None = None) -> Path:
+    """The directory of a version, the newest when left out; always inside `root`.
+
+    Raises:
+        ModelNameError: the name could lead out of `root`.
+        UnknownModelError: there is no such model or version.
+    """
+    versions = list_versions(root, name)
+    wanted = versions[-1] if version is None else version
+    path = Path(root) / name / str(wanted)
+    if wanted not in versions:
+        raise UnknownModelError(Path(root) / name, f"version {wanted}", versions)
+    if path.is_symlink() or path.resolve().parent.parent != Path(root).resolve():
+        raise ModelNameError(name, "leads out of the model directory")
+    return path
+
+
+def check_name(name: object) -> str:
+    """`name`, if it is safe as a directory name.
+
+    Raises:
+        ModelNameError: it is not.
+    """
+    if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name) or ".." in name:
+        raise ModelNameError(name, "is not a model name")
+    return name
+
+
+def _folder(root: Path, name: str) -> Path:
+    folder = root / check_name(name)
+    if folder.is_symlink():
+        raise ModelNameError(name, "is a symbolic link")
+    return folder
+
+
+def _is_version(name: str) -> bool:
+    return name.isascii() and name.isdigit() and name[0] != "0"
+
+
+def _versions(folder: Path) -> list[int]:
+    if not folder.is_dir():
+        return []
+    return sorted(int(p.name) for p in folder.iterdir() if _is_version(p.name) and p.is_dir())
+
+
+def _newest(folder: Path) -> int:
+    versions = _versions(folder)
+    if not versions:
+        raise UnknownModelError(folder.parent, f"model {folder.name!r}", list_models(folder.parent))
+    return versions[-1]
+
+
+def _describe(
+    directory: Path, model: GNN, data: Dataset, train_config: TrainConfig, files: dict[str, bytes]
+) -> ModelInfo:
+    info = ModelInfo(
+        name=directory.name,
+        version=max(_versions(directory), default=0) + 1,
+        task=train_config.task,
+        config=model.config,
+        classes=data.meta.labels.classes if data.meta.labels else [],
+        fanouts=list(train_config.fanouts or [-1] * model.num_layers),
+        graph_name=data.meta.name,
+        graph_version=data.meta.version,
+        graph_fingerprint=graph_fingerprint(data),
+        training=asdict(train_config),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+    )
+    return info.model_copy(update={"digest": _digest(info.model_dump(mode="json"))})
+
+
+def _write(path: Path, info: ModelInfo, files: dict[str, bytes], metrics: Metrics) -> Path:
+    with publish(path) as temporary:
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
+        card = model_card(info.model_dump(mode="json"), metrics)
+        (temporary / CARD).write_text(card, encoding="utf-8")
+        write_json(temporary / INFO, info.model_dump(mode="json"))
+    return path
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    described = {key: value for key, value in content.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+
+
+def _read_info(path: Path) -> ModelInfo:
+    content = read_json(path / INFO)
+    version = content.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise FutureFormatError(path, version, FORMAT_VERSION)
+    try:
+        info = ModelInfo.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DamagedError(path, INFO, f"is wrong at {where}: {first['msg']}") from None
+    except InputError as error:
+        raise DamagedError(path, INFO, f"describes no model: {error}") from None
+    if info.digest != _digest(content):
+        raise DamagedError(path, INFO, "does not have the digest of its content")
+    if set(info.files) != {WEIGHTS, METRICS}:
+        raise DamagedError(path, INFO, f"lists the files {', '.join(sorted(info.files))}")
+    return info
+
+
+def _read_file(path: Path, name: str, digest: str) -> bytes:
+    try:
+        content = (path / name).read_bytes()
+    except FileNotFoundError:
+        raise DamagedError(path, name, "is missing") from None
+    got = hashlib.sha256(content).hexdigest()
+    if got != digest:
+        raise DamagedError(path, name, f"has checksum {got[:16]}… instead of {digest[:16]}…")
+    return content
+
+
+def _read_model(path: Path, config: ModelConfig, content: bytes) -> GNN:
+    try:
+        weights = load(content)
+    except (SafetensorError, ValueError) as error:
+        raise DamagedError(path, WEIGHTS, f"is not a safetensors file ({error})") from None
+    with torch.device("meta"):
+        model = GNN(config)
+    fault = _misfit(model.state_dict(), weights)
+    if fault:
+        raise DamagedError(path, WEIGHTS, fault)
+    model.load_state_dict(weights, assign=True)
+    return model.requires_grad_(False).eval()
+
+
+def _misfit(expected: dict[str, Tensor], weights: dict[str, Tensor]) -> str:
+    """What is wrong with the weights of a model, or an empty string."""
+    for name in sorted(expected.keys() ^ weights.keys()):
+        return f"{'lacks' if name in expected else 'holds an unknown'} tensor {name}"
+    for name, tensor in weights.items():
+        wanted = expected[name]
+        if tensor.shape != wanted.shape or tensor.dtype != wanted.dtype:
+            return (
+                f"holds {name} as {tensor.dtype} {tuple(tensor.shape)} instead of "
+                f"{wanted.dtype} {tuple(wanted.shape)}"
+            )
+    bad = _not_finite(weights)
+    return f"holds values in {bad} that are not finite" if bad else ""
+
+
+def _not_finite(weights: Mapping[str, Tensor]) -> str:
+    return next((name for name, t in weights.items() if not torch.isfinite(t).all()), "")
+
+
+def _read_metrics(path: Path, content: bytes) -> Metrics:
+    try:
+        metrics = json.loads(content)
+    except ValueError as error:
+        raise DamagedError(path, METRICS, f"is not JSON ({error})") from None
+    if not isinstance(metrics, dict):
+        raise DamagedError(path, METRICS, "is not a JSON object")
+    return metrics

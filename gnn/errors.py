@@ -1,0 +1,110 @@
+"""What can go wrong with a model, its training and its files.
+
+    GnnError
+    ├── InputError
+    │   └── MissingPackageError   an optional package is not installed or does not load
+    ├── StoreError
+    │   ├── ModelNameError        a name that could leave the model directory
+    │   ├── UnknownModelError     no model or version of that name
+    │   ├── SchemaMismatchError   the model was trained for other input than the graph has
+    │   ├── ResumeError           unfinished work was started with other settings
+    │   └── BusyError             another process is writing the same output
+    └── TrainingError             the data cannot be trained on as asked
+        └── DivergedError         the loss is not a number any more
+
+Damaged files and files of a newer version are `DamagedError` and `FutureFormatError`, as for
+graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sampling.errors import GnnError, InputError, StoreError
+
+__all__ = [
+    "BusyError",
+    "DivergedError",
+    "MissingPackageError",
+    "ModelNameError",
+    "ResumeError",
+    "SchemaMismatchError",
+    "TrainingError",
+    "UnknownModelError",
+]
+
+
+class MissingPackageError(InputError):
+    """An optional package is not installed, or does not load on this machine."""
+
+    def __init__(self, package: str, reason: BaseException, remedy: str) -> None:
+        self.package, self.reason = package, reason
+        super().__init__(f"package {package!r} does not load ({reason}); {remedy}")
+
+
+class ModelNameError(StoreError):
+    """A model name or version that could lead out of the model directory."""
+
+    def __init__(self, name: object, what: str) -> None:
+        self.name = name
+        super().__init__(
+            f"model name {name!r} {what}; use 1 to 64 of a-z, 0-9, '.', '_' and '-', "
+            "starting with a letter or digit"
+        )
+
+
+class UnknownModelError(StoreError):
+    """There is no model, or no such version of it."""
+
+    def __init__(self, path: Path | str, wanted: str, known: Sequence[object]) -> None:
+        self.path, self.wanted, self.known = path, wanted, list(known)
+        listed = ", ".join(str(k) for k in self.known[:10]) or "none"
+        super().__init__(f"{path}: there is no {wanted}; there is: {listed}")
+
+
+class SchemaMismatchError(StoreError):
+    """A model was trained for other input than the graph has."""
+
+    def __init__(self, what: str, expected: object, got: object) -> None:
+        self.what, self.expected, self.got = what, expected, got
+        super().__init__(
+            f"the model was made for {what} {expected}, but the graph has {got}; "
+            "use the graph it was trained on, or train a model for this one"
+        )
+
+
+class ResumeError(StoreError):
+    """Unfinished work cannot be continued with these settings."""
+
+    def __init__(self, path: Path | str, differs: Sequence[str]) -> None:
+        self.path, self.differs = path, list(differs)
+        super().__init__(
+            f"{path}: the unfinished work was started with another {', '.join(self.differs)}; "
+            "use the same settings, or start anew without resume"
+        )
+
+
+class BusyError(StoreError):
+    """Another process is writing the same output."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = path
+        super().__init__(
+            f"{path} is being written by another process; wait for it or choose another output"
+        )
+
+
+class TrainingError(GnnError):
+    """The data cannot be trained on as asked."""
+
+
+class DivergedError(TrainingError):
+    """The loss stopped being a number."""
+
+    def __init__(self, epoch: int, batch: int, loss: float) -> None:
+        self.epoch, self.batch, self.loss = epoch, batch, loss
+        super().__init__(
+            f"the loss is {loss} in epoch {epoch}, batch {batch}; the weights of the best epoch "
+            "before it are kept. Lower the learning rate, or look for extreme feature values"
+        )

@@ -1,0 +1,181 @@
+"""What training remembers between epochs, in memory and on disk.
+
+One safetensors file holds weights, best weights, optimizer moments and, in its metadata, the
+counters: a single rename makes it current, so that a killed process leaves the last complete
+epoch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from gnn.errors import ResumeError
+from sampling.errors import DamagedError
+
+__all__ = ["Progress", "TrainingJournal"]
+
+STATE_FILE = "training.safetensors"
+
+Weights = dict[str, Tensor]
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far training has come.
+
+    Attributes:
+        epoch: epochs finished.
+        best_epoch: the epoch with the best score, from 1; 0 before the first.
+        best_score: its score; None before the first, or without validation.
+        best: weights after it.
+    """
+
+    epoch: int
+    best_epoch: int
+    best_score: tuple[float, float] | None
+    best: Weights
+
+    @classmethod
+    def start(cls, model: nn.Module) -> Progress:
+        """Before the first epoch."""
+        return cls(0, 0, None, _copy(model))
+
+    def finish_epoch(
+        self, model: nn.Module, score: tuple[float, float] | None, loss: float
+    ) -> None:
+        """Count an epoch; keep its weights when its score is the best, or there are no scores."""
+        self.epoch += 1
+        if score is None or self.best_score is None or score > self.best_score:
+            self.best_epoch, self.best_score, self.best = self.epoch, score, _copy(model)
+
+    def has_waited(self, patience: int | None) -> bool:
+        """Whether no epoch has been better for `patience` epochs."""
+        return patience is not None and self.epoch - self.best_epoch >= patience
+
+    def restore_best(self, model: nn.Module) -> None:
+        """Give the model the best weights, ready to predict."""
+        model.load_state_dict(self.best)
+        model.eval()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJournal:
+    """Keeps the state after every epoch in a directory; keeps nothing without one.
+
+    Attributes:
+        path: the state file, or None.
+        identity: what must be equal for a state to be continued.
+    """
+
+    path: Path | None
+    identity: dict[str, Any]
+
+    @classmethod
+    def open(
+        cls, directory: str | Path | None, identity: dict[str, Any], epochs: int
+    ) -> TrainingJournal:
+        """A journal in `directory`, which is made where it is not there."""
+        identity = json.loads(json.dumps(identity))
+        if directory is None:
+            return cls(None, identity)
+        Path(directory).mkdir(parents=True, exist_ok=True)
+        return cls(Path(directory) / STATE_FILE, identity)
+
+    def save(self, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Replace the state on disk by this one, durably."""
+        if self.path is None:
+            return
+        counters = {
+            "identity": self.identity,
+            "epoch": progress.epoch,
+            "best_epoch": progress.best_epoch,
+            "best_score": progress.best_score,
+        }
+        tensors = {
+            **{f"weights/{k}": v.contiguous() for k, v in model.state_dict().items()},
+            **{f"best/{k}": v.contiguous() for k, v in progress.best.items()},
+            **_moments(optimizer),
+        }
+        temporary = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
+        try:
+            save_file(tensors, temporary, metadata={"counters": json.dumps(counters)})
+            _fsync(temporary)
+            temporary.rename(self.path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
+        """Put model and optimizer into the state on disk; None where there is no state.
+
+        Raises:
+            DamagedError: the file cannot be read.
+            ResumeError: it belongs to a training with other settings.
+        """
+        if self.path is None or not self.path.exists():
+            return None
+        counters, tensors = _read(self.path)
+        differs = _differences(self.identity, counters["identity"])
+        if differs:
+            raise ResumeError(self.path, differs)
+        model.load_state_dict(_part(tensors, "weights/"))
+        _set_moments(optimizer, _part(tensors, "moment/"))
+        score = counters["best_score"]
+        return Progress(
+            counters["epoch"],
+            counters["best_epoch"],
+            None if score is None else (score[0], score[1]),
+            _part(tensors, "best/"),
+        )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Weights]:
+    try:
+        with safe_open(path, "pt") as file:
+            counters = json.loads((file.metadata() or {})["counters"])
+            return counters, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise DamagedError(path.parent, path.name, f"cannot be read ({error})") from None
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> Weights:
+    state = optimizer.state_dict()["state"]
+    return {f"moment/{i}/{k}": v for i, entry in state.items() for k, v in entry.items()}
+
+
+def _set_moments(optimizer: torch.optim.Optimizer, moments: Weights) -> None:
+    state: dict[int, Weights] = {}
+    for name, tensor in moments.items():
+        index, key = name.split("/", 1)
+        state.setdefault(int(index), {})[key] = tensor
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _part(tensors: Weights, prefix: str) -> Weights:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _copy(model: nn.Module) -> Weights:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    return sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

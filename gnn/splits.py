@@ -1,0 +1,55 @@
+"""Which labeled nodes are trained on, which choose the weights, and which only measure."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gnn.errors import TrainingError
+from sampling import Dataset
+
+__all__ = ["PARTS", "split_nodes"]
+
+PARTS = ("train", "val", "test")
+Nodes = NDArray[np.int64]
+
+
+def split_nodes(
+    data: Dataset,
+    labeled: Tensor,
+    *,
+    split_index: int = 0,
+    split: tuple[float, float, float] = (0.6, 0.2, 0.2),
+    seed: int = 0,
+) -> dict[str, Nodes]:
+    """Labeled nodes of each part, ascending.
+
+    The graph's own split is used where it has one. Otherwise the labeled nodes are divided at
+    random, in a way that depends on `seed` and the fractions alone.
+
+    Args:
+        data: the graph.
+        labeled: whether a node has a target, (num_nodes,) bool.
+        split_index: which of the graph's splits.
+        split: shares of train, val and test where the graph has no split.
+        seed: randomness of that division.
+
+    Raises:
+        TrainingError: no node has a label.
+        InputError: the graph has splits, but not this one.
+    """
+    mask = labeled.numpy()
+    if not mask.any():
+        raise TrainingError(f"no node of graph {data.meta.name!r} has a label")
+    if data.splits is not None:
+        parts = {part: data.nodes_in(part, split_index) for part in PARTS}
+        return {part: nodes[mask[nodes]] for part, nodes in parts.items()}
+    return _random_split(np.flatnonzero(mask), split, seed)
+
+
+def _random_split(nodes: Nodes, split: tuple[float, float, float], seed: int) -> dict[str, Nodes]:
+    order = np.random.default_rng(seed & ((1 << 64) - 1)).permutation(nodes)
+    first, second = (round(len(nodes) * share) for share in (split[0], split[0] + split[1]))
+    pieces = (order[:first], order[first:second], order[second:])
+    return {part: np.sort(piece) for part, piece in zip(PARTS, pieces, strict=True)}

@@ -1,0 +1,163 @@
+"""What a model is trained for: its targets, its loss, its outputs and its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gnn.errors import TrainingError
+from gnn.metrics import CLASS_METRICS, REAL_METRICS, class_metrics, real_metrics
+from gnn.model import GNN
+from sampling import Dataset
+from sampling.errors import InputError
+
+__all__ = ["TASKS", "NodeClassification", "NodeRegression", "Task", "outputs", "task_named"]
+
+
+class Task(Protocol):
+    """What training, evaluation and serving need to know of a task."""
+
+    name: str
+    monitor: str
+    metric_names: Collection[str]
+
+    def targets(self, data: Dataset) -> tuple[Tensor, Tensor]:
+        """A target per node and whether the node has one, both (num_nodes,)."""
+
+    def num_outputs(self, data: Dataset) -> int:
+        """The d_out that a model for these data has."""
+
+    def fit_scale(self, model: GNN, y: Tensor) -> None:
+        """Set what a model keeps of the scale of its targets."""
+
+    def loss(self, model: GNN, logits: Tensor, y: Tensor, class_weight: Tensor | None) -> Tensor:
+        """The mean loss of a batch, a scalar."""
+
+    def outputs(self, logits: Tensor) -> Tensor:
+        """What a user sees: probabilities or values, (rows, d_out)."""
+
+    def metrics(
+        self, logits: Tensor, y: Tensor, names: Collection[str] | None = None
+    ) -> dict[str, float]:
+        """Metrics by name, as fractions or in the target's unit."""
+
+
+class NodeClassification:
+    """One class per node: cross-entropy on softmax."""
+
+    name = "node-classification"
+    monitor = "accuracy"
+    metric_names: Collection[str] = tuple(CLASS_METRICS)
+
+    def targets(self, data: Dataset) -> tuple[Tensor, Tensor]:
+        labels = _labels(data)
+        info = data.meta.labels
+        if info is None or info.kind != "class":
+            raise TrainingError(
+                "the labels are real numbers; train a node-regression, or ingest class labels"
+            )
+        y = torch.from_numpy(labels.astype(np.int64))
+        if len(y) and int(y.max()) >= len(info.classes):
+            raise TrainingError(
+                f"label code {int(y.max())} is outside the {len(info.classes)} classes; "
+                "give codes from 0, and -1 for no label"
+            )
+        return y, y >= 0
+
+    def num_outputs(self, data: Dataset) -> int:
+        _labels(data)
+        return len(data.meta.labels.classes) if data.meta.labels else 0
+
+    def fit_scale(self, model: GNN, y: Tensor) -> None:
+        """Nothing: logits have no unit."""
+
+    def loss(self, model: GNN, logits: Tensor, y: Tensor, class_weight: Tensor | None) -> Tensor:
+        return F.cross_entropy(logits, y, class_weight)
+
+    def outputs(self, logits: Tensor) -> Tensor:
+        return torch.softmax(logits.float(), dim=1)
+
+    def metrics(
+        self, logits: Tensor, y: Tensor, names: Collection[str] | None = None
+    ) -> dict[str, float]:
+        return class_metrics(self.outputs(logits).numpy(), y.numpy(), names)
+
+
+class NodeRegression:
+    """One real value per node: squared error on standardized targets.
+
+    The model keeps mean and deviation of the training targets, so that its outputs are in the
+    user's unit.
+    """
+
+    name = "node-regression"
+    monitor = "rmse"
+    metric_names: Collection[str] = tuple(REAL_METRICS)
+
+    def targets(self, data: Dataset) -> tuple[Tensor, Tensor]:
+        labels, info = _labels(data), data.meta.labels
+        if info is not None and info.kind == "class":
+            labels = _numbers(labels, info.classes)
+        y = torch.from_numpy(labels.astype(np.float32))
+        return y, torch.isfinite(y)
+
+    def num_outputs(self, data: Dataset) -> int:
+        return 1
+
+    def fit_scale(self, model: GNN, y: Tensor) -> None:
+        deviation = y.double().std(unbiased=False).item()
+        model.y_mean.fill_(y.double().mean().item())
+        model.y_std.fill_(deviation if deviation > 0 else 1.0)
+
+    def loss(self, model: GNN, logits: Tensor, y: Tensor, class_weight: Tensor | None) -> Tensor:
+        error = (logits[:, 0] - y) / model.y_std[0]
+        return (error * error).mean()
+
+    def outputs(self, logits: Tensor) -> Tensor:
+        return logits.float()
+
+    def metrics(
+        self, logits: Tensor, y: Tensor, names: Collection[str] | None = None
+    ) -> dict[str, float]:
+        return real_metrics(logits[:, 0].numpy(), y.numpy(), names)
+
+
+TASKS: dict[str, Task] = {task.name: task for task in (NodeClassification(), NodeRegression())}
+
+
+def task_named(name: str) -> Task:
+    """The task of this name.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in TASKS:
+        raise InputError(f"there is no task {name!r}; choose one of {', '.join(TASKS)}")
+    return TASKS[name]
+
+
+def outputs(task: str, logits: Tensor) -> Tensor:
+    """Class probabilities or values, (rows, d_out), from what a model's head gives."""
+    return task_named(task).outputs(logits)
+
+
+def _labels(data: Dataset) -> NDArray[Any]:
+    if data.labels is None:
+        raise TrainingError(
+            f"graph {data.meta.name!r} has no labels; ingest a label column to train on"
+        )
+    return data.labels
+
+
+def _numbers(codes: NDArray[Any], classes: list[int] | list[str]) -> NDArray[np.float32]:
+    """Integer class labels as numbers; text cannot be regressed on."""
+    if any(isinstance(name, str) for name in classes):
+        raise TrainingError("the labels are text; train a node-classification instead")
+    values: NDArray[np.float32] = np.array([*classes, np.nan], np.float32)[codes]
+    return values

@@ -1,0 +1,174 @@
+"""One forward pass for samples, whole graphs and tiles."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gnn import ModelConfig, build_model
+from gnn.dropout import dropout
+from gnn.layerwise import infer, layer_rows, message_rows
+from sampling import FullNeighborSampler, Graph, NeighborSampler
+from sampling.errors import InputError
+
+KINDS = [("gcn", "mean"), ("sage", "mean"), ("sage", "sum"), ("sage", "max")]
+WIDTHS = [4, 12]
+CASES = [(*kind, width) for kind, width in product(KINDS, WIDTHS)]
+
+
+@pytest.mark.parametrize(("conv", "aggregator", "width"), CASES)
+def test_full_fanout_equals_full_graph(make_data, make_model, conv, aggregator, width):
+    data = make_data()
+    model = make_model(conv=conv, aggregator=aggregator, d_hidden=width, num_layers=3)
+    x = data.features.tensor()
+    whole = model([data.graph.block()] * 3, x)
+    seeds = torch.tensor([5, 59, 0, 5, 31])
+    blocks = FullNeighborSampler(data.graph, 3).sample(seeds)
+    torch.testing.assert_close(model(blocks, x[blocks[0].src_nodes]), whole[seeds])
+
+
+@pytest.mark.parametrize("input_norm", ["none", "row"])
+@pytest.mark.parametrize(("conv", "aggregator", "width"), CASES)
+def test_layer_by_layer_equals_full_forward(
+    make_data, make_model, conv, aggregator, width, input_norm
+):
+    data = make_data()
+    model = make_model(
+        conv=conv, aggregator=aggregator, d_hidden=width, num_layers=3, input_norm=input_norm,
+        head="linear", norm="batch", residual=True,
+    )  # fmt: skip
+    whole = model.encode([data.graph.block()] * 3, data.features.tensor())
+    torch.testing.assert_close(infer(model, data), whole, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("conv", "aggregator"), KINDS)
+def test_tiles_equal_the_whole_layer(make_data, make_model, conv, aggregator):
+    data, src_nodes = make_data(), torch.arange(60)
+    model, x = make_model(conv=conv, aggregator=aggregator), data.features.tensor()
+    messages = torch.cat([message_rows(model, data.graph, 0, x, a, a + 20) for a in (0, 20, 40)])
+    tiles = [
+        layer_rows(model, data.graph, 0, x, messages, src_nodes, a, a + 20) for a in (0, 20, 40)
+    ]
+    torch.testing.assert_close(torch.cat(tiles), model.layer(0, data.graph.block(), x))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from(KINDS))
+def test_renumbering_nodes_and_reordering_edges_renumbers_the_answer(seed, kind):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 12))
+    src, dst = rng.integers(0, n, (2, int(rng.integers(0, 40))))
+    x = torch.from_numpy(rng.normal(size=(n, 5)).astype(np.float32))
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(conv=kind[0], aggregator=kind[1], d_in=5, d_hidden=3, d_out=2))
+    place, order = rng.permutation(n), rng.permutation(len(src))
+    one = Graph.from_edges(src, dst, num_nodes=n).block()
+    other = Graph.from_edges(place[src][order], place[dst][order], num_nodes=n).block()
+    moved = torch.empty_like(x)
+    moved[place] = x
+    torch.testing.assert_close(
+        model([other] * 2, moved)[place], model([one] * 2, x), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_gcn_on_samples_estimates_gcn_on_the_graph(make_graph, make_model):
+    graph = make_graph(num_edges=900)
+    model = make_model(conv="gcn", num_layers=1, d_out=2)
+    x = torch.rand(60, 6, generator=torch.Generator().manual_seed(0))
+    exact, sampler = model([graph.block()], x), NeighborSampler(graph, [4])
+    with torch.no_grad():
+        draws = torch.stack([
+            model(blocks, x[blocks[0].src_nodes])
+            for blocks in (sampler.sample(torch.arange(60), seed=s) for s in range(300))
+        ])  # fmt: skip
+    error = (draws.mean(0) - exact).abs()
+    assert (error <= 5 * draws.std(0) / 300**0.5 + 1e-5).all()
+
+
+def test_gcn_with_a_self_loop_in_the_graph_counts_it_beside_its_own():
+    graph = Graph.from_edges([0, 1], [0, 0], num_nodes=2)
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(conv="gcn", d_in=2, d_hidden=2, d_out=2, num_layers=1))
+    with torch.no_grad():
+        model.convs[0].linear.weight.copy_(torch.eye(2))
+    x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    got = model([graph.block()], x)[0]
+    torch.testing.assert_close(got, torch.tensor([2 / 3, 1 / 3**0.5]))
+
+
+def test_the_head_gives_what_forward_gives(make_data, make_model):
+    data = make_data()
+    blocks = [data.graph.block()] * 2
+    for head, width in (("none", 3), ("linear", 8)):
+        model = make_model(head=head)
+        h = model.encode(blocks, data.features.tensor())
+        assert h.shape == (60, width) == (60, model.config.d_embedding)
+        assert torch.equal(model.head(h), model(blocks, data.features.tensor()))
+
+
+def test_the_same_seed_gives_the_same_weights(make_model):
+    one, same, other = (make_model(seed=s).state_dict() for s in (1, 1, 2))
+    assert all(torch.equal(one[k], same[k]) for k in one)
+    assert not all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_row_norm_makes_the_scale_of_a_row_irrelevant(make_data, make_model):
+    data, model = make_data(), make_model(input_norm="row")
+    blocks, x = [data.graph.block()] * 2, data.features.tensor()
+    scaled = x * torch.rand(60, 1, generator=torch.Generator().manual_seed(0)).add(0.1)
+    torch.testing.assert_close(model(blocks, x), model(blocks, scaled), rtol=1e-5, atol=1e-5)
+    assert torch.isfinite(model(blocks, torch.zeros_like(x))).all()
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.6])
+def test_dropout_keeps_its_share_and_the_mean(p):
+    torch.manual_seed(0)
+    out = dropout(torch.ones(501, 333), p)
+    n = out.numel()
+    spread = (p * (1 - p) / n) ** 0.5
+    assert abs((out == 0).float().mean().item() - p) < 5 * spread + 2**-16
+    torch.testing.assert_close(out[out > 0], torch.full_like(out[out > 0], 1 / (1 - p)))
+    columns = (out == 0).float().mean(0)
+    assert (columns - p).abs().max() < 6 * (p * (1 - p) / 501) ** 0.5
+    assert dropout(out, 0.0) is out
+
+
+def test_what_does_not_fit_the_model_is_refused_with_what_was_got(make_data, make_model):
+    data, model = make_data(), make_model()
+    block, x = data.graph.block(), data.features.tensor()
+    with pytest.raises(InputError, match="got 1 blocks; this model has 2 layers"):
+        model([block], x)
+    with pytest.raises(InputError, match=r"\(60, 5\); this model takes \(60, 6\)"):
+        model([block] * 2, x[:, :5])
+    with pytest.raises(InputError, match=r"\(59, 6\)"):
+        model([block] * 2, x[1:])
+    blocks = FullNeighborSampler(data.graph, 2).sample([0, 1])
+    with pytest.raises(InputError, match="block 1 has"):
+        model([block, blocks[1]], x)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"conv": "gat"}, {"aggregator": "median"}, {"head": "mlp"}, {"norm": "x"}, {"d_in": 0},
+        {"d_hidden": 2**40}, {"num_layers": 0}, {"num_layers": 10**9}, {"dropout": 1.0},
+        {"dropout": float("nan")}, {"input_norm": "l2"}, {"d_out": 1.5},
+    ],
+)  # fmt: skip
+def test_an_architecture_that_cannot_be_is_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(InputError, match=name):
+        ModelConfig(**{"d_in": 2, "d_hidden": 2, "d_out": 2, **wrong})
+
+
+def test_the_gradient_of_dropout_is_its_mask():
+    torch.manual_seed(0)
+    x = torch.randn(700, 500, requires_grad=True)
+    out = dropout(x, 0.3)
+    (grad,) = torch.autograd.grad(out.sum(), x)
+    assert torch.equal(grad * x, out)
