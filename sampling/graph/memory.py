@@ -15,6 +15,7 @@ __all__ = ["MINIMUM_BYTES", "MemoryBudget", "allowed_bytes", "release"]
 MINIMUM_BYTES = 512 << 20
 SHARE = 0.6
 SLACK = 0.85
+WORKING_BYTES = 32 << 20
 UNLIMITED = 1 << 60
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -47,31 +48,33 @@ class MemoryBudget:
         limit = limit_bytes or max(start + int(SHARE * allowed_bytes()), MINIMUM_BYTES)
         return cls(limit, start)
 
-    def free(self, held_bytes: int = 0) -> int:
-        """Bytes left for arrays when `held_bytes` are held beside what was there at the start."""
-        return max(int((self.limit_bytes - self.start_bytes) * SLACK) - held_bytes, 8 << 20)
+    def free(self) -> int:
+        """Bytes that more arrays may take now, with some slack for what nobody counts."""
+        release()
+        resident = int(psutil.Process().memory_info().rss)
+        return max(int((self.limit_bytes - resident) * SLACK), 0)
 
-    def check_nodes(self, num_nodes: int, bytes_per_node: int) -> None:
-        """Refuse what cannot fit: arrays over the nodes are held whole.
+    def reserve(self, num_bytes: int, what: str) -> int:
+        """Bytes that are left beside arrays that must be held whole.
 
         Raises:
-            InputError: says how much these nodes need.
+            InputError: they cannot be held; says how much is missing.
         """
-        needed = self.start_bytes + int(num_nodes * bytes_per_node / SLACK)
-        if needed > self.limit_bytes:
+        left = self.free() - num_bytes
+        if left < WORKING_BYTES:
+            needed = self.limit_bytes + int((WORKING_BYTES - left) / SLACK)
             raise InputError(
-                f"{num_nodes} nodes need about {needed >> 20} MiB and the bound is "
-                f"{self.limit_bytes >> 20} MiB; raise the memory bound"
+                f"{what} do not fit the memory bound of {self.limit_bytes >> 20} MiB; "
+                f"raise it to at least {(needed >> 20) + 1} MiB"
             )
+        return left
 
 
 def allowed_bytes() -> int:
     """Bytes that this process can still take: free on the machine and in its control group."""
     free = int(psutil.virtual_memory().available)
     v2 = _left(CGROUP / "memory.max", CGROUP / "memory.current")
-    v1 = _left(
-        CGROUP / "memory/memory.limit_in_bytes", CGROUP / "memory/memory.usage_in_bytes"
-    )
+    v1 = _left(CGROUP / "memory/memory.limit_in_bytes", CGROUP / "memory/memory.usage_in_bytes")
     return min(free, v2, v1)
 
 

@@ -12,6 +12,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = [
+    "GOLDEN",
+    "MASK",
+    "Workspace",
+    "aggregate",
+    "build_csc",
+    "build_id_table",
+    "build_string_table",
+    "check_csc",
+    "csc_order",
+    "draw",
+    "find_ids",
+    "find_strings",
+    "floyd",
+    "gather",
+    "max_backward",
+    "mix",
+    "relabel",
+    "sample_blocks",
+    "sample_neighbors",
+    "stream_key",
+    "transpose",
+]
+
 Array = NDArray[Any]
 Table = tuple[Array, int, int]
 

@@ -47,9 +47,7 @@ def id_kind(path: Path, column: str, type_: pa.DataType) -> str:
         return "int"
     if pa.types.is_string(value) or pa.types.is_large_string(value):
         return "string"
-    raise ParseError(
-        path, f"column {column!r} is of type {type_}; ids must be integers or strings"
-    )
+    raise ParseError(path, f"column {column!r} is of type {type_}; ids must be integers or strings")
 
 
 def to_ids(array: pa.Array, kind: str, place: Place) -> Ids:
@@ -80,17 +78,23 @@ def to_times(array: pa.Array, place: Place) -> NDArray[np.int64]:
     """Times as int64: integers as they are, seconds with a fraction and timestamps in µs."""
     place.refuse_nulls(array)
     if pa.types.is_integer(array.type):
-        return array.cast(pa.int64()).to_numpy()
+        return _int64(array)
     if pa.types.is_timestamp(array.type):
-        return array.cast(pa.timestamp("us", array.type.tz)).cast(pa.int64()).to_numpy()
+        return _int64(array.cast(pa.timestamp("us", array.type.tz)))
     if pa.types.is_floating(array.type):
         seconds = array.cast(pa.float64()).to_numpy()
         bad = ~(np.abs(seconds) < MAX_SECONDS)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise place.error(row, f"holds {seconds[row]}; times are finite seconds")
-        return np.rint(seconds * MICROSECONDS).astype(np.int64)
+        times: NDArray[np.int64] = np.rint(seconds * MICROSECONDS).astype(np.int64)
+        return times
     raise place.error(0, f"is of type {array.type}; times are integers, seconds or timestamps")
+
+
+def _int64(array: pa.Array) -> NDArray[np.int64]:
+    values: NDArray[np.int64] = array.cast(pa.int64()).to_numpy()
+    return values
 
 
 def is_scaled(type_: pa.DataType) -> bool:

@@ -21,7 +21,6 @@ from sampling.graph.readers.source import EdgeSource, NodeSource, ReadOptions
 from sampling.graph.readers.table import (
     EDGE_ROLES,
     NODE_ROLES,
-    Batches,
     edges_of_table,
     nodes_of_table,
     pick,
@@ -123,7 +122,7 @@ class _Table:
         try:
             with reading(self.path), open_stream(self.path) as stream:
                 yield from self._open(stream, types)
-        except _Refused as error:
+        except _RefusedError as error:
             raise self._explain(error.args[0], types) from None
 
     def _open(self, stream: Any, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
@@ -137,13 +136,13 @@ class _Table:
                     delimiter=self.delimiter, newlines_in_values=True
                 ),
                 convert_options=pacsv.ConvertOptions(
-                    column_types=types, include_columns=list(types), null_values=["", "NULL", "null"],
+                    column_types=types, include_columns=list(types), null_values=[""],
                     strings_can_be_null=True,
                 ),
             )  # fmt: skip
         except pa.ArrowInvalid as error:
             if "conversion error" in str(error) or "UTF8" in str(error):
-                raise _Refused(str(error)) from None
+                raise _RefusedError(str(error)) from None
             raise
 
     def _explain(self, text: str, types: dict[str, pa.DataType]) -> ParseError:
@@ -164,7 +163,7 @@ class _Table:
         return None
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """Arrow's message, on its way out of the stream that must be closed first."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 __all__ = ["EdgeChunk", "EdgeSource", "FeatureSource", "Ids", "NodeChunk", "NodeSource",
            "ReadOptions"]  # fmt: skip
 
-Ids = NDArray[Any] | pa.Array
+Ids: TypeAlias = NDArray[Any] | pa.Array
 """Integers (int32 or int64), or Arrow strings (large_string)."""
 
 
@@ -110,6 +110,7 @@ class EdgeSource:
         num_rows: edges in the file, where known before reading.
         time_unit: "microseconds" where times were scaled, else None.
         ignored: columns that nobody asked for.
+        id_columns: names of the columns that hold ids, as messages use them.
         nodes: the nodes that the same file lists, or None.
         features: their features, or None.
         splits: (num_nodes, num_splits) uint8, or None.
@@ -122,6 +123,7 @@ class EdgeSource:
     num_rows: int | None = None
     time_unit: str | None = None
     ignored: tuple[str, ...] = ()
+    id_columns: tuple[str, ...] = ("src", "dst")
     nodes: NodeSource | None = None
     features: FeatureSource | None = None
     splits: NDArray[np.uint8] | None = None

@@ -88,6 +88,7 @@ def edges_of_table(
         num_rows=num_rows,
         time_unit="microseconds" if scaled else None,
         ignored=tuple(sorted(set(schema.names) - set(picked.values()))),
+        id_columns=(picked["src"], picked["dst"]),
     )
 
 

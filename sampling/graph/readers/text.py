@@ -59,7 +59,7 @@ def reading(path: Path) -> Iterator[None]:
     except pa.ArrowInvalid as error:
         if "straddling" in str(error):
             raise ParseError(path, f"has a line longer than {MAX_LINE_BYTES >> 20} MiB or an "
-                             "open quote; this is not a table of edges or nodes") from None  # fmt: skip
+                             "open quote; this is no table of edges") from None  # fmt: skip
         raise ParseError(path, f"cannot be read ({str(error)[:200]})") from None
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ParseError(path, f"cannot be read ({str(error)[:200]})") from None

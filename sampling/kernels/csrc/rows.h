@@ -39,8 +39,12 @@ namespace avx512 { extern const RowKernels kernels; }
 
 inline const RowKernels& best_row_kernels() {
 #ifdef GNN_X86
-  if (__builtin_cpu_supports("x86-64-v4")) return avx512::kernels;
-  if (__builtin_cpu_supports("x86-64-v3")) return avx2::kernels;
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+    return avx512::kernels;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+      __builtin_cpu_supports("bmi2"))
+    return avx2::kernels;
 #endif
   return baseline::kernels;
 }

@@ -1,0 +1,8 @@
+"""Ingest: files of edges, nodes and features become a graph directory, in bounded memory."""
+
+from __future__ import annotations
+
+from sampling.graph.ingest.config import IngestConfig, IngestReport
+from sampling.graph.ingest.run import ingest
+
+__all__ = ["IngestConfig", "IngestReport", "ingest"]

@@ -1,0 +1,132 @@
+"""Chunks of edges between ids become the adjacency between dense nodes."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sampling.errors import InputError, ParseError
+from sampling.graph.edges import Edges, EdgeSink, EdgeTypes, dense_nodes, mirror
+from sampling.graph.ingest.config import Clock, IngestConfig, Reports
+from sampling.graph.ingest.inputs import Inputs
+from sampling.graph.ingest.numbering import id_kind_of
+from sampling.graph.memory import MemoryBudget
+from sampling.graph.meta import ArrayInfo
+from sampling.graph.nodes import Nodes
+from sampling.graph.readers.ahead import read_ahead
+from sampling.graph.readers.source import EdgeChunk, EdgeSource
+
+__all__ = ["Adjacency", "write_edges"]
+
+NODE_BYTES = 24
+CHUNK_EDGE_BYTES = 200
+
+
+@dataclass(slots=True)
+class _Dangling:
+    """Edges whose nodes are in no list."""
+
+    count: int = 0
+    first: str = ""
+
+    def note(self, source: EdgeSource, chunk: EdgeChunk, src: Any, dst: Any) -> None:
+        bad = np.flatnonzero((src < 0) | (dst < 0))
+        if not self.count:
+            row = int(bad[0])
+            ids = chunk.src if src[row] < 0 else chunk.dst
+            key = ids[row].as_py() if isinstance(ids, pa.Array) else int(ids[row])
+            self.first = f"{source.path}, row {chunk.first_row + row}: node id {key!r}"
+        self.count += len(bad)
+
+    def error(self) -> InputError:
+        edges = "1 edge names" if self.count == 1 else f"{self.count} edges name"
+        return InputError(f"{self.first} is not listed ({edges} nodes that are not); add them to "
+                          "the nodes file, or choose --on-dangling drop or create")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Adjacency:
+    """What was written of the edges."""
+
+    arrays: dict[str, ArrayInfo]
+    num_edges: int
+    edge_types: tuple[str, ...]
+    facts: dict[str, Any]
+
+
+def write_edges(
+    config: IngestConfig, inputs: Inputs, nodes: Nodes, budget: MemoryBudget, temporary: Path
+) -> Reports:
+    """Write indptr, indices and what goes with edges; returns their `Adjacency`."""
+    n = nodes.ids.num_nodes
+    left = budget.reserve(
+        n * NODE_BYTES + inputs.chunk_rows * CHUNK_EDGE_BYTES, f"arrays over {n} nodes"
+    )
+    types = EdgeTypes()
+    with EdgeSink(temporary, n, left, types, config.threads) as sink:
+        facts = yield from _fill(config, inputs, nodes, sink)
+        clock = Clock("build")
+        mirrored = bool(facts["mirrored"])
+        drop = config.duplicates == "drop" or (config.duplicates == "auto" and mirrored)
+        for done in sink.finish(drop_duplicates=drop):
+            yield clock.report(done)
+        facts["duplicate_edges_dropped"] = sink.num_duplicates
+        return Adjacency(sink.arrays, sink.num_edges, types.names, facts)
+
+
+def _fill(config: IngestConfig, inputs: Inputs, nodes: Nodes, sink: EdgeSink) -> Reports:
+    """Put all edges into the sink; says what became of them."""
+    clock, dangling, read, mirrored = Clock("edges"), _Dangling(), 0, False
+    present: set[tuple[bool, bool, bool]] = set()
+    for source in inputs.edges:
+        with closing(read_ahead(source.read(id_kind_of(nodes), inputs.chunk_rows))) as chunks:
+            for chunk in chunks:
+                present.add((chunk.type is None, chunk.time is None, chunk.weight is None))
+                _check_columns(present, source)
+                edges = _translate(config, source, chunk, nodes, sink.types, dangling)
+                both = config.undirected or chunk.mirrored
+                mirrored |= both
+                if edges is not None:
+                    sink.add(edges)
+                    if both:
+                        sink.add(mirror(edges))
+                read += len(chunk.src)
+                del edges, chunk
+                yield clock.report(read, inputs.num_edges)
+    if dangling.count and config.on_dangling == "error":
+        raise dangling.error()
+    return {
+        "edges_read": read,
+        "mirrored": mirrored,
+        "dangling_edges_dropped": dangling.count,
+    }
+
+
+def _check_columns(present: set[tuple[bool, bool, bool]], source: EdgeSource) -> None:
+    if len(present) > 1:
+        raise ParseError(source.path, "has other columns of type, time and weight than the files "
+                         "of edges before it; give all of them the same")  # fmt: skip
+
+
+def _translate(
+    config: IngestConfig,
+    source: EdgeSource,
+    chunk: EdgeChunk,
+    nodes: Nodes,
+    types: EdgeTypes,
+    dangling: _Dangling,
+) -> Edges | None:
+    """A chunk between dense nodes; None once an edge was found that must not be."""
+    src = dense_nodes(nodes.ids, chunk.src, config.threads)
+    dst = dense_nodes(nodes.ids, chunk.dst, config.threads)
+    type_ = None if chunk.type is None else types.encode(chunk.type)
+    edges = Edges(src, dst, type_, chunk.time, chunk.weight)
+    if src.min(initial=0) < 0 or dst.min(initial=0) < 0:
+        dangling.note(source, chunk, src, dst)
+        edges = edges.take((src >= 0) & (dst >= 0))
+    return None if dangling.count and config.on_dangling == "error" else edges

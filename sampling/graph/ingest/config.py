@@ -1,0 +1,142 @@
+"""What an ingest is told, and what it says while it works."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from sampling import kernels
+from sampling.errors import InputError
+from sampling.graph.features import STORAGE_TYPES
+from sampling.graph.meta import GraphMeta
+from sampling.graph.store import MANIFEST
+
+__all__ = ["Clock", "IngestConfig", "IngestReport", "Reports", "check"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestConfig:
+    """What to ingest, and how.
+
+    Attributes:
+        edges: files of edges; some formats bring nodes, features and splits along.
+        nodes: lists of nodes (Parquet, CSV or TSV).
+        features: `.npy`, or `.npz` dense or SciPy CSR.
+        splits: `.npz` with an array `split`, or `.npy`: (num_nodes, num_splits).
+        out: the graph directory.
+        name: name of the graph; the name of `out` when left out.
+        columns: role → column, where a file names it otherwise (see `ReadOptions`).
+        format: a key of `FORMATS` for all files of edges, or one for each.
+        undirected: every edge runs both ways; self-loops are kept once.
+        duplicates: "keep", "drop" (edges equal in everything are one), or "auto": drop where
+            edges run both ways.
+        feature_storage: "float32", "float16", "bfloat16" or "int8".
+        feature_rows: "id" (row i is node id i), "nodes" (row i is row i of the list), or
+            "auto": by id where the ids are 0 … rows - 1 in some order.
+        memory_bytes: bound on resident memory; a share of what is free when left out.
+        on_dangling: what to do with edges whose nodes are in no list: "error", "drop", "create".
+        random_split: fractions for train, val and test, drawn from the labeled nodes.
+        split_seed: seed of that draw.
+        overwrite: replace a graph that is there; its version grows.
+        num_threads: threads; all cores when left out.
+    """
+
+    edges: Sequence[Path] = ()
+    nodes: Sequence[Path] = ()
+    features: Path | None = None
+    splits: Path | None = None
+    out: Path
+    name: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    format: str | Sequence[str] = "auto"
+    undirected: bool = False
+    duplicates: str = "auto"
+    feature_storage: str = "float32"
+    feature_rows: str = "auto"
+    memory_bytes: int | None = None
+    on_dangling: str = "error"
+    random_split: tuple[float, float, float] | None = None
+    split_seed: int = 0
+    overwrite: bool = False
+    num_threads: int | None = None
+
+    @property
+    def threads(self) -> int:
+        return self.num_threads or kernels.default_threads()
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """How far an ingest is.
+
+    Attributes:
+        stage: "nodes", "ids", "edges", "build", "features" or "done".
+        rows: rows done in this stage.
+        total_rows: rows of this stage, where known.
+        bytes: bytes of the input files, or of the graph when done.
+        seconds: since the stage began; since the ingest began when done.
+        rows_per_s: rate of this stage.
+        memory_bytes: resident memory of the process now.
+        notes: what the user should know, such as columns that were ignored.
+        meta: the manifest, in the last report.
+    """
+
+    stage: str
+    rows: int
+    total_rows: int | None = None
+    bytes: int = 0
+    seconds: float = 0.0
+    rows_per_s: float = 0.0
+    memory_bytes: int = 0
+    notes: tuple[str, ...] = ()
+    meta: GraphMeta | None = None
+
+
+Reports = Generator[IngestReport, None, Any]
+
+
+def check(config: IngestConfig) -> None:
+    """Refuse options that are none."""
+    choices = {
+        "duplicates": (config.duplicates, ("auto", "keep", "drop")),
+        "feature_storage": (config.feature_storage, tuple(STORAGE_TYPES)),
+        "feature_rows": (config.feature_rows, ("auto", "id", "nodes")),
+        "on_dangling": (config.on_dangling, ("error", "drop", "create")),
+    }
+    for name, (got, allowed) in choices.items():
+        if got not in allowed:
+            raise InputError(f"{name} is {got!r}; choose one of {', '.join(allowed)}")
+    if not config.edges and not config.nodes:
+        raise InputError("there is nothing to ingest; give files of edges")
+    if config.splits is not None and config.random_split is not None:
+        raise InputError("splits come from a file or are drawn at random, not both")
+    if config.overwrite and config.out.exists() and not (config.out / MANIFEST).exists():
+        raise InputError(f"{config.out} is no graph directory and is not overwritten; choose "
+                         "another output")  # fmt: skip
+
+
+class Clock:
+    """Makes the reports of one stage."""
+
+    def __init__(self, stage: str, began: float | None = None) -> None:
+        self.stage, self.began = stage, time.perf_counter() if began is None else began
+        self.process = psutil.Process()
+
+    def report(
+        self,
+        rows: int,
+        total: int | None = None,
+        size: int = 0,
+        notes: tuple[str, ...] = (),
+        meta: GraphMeta | None = None,
+    ) -> IngestReport:
+        seconds = max(time.perf_counter() - self.began, 1e-9)
+        resident = int(self.process.memory_info().rss)
+        return IngestReport(
+            self.stage, rows, total, size, seconds, rows / seconds, resident, notes, meta
+        )

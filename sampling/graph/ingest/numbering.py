@@ -1,0 +1,155 @@
+"""Which nodes there are, and their dense numbers: listed, declared, or named by edges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from sampling.errors import InputError
+from sampling.graph.edges import dense_nodes
+from sampling.graph.idset import IdCollector
+from sampling.graph.ingest.config import Clock, IngestConfig, Reports
+from sampling.graph.ingest.inputs import Inputs
+from sampling.graph.memory import MemoryBudget
+from sampling.graph.nodes import Nodes, nodes_from_ids, nodes_from_range, read_nodes
+from sampling.graph.readers.ahead import read_ahead
+from sampling.graph.readers.csv import integer_or_text
+from sampling.graph.readers.source import Ids, NodeSource
+from sampling.graph.readers.text import BadValueError
+
+__all__ = ["id_kind_of", "number_nodes"]
+
+
+def number_nodes(config: IngestConfig, inputs: Inputs, budget: MemoryBudget) -> Reports:
+    """Nodes in dense order: listed, declared, or named by edges."""
+    if not inputs.nodes:
+        return (yield from _nodes_of_edges(inputs, budget))
+    clock, nodes = Clock("nodes"), None
+    for step in _read_nodes(inputs):
+        if isinstance(step, Nodes):
+            nodes = step
+        else:
+            yield clock.report(step)
+    assert nodes is not None
+    if config.on_dangling == "create":
+        nodes = yield from _create_missing(inputs, nodes, budget)
+    return nodes
+
+
+def _read_nodes(inputs: Inputs) -> Iterator[int | Nodes]:
+    try:
+        yield from read_nodes(inputs.nodes, inputs.chunk_rows)
+    except BadValueError as error:
+        integer_or_text(error)
+        texts = [_as_text(source) for source in inputs.nodes]
+        yield from read_nodes(texts, inputs.chunk_rows)
+
+
+def _as_text(source: NodeSource) -> NodeSource:
+    return replace(source, id_kind="string") if source.id_kind == "text" else source
+
+
+def _nodes_of_edges(inputs: Inputs, budget: MemoryBudget) -> Reports:
+    declared = [s.declared for s in inputs.edges]
+    if all(d is not None for d in declared) and _cover(declared) is not None:
+        span = _cover(declared)
+        assert span is not None
+        return nodes_from_range(span)
+    ids = yield from _collect(inputs, budget)
+    rows = inputs.feature_rows
+    if rows is not None and not isinstance(ids, pa.Array) and _inside(ids, rows):
+        return nodes_from_range(range(rows))
+    if not len(ids):
+        names = ", ".join(source.path.name for source in inputs.edges)
+        raise InputError(f"{names} holds no edges, and there is no nodes file; give at least one "
+                         "of them rows")  # fmt: skip
+    return nodes_from_ids(ids)
+
+
+def _cover(spans: Sequence[range | None]) -> range | None:
+    """The one range that several ranges make together, if they do."""
+    present = sorted((s for s in spans if s is not None), key=lambda s: s.start)
+    if not present:
+        return None
+    start, stop = present[0].start, present[0].stop
+    for span in present[1:]:
+        if span.start > stop:
+            return None
+        stop = max(stop, span.stop)
+    return range(start, stop)
+
+
+def _inside(ids: Any, rows: int) -> bool:
+    return not len(ids) or (int(ids[0]) >= 0 and int(ids[-1]) < rows)
+
+
+def _collect(inputs: Inputs, budget: MemoryBudget) -> Reports:
+    """Sorted distinct ids of all edges: integers where all are, else strings."""
+    kinds = {s.id_kind for s in inputs.edges}
+    if {"int", "string"} <= kinds:
+        raise InputError("some files have integer ids and some strings; all files must agree")
+    try:
+        return (yield from _collect_as("string" if "string" in kinds else "int", inputs, budget))
+    except BadValueError as error:
+        if error.column not in _id_columns(inputs):
+            raise
+        integer_or_text(error)
+        if kinds != {"text"}:
+            raise
+    return (yield from _collect_as("string", inputs, budget))
+
+
+def _id_columns(inputs: Inputs) -> set[str]:
+    return {name for source in inputs.edges for name in source.id_columns}
+
+
+def _collect_as(kind: str, inputs: Inputs, budget: MemoryBudget) -> Reports:
+    collector, clock, done = IdCollector(budget.free()), Clock("ids"), 0
+    for source in inputs.edges:
+        if source.declared is not None:
+            collector.add_range(source.declared)
+            continue
+        with closing(read_ahead(source.read(kind, inputs.chunk_rows))) as chunks:
+            for chunk in chunks:
+                collector.add(chunk.src)
+                collector.add(chunk.dst)
+                done += len(chunk.src)
+                yield clock.report(done, inputs.num_edges)
+    if all(source.declared is None for source in inputs.edges):
+        inputs.num_edges = done
+    return collector.sorted()
+
+
+def _create_missing(inputs: Inputs, nodes: Nodes, budget: MemoryBudget) -> Reports:
+    """The listed nodes, and behind them those that only edges name."""
+    kind, collector, clock, done = id_kind_of(nodes), IdCollector(budget.free()), Clock("ids"), 0
+    if len(nodes.node_types) > 1:
+        raise InputError("nodes that only edges name have no type, and the list has "
+                         f"{len(nodes.node_types)}; list them, or drop their edges")  # fmt: skip
+    for source in inputs.edges:
+        with closing(read_ahead(source.read(kind, inputs.chunk_rows))) as chunks:
+            for chunk in chunks:
+                for ids in (chunk.src, chunk.dst):
+                    missing = dense_nodes(nodes.ids, ids, 1) < 0
+                    if missing.any():
+                        collector.add(_where(ids, missing))
+                done += len(chunk.src)
+                yield clock.report(done, inputs.num_edges)
+    inputs.num_edges = done
+    created = collector.sorted()
+    return nodes.with_created(created) if len(created) else nodes
+
+
+def _where(ids: Ids, mask: NDArray[np.bool_]) -> Ids:
+    return ids.filter(pa.array(mask)) if isinstance(ids, pa.Array) else ids[mask]
+
+
+def id_kind_of(nodes: Nodes) -> str:
+    """ "int" or "string"."""
+    return "string" if nodes.ids.is_string else "int"

@@ -1,0 +1,99 @@
+"""The whole ingest, stage by stage.
+
+    files ─▶ chunks ─▶ NodeIds ─▶ (src, dst) ─▶ kernels.build_csc ─▶ graph directory
+
+Nodes come first: from lists of nodes, or from one reading of the edges. Then every chunk of
+edges is translated to dense nodes and put into an `EdgeSink`, which sorts them. The order of
+edges in the files changes no byte of any array.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sampling.graph.arrays import publish, write_array
+from sampling.graph.ingest.adjacency import Adjacency, write_edges
+from sampling.graph.ingest.config import Clock, IngestConfig, IngestReport, check
+from sampling.graph.ingest.inputs import Inputs, open_inputs
+from sampling.graph.ingest.numbering import number_nodes
+from sampling.graph.ingest.rows import splits_of, write_features
+from sampling.graph.memory import MemoryBudget
+from sampling.graph.meta import GraphMeta
+from sampling.graph.nodes import Nodes
+from sampling.graph.store import write_manifest
+
+__all__ = ["ingest"]
+
+
+def ingest(config: IngestConfig) -> Iterator[IngestReport]:
+    """Write a graph directory; yields reports, the last one with the manifest.
+
+    Raises:
+        InputError: a file or an option is wrong; nothing is left behind.
+        ExistsError: `out` exists and is not to be replaced.
+    """
+    check(config)
+    budget = MemoryBudget.of(config.memory_bytes)
+    began = time.perf_counter()
+    with publish(config.out, overwrite=config.overwrite) as temporary:
+        inputs = open_inputs(config, budget)
+        nodes = yield from number_nodes(config, inputs, budget)
+        adjacency = yield from write_edges(config, inputs, nodes, budget, temporary)
+        arrays, meta = dict(adjacency.arrays), _meta(config, inputs, nodes, adjacency)
+        if inputs.features is not None:
+            arrays |= yield from write_features(config, inputs.features, nodes, temporary)
+        splits = splits_of(config, inputs, nodes)
+        for name, array in node_arrays(nodes, splits).items():
+            arrays[name] = write_array(temporary / f"{name}.npy", array)
+        meta = meta.model_copy(update={"num_splits": 0 if splits is None else splits.shape[1]})
+        meta = write_manifest(temporary, config.out, meta, arrays)
+    clock = Clock("done", began)
+    size = sum(path.stat().st_size for path in config.out.iterdir())
+    yield clock.report(meta.num_edges, meta.num_edges, size, inputs.notes, meta)
+
+
+def node_arrays(nodes: Nodes, splits: NDArray[np.uint8] | None) -> dict[str, NDArray[Any]]:
+    named = {"labels": nodes.labels, "splits": splits, "node_time": nodes.time}
+    return {n: a for n, a in named.items() if a is not None} | nodes.ids.arrays()
+
+
+def _meta(config: IngestConfig, inputs: Inputs, nodes: Nodes, adjacency: Adjacency) -> GraphMeta:
+    features = inputs.features
+    return GraphMeta(
+        name=config.name or config.out.name,
+        num_nodes=nodes.ids.num_nodes,
+        num_edges=adjacency.num_edges,
+        node_types=[(t.name, t.start, t.end) for t in nodes.node_types],
+        edge_types=list(adjacency.edge_types),
+        feature_dim=features.dim if features else 0,
+        feature_storage=config.feature_storage if features else None,
+        labels=nodes.label_info,
+        ids=nodes.ids.header(),
+        provenance=_provenance(config, inputs) | adjacency.facts,
+    )
+
+
+def _provenance(config: IngestConfig, inputs: Inputs) -> dict[str, Any]:
+    """Names and sizes, never paths or times: equal inputs leave equal words."""
+    found: dict[str, Any] = {
+        "edges": [_file(source.path) for source in inputs.edges],
+        "nodes": [_file(source.path) for source in inputs.nodes],
+        "ignored_columns": list(inputs.notes),
+    }
+    if inputs.features is not None:
+        found["features"] = _file(inputs.features.path)
+    if config.splits is not None:
+        found["splits"] = _file(Path(config.splits))
+    if unit := next((s.time_unit for s in inputs.edges), None):
+        found["time_unit"] = unit
+    return found
+
+
+def _file(path: Path) -> dict[str, Any]:
+    return {"file": path.name, "bytes": path.stat().st_size}
