@@ -1,0 +1,78 @@
+"""From rows to what a user reads: labels, scores, probabilities, values, embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import NonFiniteError
+from service.plan import SOURCES, Id, Plan
+
+__all__ = ["entries_of"]
+
+
+def entries_of(plan: Plan, as_arrays: bool) -> list[dict[str, Any]]:
+    """One entry per id: source and mode of all, then the columns that were asked for."""
+    entries = [
+        _entry(key, code, drawn)
+        for key, code, drawn in zip(
+            plan.ids, plan.source.tolist(), plan.samples.tolist(), strict=True
+        )
+    ]
+    include = plan.query.include
+    if "label" in include or "probabilities" in include:
+        _add_outputs(plan, entries)
+    if "embedding" in include and plan.rows is not None:
+        rows = plan.rows if as_arrays else plan.rows.tolist()
+        for entry, row in zip(entries, rows, strict=True):
+            if "source" in entry:
+                entry["embedding"] = row
+    return entries
+
+
+def _entry(key: Id, code: int, drawn: bool) -> dict[str, Any]:
+    if not code:
+        return {"node": key, "status": "unknown"}
+    return {"node": key, "source": SOURCES[code], "mode": "sampled" if drawn else "exact"}
+
+
+def _add_outputs(plan: Plan, entries: list[dict[str, Any]]) -> None:
+    if plan.outputs is None and plan.rows is None:
+        return
+    if plan.outputs is None:
+        assert plan.rows is not None
+        plan.outputs = plan.model.outputs(plan.rows)
+    if not np.isfinite(plan.outputs).all():
+        raise NonFiniteError(plan.model.name, plan.model.version)
+    classes = plan.model.classes
+    if classes is None:
+        _add_values(plan.outputs, entries)
+    else:
+        _add_classes(plan.outputs, classes, plan.query.include, entries)
+
+
+def _add_values(outputs: NDArray[np.float32], entries: list[dict[str, Any]]) -> None:
+    values = outputs[:, 0].tolist() if outputs.shape[1] == 1 else outputs.tolist()
+    for entry, value in zip(entries, values, strict=True):
+        if "source" in entry:
+            entry["value"] = value
+
+
+def _add_classes(
+    outputs: NDArray[np.float32],
+    classes: list[int] | list[str],
+    include: Sequence[str],
+    entries: list[dict[str, Any]],
+) -> None:
+    names = [str(name) for name in classes]
+    best = outputs.argmax(axis=1).tolist()
+    for entry, row, code in zip(entries, outputs.tolist(), best, strict=True):
+        if "source" not in entry:
+            continue
+        if "label" in include:
+            entry["label"], entry["score"] = classes[code], row[code]
+        if "probabilities" in include:
+            entry["probabilities"] = dict(zip(names, row, strict=True))

@@ -1,0 +1,81 @@
+"""`gnn embed`: embeddings of every node, layer by layer, and predictions if asked for."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from service.commands.options import Debug, GraphPath, Json, ModelPath, Overwrite, Threads
+from service.console import Progress, show
+
+__all__ = ["embed", "run_embedding"]
+
+
+def embed(
+    graph: GraphPath,
+    model: ModelPath,
+    out: Annotated[Path, typer.Option(help="Directory to write.")],
+    predictions: Annotated[
+        bool, typer.Option("--predictions", help="Also keep probabilities, or values.")
+    ] = False,
+    output_format: Annotated[
+        Literal["npy", "parquet"],
+        typer.Option("--format", help="npy is served from; parquet has node ids, for others."),
+    ] = "npy",
+    storage: Annotated[
+        Literal["float32", "float16"], typer.Option(help="Number type of rows.")
+    ] = "float32",
+    tile_rows: Annotated[
+        int | None, typer.Option(min=1, help="Rows at a time; chosen when left out.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a run that was killed.")
+    ] = False,
+    overwrite: Overwrite = False,
+    threads: Threads = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Embed every node of a graph; the table is what `gnn serve` answers from."""
+    result = run_embedding(
+        graph,
+        model,
+        out,
+        predictions=predictions,
+        format=output_format,
+        storage=storage,
+        tile_rows=tile_rows,
+        resume=resume,
+        overwrite=overwrite,
+        num_threads=threads,
+    )
+    show(result, json)
+
+
+def run_embedding(graph: Path, model: Path, out: Path, **settings: Any) -> dict[str, Any]:
+    """Embed with these arguments of `gnn.embed`; returns what `gnn embed --json` prints."""
+    from gnn import embed as reports
+    from gnn import load_model
+    from sampling import GraphStore
+
+    saved, data = load_model(model), GraphStore.open(graph)
+    started = time.perf_counter()
+    with Progress("rows") as progress:
+        for report in reports(saved, data, out, **settings):
+            stage = f"{report.stage} {report.layer}/{report.num_layers}"
+            progress.update(stage, report.rows_done, report.num_rows)
+    seconds = time.perf_counter() - started
+    return {
+        "embeddings": str(out),
+        "model": saved.info.name,
+        "model_version": saved.info.version,
+        "graph_version": data.meta.version,
+        "num_nodes": data.meta.num_nodes,
+        "dim": saved.model.config.d_embedding,
+        "size_bytes": sum(path.stat().st_size for path in out.iterdir()),
+        "seconds": round(seconds, 3),
+        "nodes_per_s": data.meta.num_nodes / max(seconds, 1e-9),
+    }

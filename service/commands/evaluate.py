@@ -1,0 +1,51 @@
+"""`gnn evaluate`: the metrics again, from the saved model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from service.commands.options import Debug, GraphPath, Json, ModelPath, Threads, parse_fanouts
+from service.console import show
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    graph: GraphPath,
+    model: ModelPath,
+    split: Annotated[
+        Literal["train", "val", "test"], typer.Option(help="Which part to measure.")
+    ] = "test",
+    split_index: Annotated[
+        int | None, typer.Option(min=0, help="Which split; the one of training when left out.")
+    ] = None,
+    fanouts: Annotated[
+        str | None, typer.Option(help="Neighbors per layer on graphs too large to be exact.")
+    ] = None,
+    threads: Threads = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a saved model on one part of a graph's labeled nodes."""
+    from gnn import evaluate as measure
+    from gnn import load_model
+    from sampling import GraphStore
+
+    saved = load_model(model)
+    training = saved.info.training
+    metrics = measure(
+        saved.model,
+        GraphStore.open(graph),
+        split,
+        task=saved.info.task,
+        split_index=training["split_index"] if split_index is None else split_index,
+        split=training["split"],
+        seed=training["seed"],
+        fanouts=parse_fanouts(fanouts) if fanouts else training["eval_fanouts"],
+        num_threads=threads,
+    )
+    show(
+        {"model": saved.info.name, "version": saved.info.version, "metrics": {split: metrics}}, json
+    )

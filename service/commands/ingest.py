@@ -1,0 +1,179 @@
+"""`gnn ingest`: files of edges, nodes and features become a graph directory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from service.commands.options import Debug, Json, Overwrite, Seed, Size, Threads, parse_size
+from service.console import Progress, note, show
+
+__all__ = ["ingest", "repeat_options", "run_ingest"]
+
+LIST_OPTIONS = ("--edges", "--nodes")
+COLUMN_PANEL = "Columns that files name otherwise"
+
+Column = str | None
+
+
+def ingest(
+    out: Annotated[Path, typer.Option(help="Graph directory to write.")],
+    edges: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE…", help="Files of edges.")
+    ] = None,
+    nodes: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE…", help="Lists of nodes (Parquet, CSV, TSV).")
+    ] = None,
+    features: Annotated[
+        Path | None, typer.Option(help=".npy, or .npz dense or SciPy sparse, one row per node.")
+    ] = None,
+    splits: Annotated[
+        Path | None,
+        typer.Option(help="Several splits: .npz with `split`, or .npy."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the graph; that of --out when left out.")
+    ] = None,
+    file_format: Annotated[
+        str, typer.Option("--format", help="Format of the edge files; auto looks at them.")
+    ] = "auto",
+    undirected: Annotated[
+        bool, typer.Option("--undirected", help="Every edge runs both ways.")
+    ] = False,
+    duplicates: Annotated[
+        Literal["auto", "keep", "drop"],
+        typer.Option(help="Equal edges; auto drops them where edges run both ways."),
+    ] = "auto",
+    on_dangling: Annotated[
+        Literal["error", "drop", "create"],
+        typer.Option(help="An edge whose node is in no list."),
+    ] = "error",
+    feature_dtype: Annotated[
+        Literal["float32", "float16", "bfloat16", "int8"], typer.Option(help="As stored.")
+    ] = "float32",
+    feature_rows: Annotated[
+        Literal["auto", "id", "nodes"],
+        typer.Option(help="Row i belongs to id i, or to row i of the node list."),
+    ] = "auto",
+    random_split: Annotated[
+        str | None, typer.Option(help="Shares of train, val and test to draw, as in 0.6,0.2,0.2.")
+    ] = None,
+    seed: Seed = 0,
+    memory: Size = None,
+    src: Annotated[Column, typer.Option(rich_help_panel=COLUMN_PANEL)] = None,
+    dst: Annotated[Column, typer.Option(rich_help_panel=COLUMN_PANEL)] = None,
+    type_column: Annotated[Column, typer.Option("--type", rich_help_panel=COLUMN_PANEL)] = None,
+    time: Annotated[Column, typer.Option(rich_help_panel=COLUMN_PANEL)] = None,
+    weight: Annotated[Column, typer.Option(rich_help_panel=COLUMN_PANEL)] = None,
+    id_column: Annotated[Column, typer.Option("--id", rich_help_panel=COLUMN_PANEL)] = None,
+    node_type: Annotated[Column, typer.Option(rich_help_panel=COLUMN_PANEL)] = None,
+    node_time: Annotated[Column, typer.Option(rich_help_panel=COLUMN_PANEL)] = None,
+    label: Annotated[Column, typer.Option(rich_help_panel=COLUMN_PANEL)] = None,
+    split: Annotated[Column, typer.Option(rich_help_panel=COLUMN_PANEL)] = None,
+    overwrite: Overwrite = False,
+    threads: Threads = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a graph directory from files, within a bound on memory.
+
+    Columns are src, dst, and type, time, weight where they are there; of nodes id, and type,
+    label, split, time.
+    """
+    columns = {
+        "src": src,
+        "dst": dst,
+        "type": type_column,
+        "time": time,
+        "weight": weight,
+        "id": id_column,
+        "node_type": node_type,
+        "node_time": node_time,
+        "label": label,
+        "split": split,
+    }
+    result = run_ingest(
+        edges=edges or (),
+        nodes=nodes or (),
+        features=features,
+        splits=splits,
+        out=out,
+        name=name,
+        columns={role: column for role, column in columns.items() if column is not None},
+        format=file_format,
+        undirected=undirected,
+        duplicates=duplicates,
+        feature_storage=feature_dtype,
+        feature_rows=feature_rows,
+        memory_bytes=None if memory is None else parse_size(memory),
+        on_dangling=on_dangling,
+        random_split=None if random_split is None else _shares(random_split),
+        split_seed=seed,
+        overwrite=overwrite,
+        num_threads=threads,
+    )
+    show(result, json)
+
+
+def run_ingest(**settings: Any) -> dict[str, Any]:
+    """Ingest with these fields of `IngestConfig`; returns what `gnn ingest --json` prints."""
+    from sampling.graph.ingest import IngestConfig
+    from sampling.graph.ingest import ingest as reports
+
+    last, peak = None, 0
+    with Progress("rows") as progress:
+        for last in reports(IngestConfig(**settings)):
+            peak = max(peak, last.memory_bytes)
+            progress.update(last.stage, last.rows, last.total_rows)
+    assert last is not None and last.meta is not None, "the last report has the manifest"
+    for line in last.notes:
+        note(line)
+    meta = last.meta
+    return {
+        "graph": str(settings["out"]),
+        "name": meta.name,
+        "version": meta.version,
+        "fingerprint": meta.fingerprint,
+        "num_nodes": meta.num_nodes,
+        "num_edges": meta.num_edges,
+        "node_types": [name for name, _, _ in meta.node_types],
+        "edge_types": list(meta.edge_types),
+        "feature_dim": meta.feature_dim,
+        "feature_dtype": meta.feature_storage,
+        "num_classes": len(meta.labels.classes) if meta.labels else 0,
+        "num_splits": meta.num_splits,
+        "size_bytes": last.bytes,
+        "peak_memory_bytes": peak,
+        "seconds": round(last.seconds, 3),
+        "edges_per_s": meta.num_edges / max(last.seconds, 1e-9),
+        "notes": list(last.notes),
+    }
+
+
+def repeat_options(arguments: Sequence[str]) -> list[str]:
+    """`--edges a b` as `--edges a --edges b`: an option of typer takes one value at a time."""
+    if "ingest" not in arguments[:2] or "bench" in arguments[:2]:
+        return list(arguments)
+    repeated: list[str] = []
+    current, taken = "", 0
+    for argument in arguments:
+        if argument.startswith("-"):
+            current, taken = argument if argument in LIST_OPTIONS else "", 0
+        elif current:
+            repeated += [current] if taken else []
+            taken += 1
+        repeated.append(argument)
+    return repeated
+
+
+def _shares(text: str) -> tuple[float, float, float]:
+    try:
+        train, val, test = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is not three shares; write them with commas, as in 0.6,0.2,0.2"
+        ) from None
+    return train, val, test

@@ -1,0 +1,56 @@
+"""Options that several commands share, and what their text means."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["Debug", "Fanouts", "GraphPath", "Json", "ModelPath", "Overwrite", "Seed", "Size",
+           "Threads", "parse_fanouts", "parse_size"]  # fmt: skip
+
+SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def parse_size(text: str) -> int:
+    """Bytes from "2GiB", "512MB", "1.5g" or "4096"."""
+    match = SIZE.fullmatch(str(text).strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is not a size; write 2GiB, 512MB or a number of bytes")
+    number, unit, binary = match.groups()
+    return int(float(number) * (1024 if binary else 1000) ** POWERS[unit.lower()])
+
+
+def parse_fanouts(text: str) -> list[int]:
+    """Neighbors per layer from "15,10"; the first entry belongs to the first layer."""
+    try:
+        return [int(part) for part in str(text).split(",")]
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is not a list of fanouts; write integers with commas, as in 15,10"
+        ) from None
+
+
+GraphPath = Annotated[Path, typer.Argument(metavar="GRAPH", help="A graph directory.")]
+ModelPath = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="MODELS/NAME for its newest version, or MODELS/NAME/3."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the output if it is there, in one step.")
+]
+Seed = Annotated[int, typer.Option(help="All randomness follows from it.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads; all cores when left out.", show_default=False)
+]
+Fanouts = Annotated[
+    str, typer.Option(help="Neighbors drawn per layer, first layer first; -1 takes all.")
+]
+Size = Annotated[
+    str | None, typer.Option(metavar="SIZE", help="A bound that is kept, as in 2GiB or 512MB.")
+]

@@ -1,0 +1,243 @@
+"""`gnn train`: a new version of a model, from a graph with features and labels."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from service.commands.options import Debug, GraphPath, Json, Seed, Threads, parse_fanouts
+from service.console import Progress, show
+
+if TYPE_CHECKING:
+    from gnn import GNN, TrainConfig
+    from sampling import Dataset
+
+__all__ = ["train"]
+
+UNFINISHED = ".training"
+LARGE_GRAPH_FANOUTS = (15, 10, 5)
+
+
+def read_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Take the options of a TOML file as defaults of this command, so that flags override them.
+
+    Every value is read as if it stood on the command line; a list becomes "15,10".
+    """
+    if path is None:
+        return None
+    try:
+        content = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise typer.BadParameter(f"{path} is not TOML: {error}") from None
+    known = {p.name for p in context.command.params} - {"config", "graph", "json", "debug"}
+    given = {key.replace("-", "_"): value for key, value in content.items()}
+    unknown = sorted(given.keys() - known)
+    if unknown:
+        raise typer.BadParameter(
+            f"{path} holds unknown keys: {', '.join(unknown)}; it takes the options of gnn train"
+        )
+    context.default_map = {key: _as_text(value) for key, value in given.items()}
+    return path
+
+
+def train(
+    graph: GraphPath,
+    out: Annotated[Path, typer.Option(help="MODELS/NAME; the version is one more than the last.")],
+    task: Annotated[
+        Literal["node-classification", "node-regression"], typer.Option(help="What to predict.")
+    ] = "node-classification",
+    model: Annotated[Literal["sage", "gcn"], typer.Option(help="Convolution.")] = "sage",
+    aggregator: Annotated[
+        Literal["mean", "sum", "max"], typer.Option(help="How sage reduces a neighborhood.")
+    ] = "mean",
+    hidden: Annotated[int, typer.Option(min=1, help="Width of the hidden rows.")] = 64,
+    layers: Annotated[int, typer.Option(min=1, help="Convolutions, and so hops.")] = 2,
+    head: Annotated[
+        Literal["none", "linear"],
+        typer.Option(help="linear: embeddings have width --hidden; none: the outputs' width."),
+    ] = "none",
+    input_norm: Annotated[
+        Literal["none", "row"], typer.Option(help="row: divide feature rows by their sum.")
+    ] = "none",
+    norm: Annotated[
+        Literal["none", "layer", "batch"], typer.Option(help="Normalization between layers.")
+    ] = "none",
+    residual: Annotated[bool, typer.Option(help="Add a layer's input to its output.")] = False,
+    dropout: Annotated[float, typer.Option(help="Share of inputs dropped in training.")] = 0.5,
+    fanouts: Annotated[
+        str | None,
+        typer.Option(help="Neighbors per layer, first layer first; all on graphs that are small."),
+    ] = None,
+    eval_fanouts: Annotated[
+        str | None, typer.Option(help="The same for validation on graphs too large to be exact.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the training nodes, at most.")] = 50,
+    batch_size: Annotated[int, typer.Option(help="Training nodes per step.")] = 1024,
+    lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 0.01,
+    weight_decay: Annotated[float, typer.Option(help="Strength of the L2 penalty.")] = 5e-4,
+    weight_decay_layers: Annotated[
+        Literal["all", "first"], typer.Option(help="Which layers are penalized.")
+    ] = "all",
+    optimizer: Annotated[Literal["adam", "adamw"], typer.Option(help="Optimizer.")] = "adam",
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without a better score before training stops.")
+    ] = None,
+    monitor: Annotated[
+        str | None, typer.Option(help="Validation metric that chooses the best epoch, or none.")
+    ] = None,
+    class_weights: Annotated[
+        Literal["none", "balanced"], typer.Option(help="balanced: rare classes weigh more.")
+    ] = "none",
+    split_index: Annotated[int, typer.Option(min=0, help="Which split, if several.")] = 0,
+    max_train_seeds: Annotated[
+        int | None, typer.Option(help="Train on at most this many nodes, chosen at random.")
+    ] = None,
+    seed: Seed = 0,
+    threads: Threads = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            callback=read_config, is_eager=True, exists=True, dir_okay=False,
+            help="TOML file with any of these options; flags override it.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a training that was killed.")
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:  # fmt: skip
+    """Train a model and write it to MODELS/NAME/<version>/."""
+    from gnn import ModelConfig, TrainConfig
+    from gnn.checkpoint import check_name
+    from gnn.tasks import task_named
+    from sampling import GraphStore
+
+    check_name(out.name)
+    data = GraphStore.open(graph)
+    training = TrainConfig(
+        task=task,
+        epochs=epochs,
+        batch_size=batch_size,
+        fanouts=_fanouts(fanouts, data, layers),
+        lr=lr,
+        weight_decay=weight_decay,
+        weight_decay_layers=weight_decay_layers,
+        optimizer=optimizer,
+        patience=patience,
+        monitor=monitor,
+        class_weights=class_weights,
+        seed=seed,
+        split_index=split_index,
+        eval_fanouts=tuple(parse_fanouts(eval_fanouts)) if eval_fanouts else None,
+        max_train_seeds=max_train_seeds,
+        num_threads=threads,
+    )
+    architecture = ModelConfig(
+        conv=model,
+        d_in=_feature_dim(data),
+        d_hidden=hidden,
+        d_out=task_named(task).num_outputs(data),
+        num_layers=layers,
+        aggregator=aggregator,
+        dropout=dropout,
+        head=head,
+        input_norm=input_norm,
+        norm=norm,
+        residual=residual,
+    )
+    show(run_training(data, architecture, training, out, resume), json)
+
+
+def run_training(
+    data: Dataset, architecture: Any, training: TrainConfig, out: Path, resume: bool = False
+) -> dict[str, Any]:
+    """Train, measure, save; returns what `gnn train --json` prints."""
+    import torch
+
+    from gnn import build_model, load_model, save_model
+    from gnn import train as training_epochs
+
+    torch.manual_seed(training.seed)
+    model = build_model(architecture)
+    unfinished = out / UNFINISHED
+    report = None
+    with Progress("epochs") as progress:
+        for report in training_epochs(model, data, training, resume_dir=unfinished, resume=resume):
+            progress.update("train", report.epoch, report.num_epochs, _detail(report))
+    metrics = measure(model, data, training)
+    path = save_model(out, model, data, training, metrics)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    info = load_model(path).info
+    return {
+        "model": info.name,
+        "version": info.version,
+        "path": str(path),
+        "task": training.task,
+        "metrics": metrics,
+        "epochs": report.epoch if report else training.epochs,
+        "best_epoch": report.best_epoch if report else None,
+    }
+
+
+def measure(model: GNN, data: Dataset, training: TrainConfig) -> dict[str, dict[str, float]]:
+    """All metrics of every part that has labeled nodes."""
+    from gnn import evaluate
+    from gnn.splits import split_nodes
+    from gnn.tasks import task_named
+
+    _, labeled = task_named(training.task).targets(data)
+    shares = {
+        "split_index": training.split_index,
+        "split": training.split,
+        "seed": training.seed,
+    }
+    parts = split_nodes(data, labeled, **shares)
+    return {
+        part: evaluate(
+            model,
+            data,
+            part,
+            task=training.task,
+            fanouts=training.eval_fanouts,
+            num_threads=training.num_threads,
+            **shares,
+        )
+        for part, nodes in parts.items()
+        if len(nodes)
+    }
+
+
+def _detail(report: Any) -> str:
+    val = " ".join(f"{k} {v:.4f}" for k, v in report.metrics["val"].items() if k != "loss")
+    rate = f"{report.edges_per_s / 1e6:.2f} M edges/s"
+    return f"loss {report.loss:.4f}, val {val or '-'}, best {report.best_epoch}, {rate}"
+
+
+def _fanouts(text: str | None, data: Dataset, layers: int) -> tuple[int, ...] | None:
+    """As asked; otherwise all neighbors, unless the graph is so large that it must be sampled."""
+    from gnn.evaluate import EXACT_EDGES
+
+    if text is not None:
+        return tuple(parse_fanouts(text))
+    if data.graph.num_edges <= EXACT_EDGES:
+        return None
+    return (LARGE_GRAPH_FANOUTS + LARGE_GRAPH_FANOUTS[-1:] * layers)[:layers]
+
+
+def _feature_dim(data: Dataset) -> int:
+    from gnn.errors import TrainingError
+
+    if data.features is None:
+        raise TrainingError(f"graph {data.meta.name!r} has no features; ingest it with --features")
+    return data.features.dim
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(str(v) for v in value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

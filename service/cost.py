@@ -1,0 +1,76 @@
+"""What a node will cost, in edges read, before anything is read: known from degrees alone.
+
+The exact embedding of v under L layers reads, at most, the edges of every walk of up to L hops
+that ends in v:  cost_1(v) = d(v),  cost_L(v) = d(v) + Σ_{u → v} cost_{L-1}(u).  It depends on the
+node and on nothing else, so that the choice between exact and sampled does not either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sampling import Graph
+
+__all__ = ["exact_costs", "sampled_costs"]
+
+WALKS_AT_ONCE = 1 << 21
+
+Array = NDArray[np.int64]
+
+
+def exact_costs(graph: Graph, nodes: Array, num_layers: int, limit: int) -> Array:
+    """Edges that the exact embedding of every node reads, (len(nodes),) int64.
+
+    Args:
+        graph: the graph.
+        nodes: dense nodes, (n,).
+        num_layers: hops.
+        limit: counting stops above it; such an entry is a lower bound that exceeds the limit.
+
+    Cost: at most `limit` reads per node.
+    """
+    step = max(1, WALKS_AT_ONCE // max(limit, 1))
+    parts = [nodes[start : start + step] for start in range(0, len(nodes), step)]
+    costs = [_exact_costs(graph, part, num_layers, limit) for part in parts]
+    return np.concatenate(costs) if costs else np.zeros(0, np.int64)
+
+
+def sampled_costs(graph: Graph, nodes: Array, fanouts: Sequence[int]) -> Array:
+    """Edges that sampling from every node reads at most, (len(nodes),) int64."""
+    mean_degree = graph.num_edges // max(graph.num_nodes, 1) + 1
+    per_edge = 1
+    for fanout in fanouts[:-1]:
+        per_edge = 1 + per_edge * (fanout if fanout >= 0 else mean_degree)
+    degrees = _degrees(graph, nodes)
+    first = degrees if fanouts[-1] < 0 else np.minimum(degrees, fanouts[-1])
+    return first * per_edge + 1
+
+
+def _exact_costs(graph: Graph, nodes: Array, num_layers: int, limit: int) -> Array:
+    costs = np.zeros(len(nodes), np.int64)
+    owner, frontier = np.arange(len(nodes)), nodes
+    for hop in range(num_layers):
+        degrees = _degrees(graph, frontier)
+        np.add.at(costs, owner, degrees)
+        if hop + 1 == num_layers:
+            break
+        cheap = costs[owner] <= limit
+        owner, frontier = _neighbors(graph, owner[cheap], frontier[cheap], degrees[cheap])
+        if len(frontier) == 0:
+            break
+    return costs
+
+
+def _degrees(graph: Graph, nodes: Array) -> Array:
+    degrees: Array = graph.indptr[nodes + 1] - graph.indptr[nodes]
+    return degrees
+
+
+def _neighbors(graph: Graph, owner: Array, nodes: Array, degrees: Array) -> tuple[Array, Array]:
+    """Every in-neighbor of every node, beside the owner of the walk that led there."""
+    before = np.cumsum(degrees) - degrees
+    place = np.repeat(graph.indptr[nodes] - before, degrees) + np.arange(degrees.sum())
+    return np.repeat(owner, degrees), graph.indices[place].astype(np.int64)

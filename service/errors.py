@@ -1,0 +1,380 @@
+"""What can go wrong at the door, and what a client is told: problem details (RFC 9457).
+
+    GnnError
+    └── ServiceError              a request that cannot be answered
+        ├── RequestError          the request is wrong
+        │   ├── MalformedJsonError    the body is not JSON
+        │   ├── MediaTypeError        the body is of another type, or compressed
+        │   ├── BodyTooLargeError     the body is over the limit
+        │   ├── BodyTimeoutError      the body came too slowly
+        │   ├── LimitError            more was asked for than a setting allows
+        │   ├── NewNodeError          a described node is wrong
+        │   ├── NodeNotFoundError     a path names a node that is not there
+        │   ├── ModelNotFoundError    no model has this name
+        │   └── VersionNotFoundError  the model has no such version
+        ├── NoTableError          no fresh embedding table answers for the model
+        ├── NonFiniteError        a model answered with NaN or infinity
+        ├── OverloadedError       the queue is full
+        ├── ClientGoneError       the client left before the answer
+        ├── NotReadyError         the server is starting or stopping
+        └── DeadlineError         the time that the client gave has passed
+
+`PROBLEMS` is the one table from exception to HTTP status and code. Where `public` is False the
+client learns the request id and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+from pydantic import ValidationError
+
+from gnn.errors import (
+    BusyError,
+    DivergedError,
+    MissingPackageError,
+    ModelNameError,
+    ResumeError,
+    SchemaMismatchError,
+    TrainingError,
+    UnknownModelError,
+)
+from sampling.errors import (
+    DamagedError,
+    ExistsError,
+    FeatureError,
+    FutureFormatError,
+    GnnError,
+    InputError,
+    ParseError,
+    StoreError,
+    UnknownNodeError,
+)
+
+__all__ = [
+    "INTERNAL",
+    "PROBLEMS",
+    "BodyTimeoutError",
+    "BodyTooLargeError",
+    "ClientGoneError",
+    "DeadlineError",
+    "LimitError",
+    "MalformedJsonError",
+    "MediaTypeError",
+    "ModelNotFoundError",
+    "NewNodeError",
+    "NoTableError",
+    "NodeNotFoundError",
+    "NonFiniteError",
+    "NotReadyError",
+    "OverloadedError",
+    "Problem",
+    "RequestError",
+    "ServiceError",
+    "VersionNotFoundError",
+    "from_validation",
+    "problem_body",
+    "problem_of",
+]
+
+MAX_FAULTS = 20
+MAX_SHOWN = 80
+UNION_TAGS = ("constrained-int", "constrained-str", "int", "str")
+
+
+class ServiceError(GnnError):
+    """A request that cannot be answered."""
+
+    def members(self) -> dict[str, Any]:
+        """The offending data, as further members of the problem document."""
+        return {}
+
+
+class RequestError(ServiceError):
+    """The request is wrong: the fields at fault and why."""
+
+    def __init__(self, detail: str, errors: Sequence[dict[str, Any]] = ()) -> None:
+        self.errors = list(errors)
+        super().__init__(detail)
+
+    def members(self) -> dict[str, Any]:
+        return {"errors": self.errors} if self.errors else {}
+
+
+class MalformedJsonError(RequestError):
+    """The body is not JSON."""
+
+
+class MediaTypeError(RequestError):
+    """The body is of another media type, or compressed."""
+
+
+class BodyTooLargeError(RequestError):
+    """The body is over the limit."""
+
+    def __init__(self, limit: int, got: int) -> None:
+        self.limit, self.got = limit, got
+        super().__init__(
+            f"the body has {got} bytes or more; send at most {limit}, in several requests"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"limit": self.limit, "got": self.got}
+
+
+class BodyTimeoutError(RequestError):
+    """The body came too slowly."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the body was not complete after {seconds:g} s; send it faster")
+
+
+class LimitError(RequestError):
+    """More was asked for than a setting allows."""
+
+    def __init__(self, what: str, limit: int, got: int, data: dict[str, Any] | None = None) -> None:
+        self.what, self.limit, self.got, self.data = what, limit, got, data or {}
+        super().__init__(f"{what}: got {got}, the limit is {limit}; ask for less at a time")
+
+    def members(self) -> dict[str, Any]:
+        return {"what": self.what, "limit": self.limit, "got": self.got, **self.data}
+
+
+class NewNodeError(RequestError):
+    """A described node is wrong."""
+
+    def __init__(self, node: int | str, what: str) -> None:
+        self.node = node
+        super().__init__(f"new node {shown(node)}: {what}")
+
+    def members(self) -> dict[str, Any]:
+        return {"node": self.node}
+
+
+class NodeNotFoundError(RequestError, UnknownNodeError):
+    """A path names a node that is not there."""
+
+    def __init__(self, node: str) -> None:
+        self.ids, self.errors = [node], []
+        Exception.__init__(self, f"not in the graph: {shown(node)}; use the id as it was ingested")
+
+    def members(self) -> dict[str, Any]:
+        return {"unknown": self.ids}
+
+
+class ModelNotFoundError(RequestError):
+    """No model has this name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name, self.known = name[:MAX_SHOWN], list(known)
+        super().__init__(
+            f"no model is called {shown(name)}; there is {', '.join(self.known) or 'none'}"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"model": self.name, "known": self.known}
+
+
+class VersionNotFoundError(RequestError):
+    """The model has no such version."""
+
+    def __init__(self, name: str, version: int, known: Sequence[int]) -> None:
+        self.name, self.version, self.known = name, version, list(known)
+        versions = ", ".join(str(v) for v in self.known)
+        super().__init__(f"model {name!r} has no version {version}; it has {versions}")
+
+    def members(self) -> dict[str, Any]:
+        return {"model": self.name, "version": self.version, "known": self.known}
+
+
+class NoTableError(ServiceError):
+    """No fresh embedding table answers for the model."""
+
+    def __init__(self, name: str, version: int) -> None:
+        self.name, self.version = name, version
+        super().__init__(
+            f"no embedding table of model {name!r} version {version} and this graph is loaded; "
+            "use mode auto, or run `gnn embed` and restart with --embeddings"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"model": self.name, "version": self.version}
+
+
+class NonFiniteError(ServiceError):
+    """A model answered with NaN or infinity."""
+
+    def __init__(self, name: str, version: int) -> None:
+        super().__init__(f"model {name!r} version {version} answered with NaN or infinity")
+
+
+class OverloadedError(ServiceError):
+    """The queue is full."""
+
+    def __init__(self, waiting: int, limit: int, retry_after_s: int) -> None:
+        self.waiting, self.limit, self.retry_after_s = waiting, limit, retry_after_s
+        super().__init__(f"{waiting} requests are waiting; try again in {retry_after_s} s")
+
+    def members(self) -> dict[str, Any]:
+        return {"waiting": self.waiting, "limit": self.limit, "retry_after_s": self.retry_after_s}
+
+
+class ClientGoneError(ServiceError):
+    """The client left before the answer."""
+
+    def __init__(self) -> None:
+        super().__init__("the client closed the connection")
+
+
+class NotReadyError(ServiceError):
+    """The server is starting or stopping."""
+
+    def __init__(self) -> None:
+        self.retry_after_s = 1
+        super().__init__("the server is starting or stopping; try again in 1 s")
+
+
+class DeadlineError(ServiceError):
+    """The time that the client gave has passed."""
+
+    def __init__(self, timeout_ms: float) -> None:
+        self.timeout_ms = timeout_ms
+        super().__init__(
+            f"no answer within {timeout_ms:g} ms; ask for fewer nodes or give more time "
+            "in X-Request-Timeout-Ms"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"timeout_ms": self.timeout_ms}
+
+
+def _no_members(error: Any) -> dict[str, Any]:
+    return error.members() if isinstance(error, ServiceError) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a client is told of one class of error.
+
+    Attributes:
+        status: the HTTP status.
+        code: a stable word for programs.
+        title: a sentence for people, the same for every error of the class.
+        public: whether the error's own sentence and data may be shown.
+        members: takes the offending data out of the error.
+    """
+
+    status: int
+    code: str
+    title: str
+    public: bool = True
+    members: Callable[[Any], dict[str, Any]] = _no_members
+
+
+INTERNAL = Problem(500, "internal", "The server failed", public=False)
+"""Anything that is not in the table: our fault."""
+
+STORE = Problem(500, "store", "A stored file cannot be used", public=False)
+NO_MODEL = Problem(404, "unknown_model", "No such model")
+
+PROBLEMS: dict[type[BaseException], Problem] = {
+    GnnError: Problem(422, "invalid_request", "The request is not valid"),
+    InputError: Problem(422, "invalid_request", "The request is not valid"),
+    ParseError: INTERNAL,
+    UnknownNodeError: Problem(
+        422,
+        "unknown_node",
+        "Some nodes are not in the graph",
+        members=lambda error: {"unknown": error.ids},
+    ),
+    FeatureError: Problem(422, "invalid_features", "A feature value or shape is wrong"),
+    StoreError: STORE,
+    DamagedError: STORE,
+    FutureFormatError: STORE,
+    ExistsError: STORE,
+    ResumeError: STORE,
+    BusyError: STORE,
+    ModelNameError: replace(NO_MODEL, public=False),
+    UnknownModelError: replace(NO_MODEL, public=False),
+    SchemaMismatchError: Problem(409, "model_mismatch", "The model does not fit the graph"),
+    MissingPackageError: INTERNAL,
+    TrainingError: INTERNAL,
+    DivergedError: INTERNAL,
+    ServiceError: INTERNAL,
+    RequestError: Problem(422, "invalid_request", "The request is not valid"),
+    MalformedJsonError: Problem(400, "malformed_json", "The body is not JSON"),
+    MediaTypeError: Problem(415, "unsupported_media_type", "The body must be plain JSON"),
+    BodyTooLargeError: Problem(413, "body_too_large", "The body is over the limit"),
+    BodyTimeoutError: Problem(408, "body_timeout", "The body came too slowly"),
+    LimitError: Problem(422, "limit_exceeded", "More was asked for than is allowed"),
+    NewNodeError: Problem(422, "invalid_new_node", "A described node is not valid"),
+    NodeNotFoundError: Problem(404, "unknown_node", "Some nodes are not in the graph"),
+    ModelNotFoundError: NO_MODEL,
+    VersionNotFoundError: Problem(404, "unknown_version", "No such version of the model"),
+    NoTableError: Problem(409, "no_table", "No fresh embedding table"),
+    NonFiniteError: Problem(500, "non_finite", "The model's answer is not finite", public=False),
+    OverloadedError: Problem(503, "overloaded", "The queue is full"),
+    ClientGoneError: Problem(499, "client_gone", "The client left"),
+    NotReadyError: Problem(503, "not_ready", "The server is not ready"),
+    DeadlineError: Problem(504, "deadline_exceeded", "The deadline has passed"),
+}
+
+
+def problem_of(error: BaseException) -> Problem:
+    """The table's entry for an error: its class's, or that of the nearest class above it."""
+    return next((PROBLEMS[kind] for kind in type(error).__mro__ if kind in PROBLEMS), INTERNAL)
+
+
+def problem_body(
+    problem: Problem, detail: str, request_id: str, members: dict[str, Any] | None = None
+) -> bytes:
+    """An `application/problem+json` document."""
+    document = {
+        "type": f"/docs#problem-{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": detail,
+        "code": problem.code,
+        "request_id": request_id,
+        **(members or {}),
+    }
+    return orjson.dumps(document)
+
+
+def from_validation(error: ValidationError) -> RequestError:
+    """What a failed parse of a body means, without a word of the body itself."""
+    faults = error.errors(include_url=False, include_context=True, include_input=False)
+    first = faults[0]
+    if first["type"] == "json_invalid":
+        return MalformedJsonError(f"the body is not JSON: {first['msg'].partition(': ')[2]}")
+    if first["type"] == "too_long":
+        context = first["ctx"]
+        where = ".".join(str(part) for part in first["loc"])
+        return LimitError(where, context["max_length"], int(context["actual_length"]))
+    listed = _by_place(faults)[:MAX_FAULTS]
+    place = ".".join(str(part) for part in listed[0]["loc"])
+    return RequestError(f"{place or 'body'}: {listed[0]['msg']}", listed)
+
+
+def _by_place(faults: Sequence[Any]) -> list[dict[str, Any]]:
+    """One entry per place; where a union tried several types, their messages side by side."""
+    messages: dict[tuple[int | str, ...], list[str]] = {}
+    for fault in faults:
+        loc = fault["loc"]
+        if loc and loc[-1] in UNION_TAGS and fault["type"] != "extra_forbidden":
+            loc = loc[:-1]
+        messages.setdefault(loc, []).append(fault["msg"])
+    return [{"loc": _shown_loc(loc), "msg": "; or ".join(m)} for loc, m in messages.items()]
+
+
+def _shown_loc(loc: Sequence[int | str]) -> list[int | str]:
+    return [part[:MAX_SHOWN] if isinstance(part, str) else part for part in loc]
+
+
+def shown(value: int | str) -> str:
+    """An id or name as it may stand in a sentence: quoted, and cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}…"

@@ -1,0 +1,251 @@
+"""One request and its answer: what both always carry.
+
+Every answer, errors included, has an `X-Request-Id` and a `Server-Timing` with the stages
+queue, sample, gather and compute (W3C Server Timing). A body is read under a limit and a clock,
+before anything looks into it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import orjson
+import structlog
+from pydantic import BaseModel, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import (
+    BodyTooLargeError,
+    ClientGoneError,
+    MediaTypeError,
+    RequestError,
+    from_validation,
+    problem_body,
+    problem_of,
+)
+from service.settings import Settings
+from service.telemetry import STAGES, Telemetry
+
+__all__ = [
+    "Exchange",
+    "ExchangeMiddleware",
+    "exchange_of",
+    "json_response",
+    "parse",
+    "problem_response",
+    "read_body",
+    "timeout_ms",
+    "while_connected",
+]
+
+SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+KEY = "gnn.exchange"
+NO_TIMING = ", ".join(f"{stage};dur=0" for stage in STAGES).encode()
+PROBLEM_TYPE = "application/problem+json"
+
+log = structlog.get_logger()
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is known of a request while it is answered."""
+
+    request_id: str
+    started: float = field(default_factory=time.perf_counter)
+    status: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def spent(self, seconds: Mapping[str, float]) -> None:
+        """Add stage times."""
+        for stage, value in seconds.items():
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + value
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        timing = NO_TIMING
+        if self.seconds:
+            stages = (f"{s};dur={self.seconds.get(s, 0.0) * 1e3:.3f}" for s in STAGES)
+            timing = ", ".join(stages).encode()
+        return [(b"x-request-id", self.request_id.encode()), (b"server-timing", timing)]
+
+
+class ExchangeMiddleware:
+    """Gives every request its Exchange, every answer its headers, every failure its problem."""
+
+    def __init__(self, app: ASGIApp, telemetry: Telemetry, logs_requests: bool = False) -> None:
+        self.app, self.telemetry, self.logs_requests = app, telemetry, logs_requests
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = scope[KEY] = Exchange(_request_id(scope))
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message["headers"] = [*message["headers"], *exchange.headers()]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception as error:
+            log.error("failed", request_id=exchange.request_id, exc_info=error)
+            if exchange.status:
+                raise
+            response = problem_response(exchange.request_id, error)
+            await response(scope, receive, send_with_headers)
+        finally:
+            self._count(scope, exchange)
+
+    def _count(self, scope: Scope, exchange: Exchange) -> None:
+        route = getattr(scope.get("route"), "path_format", "unmatched")
+        seconds = time.perf_counter() - exchange.started
+        self.telemetry.request(route, scope["method"], exchange.status, seconds)
+        if self.logs_requests:
+            log.debug(
+                "request",
+                request_id=exchange.request_id,
+                method=scope["method"],
+                route=route,
+                status=exchange.status,
+                ms=round(seconds * 1e3, 3),
+            )
+
+
+def exchange_of(request: Request) -> Exchange:
+    """The Exchange of a request."""
+    exchange: Exchange = request.scope[KEY]
+    return exchange
+
+
+def json_response(content: Any, headers: Mapping[str, str] | None = None) -> Response:
+    """An answer in JSON; arrays are written as lists."""
+    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(body, media_type="application/json", headers=headers)
+
+
+def problem_response(request_id: str, error: Exception) -> Response:
+    """What a client is told of an error."""
+    problem = problem_of(error)
+    detail, members = f"request {request_id} failed; the log has the reason", {}
+    if problem.public:
+        detail, members = str(error), problem.members(error)
+    elif problem.status < 500:
+        detail = problem.title
+    headers = {}
+    if retry_after := getattr(error, "retry_after_s", None):
+        headers["retry-after"] = str(retry_after)
+    body = problem_body(problem, detail, request_id, members)
+    return Response(body, problem.status, headers, PROBLEM_TYPE)
+
+
+async def read_body(request: Request, settings: Settings) -> bytes:
+    """The body, once it is whole.
+
+    Raises:
+        MediaTypeError: it is not plain JSON.
+        BodyTooLargeError: it is over the limit, or says that it will be.
+        ClientGoneError: the client left, or the protocol gave up on a body that came too slowly.
+    """
+    _check_headers(request, settings.max_body_bytes)
+    return await _whole(request, settings.max_body_bytes)
+
+
+def parse(model: type[ModelT], body: bytes) -> ModelT:
+    """A request from its body.
+
+    Raises:
+        MalformedJsonError, LimitError, RequestError: it does not fit.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        raise from_validation(error) from None
+
+
+def timeout_ms(request: Request, settings: Settings) -> float:
+    """Milliseconds until the answer is given up: the setting, or less where the client says so.
+
+    Raises:
+        RequestError: the header is not a whole number.
+    """
+    given = request.headers.get("x-request-timeout-ms")
+    if given is None:
+        return settings.request_timeout_ms
+    if not re.fullmatch(r"-?[0-9]{1,12}", given):
+        raise RequestError("X-Request-Timeout-Ms: give a whole number of milliseconds")
+    return min(int(given), settings.request_timeout_ms)
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client leaves.
+
+    Raises:
+        ClientGoneError: the client left first.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise ClientGoneError
+    finally:
+        gone.cancel()
+        task.cancel()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and SANE_ID.fullmatch(value):
+            return str(value.decode())
+    return secrets.token_hex(8)
+
+
+def _check_headers(request: Request, limit: int) -> None:
+    headers = request.headers
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        raise MediaTypeError("the body is compressed; send it plain")
+    kind, _, parameters = headers.get("content-type", "").partition(";")
+    if kind.strip().lower() != "application/json" or not _is_utf8(parameters):
+        raise MediaTypeError("the body must be application/json in UTF-8; say so in Content-Type")
+    length = headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        raise BodyTooLargeError(limit, int(length))
+
+
+def _is_utf8(parameters: str) -> bool:
+    name, _, value = parameters.partition("=")
+    charset = value.strip().strip('"').lower()
+    return name.strip().lower() != "charset" or charset in ("utf-8", "utf8", "us-ascii")
+
+
+async def _whole(request: Request, limit: int) -> bytes:
+    parts, size, more = [], 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGoneError
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise BodyTooLargeError(limit, size)
+        more = message.get("more_body", False)
+    return b"".join(parts)

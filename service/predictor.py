@@ -1,0 +1,326 @@
+"""The synchronous core: from node ids to answers. REST, command line and tests share it.
+
+A query becomes a Plan, which knows what the table and the cache answer at once and which nodes
+are left to compute; `compute` turns those into rows; `answer` turns rows into what a user reads.
+The service puts its queue between the first step and the second, `predict` does not.
+
+Which neighbors are read for a node depends on the query's mode and seed, the node and the graph,
+never on the company it is asked in: so a node gets the same answer alone and in a batch, from
+the table, the cache or the model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gnn import EmbeddingTable
+from sampling import Block, Dataset, GraphStore
+from sampling.errors import UnknownNodeError
+from service.answers import entries_of
+from service.cache import EmbeddingCache, MemoryCache, space_of
+from service.cost import exact_costs, sampled_costs
+from service.described import Described, NodeDescription, describe, described_blocks
+from service.errors import LimitError, NewNodeError, NonFiniteError, NoTableError
+from service.microbatch import Computed
+from service.plan import CACHE, TABLE, BatchKey, Id, Mode, Plan, Query, Work
+from service.registry import ModelRegistry, ServedModel
+from service.settings import Settings
+
+__all__ = ["Answer", "Predictor", "open_predictor"]
+MAX_NAMED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a user reads, under the names of the REST answer."""
+
+    model: str
+    model_version: int
+    graph_version: int
+    predictions: list[dict[str, Any]]
+
+
+class Predictor:
+    """Answers queries about one graph.
+
+    Args:
+        data: the graph, with features.
+        registry: its models.
+        cache: computed embeddings.
+        settings: budgets and limits.
+    """
+
+    def __init__(
+        self, data: Dataset, registry: ModelRegistry, cache: EmbeddingCache, settings: Settings
+    ) -> None:
+        self.data, self.registry, self.cache, self.settings = data, registry, cache, settings
+
+    def predict(
+        self,
+        ids: Sequence[Id],
+        model: str = "default",
+        version: int | None = None,
+        mode: Mode = "auto",
+        include: Sequence[str] = ("label", "probabilities"),
+        seed: int = 0,
+        on_unknown: Literal["error", "report"] = "error",
+        new_nodes: Sequence[NodeDescription] = (),
+    ) -> Answer:
+        """Predictions for these ids, in order, described nodes last.
+
+        Raises:
+            UnknownNodeError: ids are not in the graph and `on_unknown` is "error".
+            ServiceError: no such model, no fresh table, or a limit is exceeded.
+        """
+        query = Query(ids, model, version, mode, include, seed, on_unknown, new_nodes)
+        plan = self.plan(query, self.registry.get(model, version))
+        for work in plan.work:
+            plan.finish(work, self._compute_all(work))
+        return self.answer(plan)
+
+    def plan(self, query: Query, model: ServedModel) -> Plan:
+        """What answers at once, and what is left to compute.
+
+        Raises:
+            UnknownNodeError, ServiceError: as `predict`.
+        """
+        new_ids = {node.id for node in query.new_nodes}
+        ids = list(query.nodes)
+        dense = self.data.ids.find(ids)
+        if (dense < 0).any() and query.on_unknown == "error":
+            _refuse_unknown(ids, dense, new_ids)
+        if query.new_nodes:
+            ids += [node.id for node in query.new_nodes if node.id not in set(ids)]
+        plan = Plan(query, model, ids, np.zeros(len(ids), np.uint8), np.zeros(len(ids), np.bool_))
+        self._plan_known(plan, dense)
+        if query.new_nodes:
+            self._plan_new(plan)
+        return plan
+
+    def compute(self, key: BatchKey, nodes: NDArray[np.int64]) -> Computed:
+        """Embeddings of distinct nodes, (len(nodes), d); kept in the cache.
+
+        Raises:
+            NonFiniteError: the model answered with NaN or infinity.
+        """
+        started = time.perf_counter()
+        blocks, head, inputs = self._sample(key, nodes)
+        sampled = time.perf_counter()
+        x = self._gather(head, inputs)
+        gathered = time.perf_counter()
+        with torch.inference_mode():
+            rows: NDArray[np.float32] = key.model.saved.model.encode(blocks, x).float().numpy()
+        if not np.isfinite(rows).all():
+            raise NonFiniteError(key.model.name, key.model.version)
+        if key.described is None:
+            self.cache.put_many(self._space(key), nodes.tolist(), rows)
+        seconds = {
+            "sample": sampled - started,
+            "gather": gathered - sampled,
+            "compute": time.perf_counter() - gathered,
+        }
+        frontier = (blocks[-1].num_dst, *(block.num_src for block in reversed(blocks)))
+        return Computed(rows, seconds, frontier, sum(block.num_edges for block in blocks))
+
+    def answer(self, plan: Plan, *, as_arrays: bool = False) -> Answer:
+        """The answer of a finished plan.
+
+        Args:
+            plan: with no work left.
+            as_arrays: leave embeddings as arrays, for an encoder that takes them.
+        """
+        version = self.data.meta.version
+        return Answer(plan.model.name, plan.model.version, version, entries_of(plan, as_arrays))
+
+    def self_test(self) -> None:
+        """Compute one prediction end to end, past table and cache.
+
+        Raises:
+            GnnError: it cannot be done.
+        """
+        for name in self.registry.names:
+            model = self.registry.opened(name)
+            if model is not None and self.data.graph.num_nodes:
+                key = BatchKey(model, "sampled", 0)
+                model.outputs(self.compute(key, np.zeros(1, np.int64)).rows)
+
+    def _plan_known(self, plan: Plan, dense: NDArray[np.int64]) -> None:
+        places = np.flatnonzero(dense >= 0)
+        if len(places) == 0:
+            return
+        nodes, mode = dense[places], plan.query.mode
+        table = plan.model.table
+        if table is not None and mode in ("auto", "table"):
+            _put_table(plan, table, places, nodes)
+        elif mode == "table":
+            raise NoTableError(plan.model.name, plan.model.version)
+        else:
+            samples, costs = self._choose(plan, nodes, [plan.ids[i] for i in places.tolist()])
+            plan.samples[places] = samples
+            for which in (False, True):
+                chosen = samples == which
+                if chosen.any():
+                    self._plan_mode(plan, which, places[chosen], nodes[chosen], costs[chosen])
+
+    def _choose(
+        self, plan: Plan, nodes: NDArray[np.int64], ids: list[Id]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        """Whether each node is sampled, and the edges it will read: each by itself alone."""
+        model, graph, mode = plan.model, self.data.graph, plan.query.mode
+        cheap = sampled_costs(graph, nodes, model.saved.info.fanouts)
+        if mode == "sampled":
+            return np.ones(len(nodes), np.bool_), cheap
+        limit = self._exact_limit(mode)
+        costs = exact_costs(graph, nodes, model.num_layers, limit)
+        dear = costs > limit
+        if mode == "exact" and dear.any():
+            _refuse_dear(limit, costs, ids)
+        return dear, np.where(dear, cheap, costs + 1)
+
+    def _plan_mode(
+        self,
+        plan: Plan,
+        samples: bool,
+        places: NDArray[np.int64],
+        nodes: NDArray[np.int64],
+        costs: NDArray[np.int64],
+    ) -> None:
+        key = _key(plan, samples)
+        rows = self.cache.get_many(self._space(key), nodes.tolist())
+        hit = np.array([row is not None for row in rows])
+        if hit.any():
+            plan.put(places[hit], np.stack([row for row in rows if row is not None]), CACHE)
+        if not hit.all():
+            missing, first, pick = np.unique(nodes[~hit], return_index=True, return_inverse=True)
+            work = Work(key, missing, costs[~hit][first], places[~hit], pick)
+            plan.work.append(work)
+
+    def _plan_new(self, plan: Plan) -> None:
+        query = plan.query
+        if query.mode == "table":
+            raise NewNodeError(query.new_nodes[0].id, "is in no table; use mode auto")
+        described = describe(self.data, query.new_nodes, plan.model.saved.model.config.d_in)
+        samples, costs = self._choose_new(plan, described)
+        place = {node.id: i for i, node in enumerate(query.new_nodes)}
+        places = np.array([i for i, key in enumerate(plan.ids) if key in place], np.int64)
+        rows = np.array([place[plan.ids[i]] for i in places.tolist()], np.int64)
+        plan.samples[places] = samples[rows]
+        for which in (False, True):
+            nodes, here = np.flatnonzero(samples == which), samples[rows] == which
+            if len(nodes):
+                key = BatchKey(plan.model, *_mode(plan, which), described)
+                pick = np.searchsorted(nodes, rows[here])
+                plan.work.append(Work(key, nodes, costs[nodes], places[here], pick))
+
+    def _choose_new(
+        self, plan: Plan, described: Described
+    ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+        model, graph, mode = plan.model, self.data.graph, plan.query.mode
+        fanouts = model.saved.info.fanouts
+        near = np.zeros(len(described.neighbors), np.int64)
+        if model.num_layers > 1:
+            near = sampled_costs(graph, described.neighbors, fanouts[:-1])
+        cheap = described.costs(near, model.num_layers)
+        if mode == "sampled":
+            return np.ones(len(cheap), np.bool_), cheap
+        limit = self._exact_limit(mode)
+        near = exact_costs(graph, described.neighbors, model.num_layers - 1, limit)
+        costs = described.costs(near, model.num_layers)
+        dear = costs > limit
+        if mode == "exact" and dear.any():
+            _refuse_dear(limit, costs, [node.id for node in plan.query.new_nodes])
+        return dear, np.where(dear, cheap, costs)
+
+    def _exact_limit(self, mode: Mode) -> int:
+        settings = self.settings
+        return settings.max_exact_edges if mode == "exact" else settings.exact_edge_budget
+
+    def _compute_all(self, work: Work) -> Computed:
+        """All nodes of a work, in pieces that keep to the batch limit."""
+        batch = np.cumsum(work.costs) // self.settings.max_batch_cost_edges
+        pieces = np.split(work.nodes, np.flatnonzero(np.diff(batch)) + 1)
+        return Computed(np.concatenate([self.compute(work.key, piece).rows for piece in pieces]))
+
+    def _sample(
+        self, key: BatchKey, nodes: NDArray[np.int64]
+    ) -> tuple[tuple[Block, ...], Tensor | None, Tensor]:
+        """Blocks, input rows that are given, and the nodes whose features follow them."""
+        model = key.model
+        if key.described is not None:
+            lower = model.lower_sampled if key.samples else model.lower_exact
+            described = key.described.only(nodes)
+            blocks, inputs = described_blocks(self.data, described, lower, key.seed)
+            return blocks, described.x, inputs
+        blocks = (model.sampled if key.samples else model.exact).sample(nodes, key.seed)
+        return blocks, None, blocks[0].src_nodes
+
+    def _gather(self, head: Tensor | None, nodes: Tensor) -> Tensor:
+        assert self.data.features is not None, "the registry refuses models that do not fit"
+        x = self.data.features.gather(nodes, self.settings.threads)
+        return x if head is None else torch.cat([head, x])
+
+    def _space(self, key: BatchKey) -> str:
+        digest, fingerprint = key.model.saved.info.digest, self.data.meta.fingerprint
+        return space_of(digest, fingerprint, key.mode, key.seed)
+
+
+def open_predictor(
+    graph: Path, models: Path, embeddings: Path | None, settings: Settings
+) -> Predictor:
+    """A predictor over directories; the same answers as REST.
+
+    Raises:
+        GnnError: a directory is missing or damaged, or the default model does not fit.
+    """
+    torch.set_num_threads(settings.threads)
+    data = GraphStore.open(graph, verify=settings.verify_graph)
+    table = None if embeddings is None else EmbeddingTable.open(embeddings, settings.verify_graph)
+    registry = ModelRegistry(
+        models,
+        data,
+        table,
+        settings.default_model,
+        settings.threads,
+        settings.table_outputs_bytes,
+    )
+    return Predictor(data, registry, MemoryCache(settings.cache_bytes), settings)
+
+
+def _mode(plan: Plan, samples: bool) -> tuple[Literal["exact", "sampled"], int | None]:
+    return ("sampled", plan.query.seed) if samples else ("exact", None)
+
+
+def _key(plan: Plan, samples: bool) -> BatchKey:
+    return BatchKey(plan.model, *_mode(plan, samples))
+
+
+def _refuse_unknown(ids: Sequence[Id], dense: NDArray[np.int64], new_ids: set[Id]) -> None:
+    unknown = [ids[i] for i in np.flatnonzero(dense < 0).tolist() if ids[i] not in new_ids]
+    if unknown:
+        raise UnknownNodeError(list(dict.fromkeys(unknown)))
+
+
+def _refuse_dear(limit: int, costs: NDArray[np.int64], ids: list[Id]) -> None:
+    named = [ids[i] for i in np.flatnonzero(costs > limit)[:MAX_NAMED].tolist()]
+    what = "edges that one node reads in mode exact"
+    raise LimitError(what, limit, int(costs.max()), {"nodes": named})
+
+
+def _put_table(
+    plan: Plan, table: EmbeddingTable, places: NDArray[np.int64], nodes: NDArray[np.int64]
+) -> None:
+    asked = plan.query.include
+    if table.predictions is not None and "embedding" not in asked and len(places) == len(plan.ids):
+        plan.outputs = np.asarray(table.predictions[nodes], np.float32)
+        plan.source[places] = TABLE
+    else:
+        plan.put(places, np.asarray(table.embeddings[nodes], np.float32), TABLE)

@@ -1,0 +1,148 @@
+"""HTTP/1.1 with a clock on every phase: no client may hold a connection by being slow.
+
+uvicorn's protocol waits for headers and bodies for ever. This one gives each phase a deadline
+that bytes do not extend: idle and headers `header_timeout_s`, body `body_timeout_s` (answered
+with 408), an unread answer `write_timeout_s`. It also bounds the header section. What is refused
+here, before there is a request to answer, gets a problem document like any other error.
+
+The limits come with the lifespan state, under `"settings"`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.errors import PROBLEMS, BodyTimeoutError, Problem, problem_body
+from service.exchange import Exchange
+from service.settings import Settings
+
+__all__ = ["GuardedProtocol"]
+
+IDLE, HEADERS, BODY = range(3)
+BAD_HTTP = Problem(400, "malformed_http", "The request is not HTTP/1.1")
+LARGE_HEADERS = Problem(431, "headers_too_large", "The headers are over the limit")
+REASONS = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    431: "Request Header Fields Too Large",
+}
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One connection. A request that comes in one piece costs no timer."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limits: Settings = self.app_state["settings"]
+        self._clock: asyncio.TimerHandle | None = None
+        self._write_clock: asyncio.TimerHandle | None = None
+        self._phase, self._messages = IDLE, 0
+        self._clocked = (0, IDLE)
+        self._header_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._arm(self._limits.header_timeout_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        self._stop_write_clock()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        before = (self._messages, self._phase)
+        super().data_received(data)
+        if self._phase == HEADERS:
+            self._header_bytes += len(data) if before == (self._messages, HEADERS) else 0
+            if self._header_bytes > self._limits.max_header_bytes:
+                self._refuse(LARGE_HEADERS, "the headers are over the limit; send fewer")
+                return
+        self._set_clock()
+
+    def on_message_begin(self) -> None:
+        self._phase, self._header_bytes = HEADERS, 0
+        self._messages += 1
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._phase = BODY
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._phase = IDLE
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stop_write_clock()
+        self._write_clock = self.loop.call_later(self._limits.write_timeout_s, self._abort)
+
+    def resume_writing(self) -> None:
+        self._stop_write_clock()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        if not self.transport.is_closing():
+            self._refuse(BAD_HTTP, "the request could not be parsed as HTTP/1.1")
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _refuse(self, problem: Problem, detail: str) -> None:
+        """Answer and close, unless an answer is on its way already."""
+        exchange = Exchange(secrets.token_hex(8))
+        body = problem_body(problem, detail, exchange.request_id)
+        head = [
+            f"HTTP/1.1 {problem.status} {REASONS[problem.status]}".encode(),
+            b"content-type: application/problem+json",
+            f"content-length: {len(body)}".encode(),
+            b"connection: close",
+            *(name + b": " + value for name, value in exchange.headers()),
+        ]
+        self._disarm()
+        if self._is_idle or not self.cycle.response_started:
+            self.transport.write(b"\r\n".join(head) + b"\r\n\r\n" + body)
+        self.transport.close()
+
+    def _set_clock(self) -> None:
+        """One deadline per phase of a message: more bytes of the same phase do not move it."""
+        now = (self._messages, self._phase)
+        if self._phase == IDLE and not self._is_idle:
+            self._disarm()
+        elif now != self._clocked or self._clock is None:
+            slow = self._phase == BODY
+            self._arm(self._limits.body_timeout_s if slow else self._limits.header_timeout_s)
+        self._clocked = now
+
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._clock = self.loop.call_later(seconds, self._expire, seconds)
+
+    def _disarm(self) -> None:
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
+
+    def _stop_write_clock(self) -> None:
+        if self._write_clock is not None:
+            self._write_clock.cancel()
+            self._write_clock = None
+
+    def _expire(self, seconds: float) -> None:
+        """Out of time, unless this is a pipelined request that waits for the one before it."""
+        self._clock = None
+        if self._phase == HEADERS and not self._is_idle:
+            self._arm(seconds)
+        elif self._phase == BODY and not self._is_idle:
+            self._refuse(PROBLEMS[BodyTimeoutError], str(BodyTimeoutError(seconds)))
+        else:
+            self._abort()
+
+    def _abort(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.abort()

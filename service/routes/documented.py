@@ -1,0 +1,59 @@
+"""Routes that parse their own bodies, and what the OpenAPI document says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi.routing import APIRoute
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.schemas import ProblemResponse
+
+__all__ = ["DirectRoute", "body_of", "problems"]
+
+REASONS = {
+    400: "The body is not JSON.",
+    404: "No such model, version or node.",
+    405: "No such method here.",
+    408: "The body came too slowly.",
+    409: "No fresh table, or a model that does not fit the graph.",
+    413: "The body is over the limit.",
+    415: "The body is not plain JSON.",
+    422: "The request is not valid.",
+    500: "The server failed; the answer has the request id.",
+    503: "The queue is full, or the server is not ready; see Retry-After.",
+    504: "The deadline has passed.",
+}
+
+
+class DirectRoute(APIRoute):
+    """A route whose function takes the request and gives the response: nothing to solve for."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        return self.endpoint
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that answers these errors."""
+    schema = {"$ref": f"#/components/schemas/{ProblemResponse.__name__}"}
+    content = {"application/problem+json": {"schema": schema}}
+    return {code: {"description": REASONS[code], "content": content} for code in statuses}
+
+
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The `openapi_extra` of a route whose body is a `model`."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    timeout = {
+        "name": "X-Request-Timeout-Ms",
+        "in": "header",
+        "required": False,
+        "description": "Milliseconds after which the answer is of no use.",
+        "schema": {"type": "integer", "minimum": 0, "maximum": 3_600_000},
+    }
+    return {
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "parameters": [timeout],
+    }

@@ -1,0 +1,22 @@
+"""Prometheus metrics."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.responses import Response
+
+__all__ = ["add_routes"]
+
+
+def add_routes(app: FastAPI) -> None:
+    """`/metrics`."""
+    described = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+
+    @app.get("/metrics", tags=["health"], response_class=Response, responses={200: described})
+    async def metrics(request: Request) -> Response:
+        """Prometheus text."""
+        resources = request.app.state.resources
+        stats = resources.predictor.cache.stats()
+        text = resources.telemetry.render(stats, resources.batcher.depth)
+        return Response(text, media_type=CONTENT_TYPE_LATEST)

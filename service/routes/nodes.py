@@ -1,0 +1,183 @@
+"""Predictions and embeddings of nodes: the endpoints that the rest is there for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from fastapi import FastAPI, Request
+from starlette.responses import Response
+
+from service.errors import DeadlineError
+from service.exchange import (
+    exchange_of,
+    json_response,
+    parse,
+    read_body,
+    timeout_ms,
+    while_connected,
+)
+from service.plan import SOURCES, Plan, Query
+from service.predictor import Answer, Predictor
+from service.registry import ServedModel
+from service.routes.documented import DirectRoute, body_of, problems
+from service.schemas import (
+    EmbedRequest,
+    EmbedResponse,
+    NodesRequest,
+    PredictRequest,
+    PredictResponse,
+    limited,
+)
+from service.settings import Settings
+
+__all__ = ["add_routes", "request_models"]
+
+ARROW = "application/vnd.apache.arrow.stream"
+SMALL = 256
+"""Ids up to which the event loop does what it would take longer to hand over."""
+
+OF_POST = (400, 404, 408, 409, 413, 415, 422, 500, 503, 504)
+
+
+def request_models(settings: Settings) -> tuple[type[PredictRequest], type[EmbedRequest]]:
+    """The bodies, with the limits that are set."""
+    limit = settings.max_ids_per_request
+    return limited(PredictRequest, limit), limited(EmbedRequest, limit)
+
+
+def add_routes(app: FastAPI, settings: Settings) -> None:
+    """`/v1/nodes`."""
+    predict_model, embed_model = request_models(settings)
+
+    async def predict(request: Request) -> Response:
+        """A prediction for every node, in the order sent."""
+        body = parse(predict_model, await read_body(request, settings))
+        query = _query(body, body.include, body.on_unknown, body.new_nodes)
+        plan = await _planned(request, query, settings)
+        predictor = _predictor(request)
+        if len(plan.ids) <= SMALL:
+            return _predicted(predictor, plan)
+        return await asyncio.to_thread(_predicted, predictor, plan)
+
+    async def embed(request: Request) -> Response:
+        """The embedding of every node, in the order sent; JSON, or Arrow where it is accepted."""
+        body = parse(embed_model, await read_body(request, settings))
+        plan = await _planned(request, _query(body, ["embedding"]), settings)
+        encode = _arrow if ARROW in request.headers.get("accept", "") else _embedded
+        return await asyncio.to_thread(encode, _predictor(request), plan)
+
+    post = partial(
+        app.router.add_api_route,
+        methods=["POST"],
+        tags=["nodes"],
+        route_class_override=DirectRoute,
+    )
+    post(
+        "/v1/nodes/predict",
+        predict,
+        responses={200: {"model": PredictResponse}, **problems(*OF_POST)},
+        openapi_extra=body_of(predict_model),
+    )
+    binary = {"content": {ARROW: {"schema": {"type": "string"}}}}
+    post(
+        "/v1/nodes/embed",
+        embed,
+        responses={200: {"model": EmbedResponse} | binary, **problems(*OF_POST)},
+        openapi_extra=body_of(embed_model),
+    )
+
+
+def _query(
+    body: NodesRequest, include: Sequence[str], on_unknown: Any = "error", new: Sequence[Any] = ()
+) -> Query:
+    return Query(
+        body.nodes, body.model, body.version, body.mode, include, body.seed, on_unknown, new
+    )
+
+
+def _predictor(request: Request) -> Predictor:
+    predictor: Predictor = request.app.state.resources.predictor
+    return predictor
+
+
+async def _planned(request: Request, query: Query, settings: Settings) -> Plan:
+    """The plan of a query with no work left, within the deadline."""
+    limit_ms = timeout_ms(request, settings)
+    deadline = exchange_of(request).started + limit_ms / 1e3
+    if time.perf_counter() >= deadline:
+        raise DeadlineError(limit_ms)
+    predictor = _predictor(request)
+    model = predictor.registry.opened(query.model, query.version)
+    try:
+        if model is None or len(query.nodes) > SMALL or query.new_nodes:
+            async with asyncio.timeout(deadline - time.perf_counter()):
+                plan = await asyncio.to_thread(_plan, predictor, query, model)
+        else:
+            plan = predictor.plan(query, model)
+        if plan.work:
+            await while_connected(request, _work(request, plan, deadline))
+    except (TimeoutError, DeadlineError):
+        raise DeadlineError(limit_ms) from None
+    counts = np.bincount(plan.source, minlength=len(SOURCES)).tolist()
+    request.app.state.resources.telemetry.sources(zip(SOURCES, counts, strict=True))
+    return plan
+
+
+def _plan(predictor: Predictor, query: Query, model: ServedModel | None) -> Plan:
+    return predictor.plan(query, model or predictor.registry.get(query.model, query.version))
+
+
+async def _work(request: Request, plan: Plan, deadline: float) -> None:
+    resources = request.app.state.resources
+    for work in plan.work:
+        left_s = deadline - time.perf_counter()
+        computed = await resources.batcher.submit(work.key, work.nodes, work.costs, left_s)
+        exchange_of(request).spent(computed.seconds)
+        resources.telemetry.queued(computed.seconds.get("queue", 0.0))
+        plan.finish(work, computed)
+
+
+def _predicted(predictor: Predictor, plan: Plan) -> Response:
+    answer = predictor.answer(plan, as_arrays=True)
+    return json_response(_head(answer) | {"predictions": answer.predictions})
+
+
+def _head(answer: Answer) -> dict[str, Any]:
+    return {
+        "model": answer.model,
+        "model_version": answer.model_version,
+        "graph_version": answer.graph_version,
+    }
+
+
+def _rows(plan: Plan) -> np.ndarray[Any, np.dtype[np.float32]]:
+    if plan.rows is not None:
+        return plan.rows
+    return np.zeros((0, plan.model.saved.model.config.d_embedding), np.float32)
+
+
+def _embedded(predictor: Predictor, plan: Plan) -> Response:
+    head = _head(predictor.answer(plan, as_arrays=True))
+    return json_response(head | {"embeddings": _rows(plan)})
+
+
+def _arrow(predictor: Predictor, plan: Plan) -> Response:
+    """An IPC stream: the node ids and a fixed-size list of float32 for each."""
+    rows = _rows(plan)
+    head = _head(predictor.answer(plan, as_arrays=True))
+    kind = pa.string() if predictor.data.ids.is_string else pa.int64()
+    columns = {
+        "node": pa.array(plan.ids, kind),
+        "embedding": pa.FixedSizeListArray.from_arrays(rows.reshape(-1), rows.shape[1]),
+    }
+    table = pa.table(columns).replace_schema_metadata({k: str(v) for k, v in head.items()})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return Response(sink.getvalue().to_pybytes(), media_type=ARROW)

@@ -1,0 +1,253 @@
+"""What crosses the wire: requests that are refused unless they fit exactly, answers as documented.
+
+Requests are strict (no coercion: "7", 7.0 and true are not the integer 7), closed (no field that
+is not listed) and finite. Answers are written by hand from arrays; their models here describe
+them in the OpenAPI document, and tests hold the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, FailFast, Field, create_model
+
+__all__ = [
+    "EmbedRequest",
+    "EmbedResponse",
+    "GraphResponse",
+    "HealthResponse",
+    "ModelResponse",
+    "ModelsResponse",
+    "NeighborsResponse",
+    "NewNode",
+    "NodeResponse",
+    "PredictRequest",
+    "PredictResponse",
+    "ProblemResponse",
+    "limited",
+]
+
+MAX_ID_CHARS = 1024
+MAX_NEW_NODES = 1000
+MAX_FEATURES = 1_000_000
+
+IntId = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
+StringId = Annotated[str, Field(max_length=MAX_ID_CHARS)]
+NodeId = IntId | StringId
+ModelName = Annotated[str, Field(min_length=1, max_length=64)]
+Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Mode = Literal["auto", "table", "exact", "sampled"]
+Output = Literal["label", "probabilities", "embedding"]
+
+
+def _default_outputs() -> list[Output]:
+    return ["label", "probabilities"]
+
+
+class Request(BaseModel):
+    """Strict, closed, finite."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class NewNode(Request):
+    """A node that is not in the graph: answered for and not stored."""
+
+    id: NodeId = Field(description="Any id that the graph does not have.")
+    features: Annotated[list[float], FailFast()] = Field(
+        max_length=MAX_FEATURES, description="One finite number per input feature of the model."
+    )
+    in_edges: Annotated[list[NodeId], FailFast()] = Field(
+        default_factory=list,
+        description="Ids of the nodes in the graph that point to the new node.",
+    )
+
+
+class NodesRequest(Request):
+    """Which nodes, which model, and how hard to work."""
+
+    nodes: Annotated[list[NodeId], FailFast()] = Field(description="Node ids; repeats allowed.")
+    model: ModelName = Field("default", description="Model name.")
+    version: Version | None = Field(None, description="Model version; the newest when left out.")
+    mode: Mode = Field(
+        "auto",
+        description="`table`: from the batch table. `exact`: all neighbors. `sampled`: the model's "
+        "fanouts. `auto`: the cheapest that is fresh.",
+    )
+    seed: Seed = Field(0, description="Randomness of the neighbors drawn, where any are drawn.")
+
+
+class PredictRequest(NodesRequest):
+    """Body of `POST /v1/nodes/predict`."""
+
+    nodes: Annotated[list[NodeId], FailFast()] = Field(
+        default_factory=list, description="Node ids; repeats allowed."
+    )
+    include: Annotated[list[Output], Field(max_length=3)] = Field(
+        default_factory=_default_outputs,
+        description="What to answer for every node.",
+        json_schema_extra={"default": ["label", "probabilities"]},
+    )
+    on_unknown: Literal["error", "report"] = Field(
+        "error", description="Refuse the request, or answer the rest and report the unknown ids."
+    )
+    new_nodes: Annotated[list[NewNode], FailFast()] = Field(
+        default_factory=list,
+        max_length=MAX_NEW_NODES,
+        description="Nodes to describe; those that `nodes` does not name are answered last.",
+    )
+
+
+class EmbedRequest(NodesRequest):
+    """Body of `POST /v1/nodes/embed`."""
+
+
+RequestT = TypeVar("RequestT", bound=NodesRequest)
+
+
+def limited(model: type[RequestT], max_ids: int) -> type[RequestT]:
+    """The same request, whose lists of ids end at a setting, in the parser and in OpenAPI."""
+    fields: dict[str, Any] = {}
+    for name in ("nodes",):
+        field = model.model_fields[name]
+        kind = Annotated[list[NodeId], FailFast()]
+        default: Any = {} if field.is_required() else {"default_factory": list}
+        fields[name] = (kind, Field(max_length=max_ids, description=field.description, **default))
+    return create_model(model.__name__, __base__=model, __doc__=model.__doc__, **fields)
+
+
+class Prediction(BaseModel):
+    """What one node is."""
+
+    node: int | str = Field(description="The id, with the type it was sent in.")
+    label: int | str | None = Field(None, description="Most probable class.")
+    score: float | None = Field(None, description="Probability of the label.")
+    value: float | list[float] | None = Field(None, description="Regression: the prediction.")
+    probabilities: dict[str, float] | None = None
+    embedding: list[float] | None = None
+    source: Literal["table", "cache", "computed"] | None = None
+    mode: Literal["exact", "sampled"] | None = Field(
+        None, description="All neighbors, or the model's fanouts."
+    )
+    status: Literal["unknown"] | None = Field(None, description="The id is not in the graph.")
+
+
+class Answered(BaseModel):
+    """Which model answered, on which graph."""
+
+    model: str
+    model_version: int
+    graph_version: int
+
+
+class PredictResponse(Answered):
+    """Answer of `POST /v1/nodes/predict`: one entry per id, in the order sent."""
+
+    predictions: list[Prediction]
+
+
+class EmbedResponse(Answered):
+    """Answer of `POST /v1/nodes/embed`: one row per id, in the order sent."""
+
+    embeddings: list[list[float]]
+
+
+class TypeCount(BaseModel):
+    """A node type and how many nodes it has."""
+
+    name: str
+    num_nodes: int
+
+
+class GraphResponse(BaseModel):
+    """Answer of `GET /v1/graph`."""
+
+    name: str
+    version: int
+    fingerprint: str = Field(description="Digest of what the graph holds.")
+    num_nodes: int
+    num_edges: int
+    node_types: list[TypeCount]
+    edge_types: list[str]
+    id_type: Literal["int", "string"]
+    feature_dim: int
+    feature_storage: str | None
+    label_kind: Literal["class", "real"] | None
+    classes: list[int | str]
+
+
+class NodeResponse(BaseModel):
+    """Answer of `GET /v1/graph/nodes/{id}`."""
+
+    node: int | str
+    type: str
+    degree: int = Field(description="Number of in-neighbors.")
+    label: int | str | float | None
+    features: list[float] | None
+
+
+class Neighbor(BaseModel):
+    """One edge into a node."""
+
+    node: int | str
+    edge_type: str | None = None
+    weight: float | None = None
+    time: int | None = None
+
+
+class NeighborsResponse(BaseModel):
+    """Answer of `GET /v1/graph/nodes/{id}/neighbors`."""
+
+    node: int | str
+    degree: int
+    neighbors: list[Neighbor]
+
+
+class ModelSummary(BaseModel):
+    """One model in the list."""
+
+    name: str
+    version: int = Field(description="The version that answers when none is asked for.")
+    versions: list[int]
+    task: str
+    is_default: bool
+
+
+class ModelsResponse(BaseModel):
+    """Answer of `GET /v1/models`."""
+
+    models: list[ModelSummary]
+
+
+class ModelResponse(ModelSummary):
+    """Answer of `GET /v1/models/{name}`."""
+
+    classes: list[int | str] | None
+    metrics: dict[str, Any]
+    card: str = Field(description="The model card, Markdown.")
+    config: dict[str, Any]
+    fanouts: list[int]
+    digest: str
+    graph_fingerprint: str
+    has_fresh_table: bool
+
+
+class HealthResponse(BaseModel):
+    """Answer of the health endpoints."""
+
+    status: Literal["live", "ready"]
+    checks: dict[str, Any] = {}
+
+
+class ProblemResponse(BaseModel):
+    """Problem details (RFC 9457): what every error answers, with the offending data."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="A stable word for programs.")
+    request_id: str

@@ -1,0 +1,155 @@
+"""Runs the application: one process or several, until SIGTERM, which lets requests finish."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from socket import socket as Socket  # noqa: N812
+
+import structlog
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from service.app import create_app
+from service.predictor import Predictor, open_predictor
+from service.settings import Settings
+from service.telemetry import SHARED_DIRECTORY, configure_logging
+
+__all__ = ["run_server"]
+
+START_FAILED = 3
+START_TIMEOUT_S = 600.0
+
+log = structlog.get_logger()
+
+
+def run_server(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; then refuse new connections and finish what is under way.
+
+    Prints one line with the URL once requests are answered.
+
+    Raises:
+        GnnError: the graph or a model cannot be opened.
+        SystemExit: the server could not start for another reason.
+    """
+    configure_logging(settings.log_level)
+    if not _is_loopback(settings.host):
+        log.warning("open_to_network", host=settings.host, hint="there is no authentication yet")
+    predictor = open_predictor(settings.graph, settings.models, settings.embeddings, settings)
+    with _quiet_exit():
+        started = _run_many(settings) if settings.workers > 1 else _run_one(settings, predictor)
+    if not started:
+        raise SystemExit(START_FAILED)
+
+
+def _run_one(settings: Settings, predictor: Predictor) -> bool:
+    server = _Server(_config(settings, create_app(settings, predictor)))
+    server.run()
+    return server.started
+
+
+def _run_many(settings: Settings) -> bool:
+    """Workers read their settings from the environment, and trust the graph verified here."""
+    config = _config(settings, "service.app:create_app")
+    given = settings.model_copy(update={"verify_graph": False}).environment()
+    socket = config.bind_socket()
+    with _environment(given), _shared_metrics():
+        workers = _Workers(config, [socket])
+        workers.run()
+    return workers.started
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens once it does."""
+
+    async def startup(self, sockets: list[Socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            _announce(self.config.host, self.servers[0].sockets[0].getsockname()[1])
+
+
+class _Workers(Multiprocess):
+    """Says where they listen once all of them do."""
+
+    started = False
+
+    def init_processes(self) -> None:
+        super().init_processes()
+        self.started = all(p.wait_until_ready(START_TIMEOUT_S) for p in self.processes)
+        if self.started:
+            _announce(self.config.host, self.sockets[0].getsockname()[1])
+        else:
+            self.should_exit.set()
+
+
+def _config(settings: Settings, app: object) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        factory=isinstance(app, str),
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        http="service.protocol:GuardedProtocol",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=max(1, round(settings.header_timeout_s)),
+        timeout_graceful_shutdown=max(1, round(settings.drain_timeout_s)),
+        timeout_worker_healthcheck=30,
+    )
+
+
+def _announce(host: str, port: int) -> None:
+    shown = f"[{host}]" if ":" in host else host
+    print(f"serving on http://{shown}:{port}", flush=True)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextmanager
+def _quiet_exit() -> Iterator[None]:
+    """A signal that ended the server has done its work: uvicorn would raise it once more."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signals = (signal.SIGTERM, signal.SIGINT)
+    before = {number: signal.signal(number, lambda *_: None) for number in signals}
+    try:
+        yield
+    finally:
+        for number, action in before.items():
+            signal.signal(number, action)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _shared_metrics() -> Iterator[None]:
+    folder = tempfile.mkdtemp(prefix="gnn-metrics-")
+    try:
+        with _environment({SHARED_DIRECTORY: folder}):
+            yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,142 @@
+"""Every knob of the service, read from the environment (`GNN_…`) or given as arguments.
+
+A setting has a unit in its name, a bound that is checked at the start and one sentence; the same
+sentences make up `docs/settings.md`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+__all__ = ["Settings"]
+
+MIB = 1 << 20
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Settings(BaseSettings):
+    """What a server is started with."""
+
+    model_config = SettingsConfigDict(env_prefix="GNN_", extra="ignore", frozen=True)
+
+    graph: Path = Field(description="Directory of the graph to serve, as `gnn ingest` wrote it.")
+    models: Path = Field(description="Directory that holds one folder per model name.")
+    embeddings: Path | None = Field(
+        None, description="Directory of a batch embedding table; used only while it is fresh."
+    )
+    default_model: str | None = Field(
+        None,
+        max_length=64,
+        description="Model that answers to the name `default`; the only model where there is one.",
+    )
+    verify_graph: bool = Field(
+        True, description="Read every byte of the graph at the start and compare checksums."
+    )
+
+    host: str = Field("127.0.0.1", max_length=255, description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    workers: int = Field(1, ge=1, le=256, description="Server processes; they share the graph.")
+    compute_threads: int = Field(
+        0, ge=0, le=1024, description="Threads for one batch; 0 divides the cores by the workers."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe lines to log; `debug` adds one line per request."
+    )
+
+    max_ids_per_request: int = Field(
+        10_000, ge=1, le=1_000_000, description="Node ids in one request; more is 422."
+    )
+    max_neighbors: int = Field(
+        10_000, ge=1, le=1_000_000, description="Neighbors in one answer of the graph endpoints."
+    )
+    max_body_bytes: int = Field(
+        8 * MIB, ge=1024, le=1024 * MIB, description="Bytes in a request body; more is 413."
+    )
+    max_header_bytes: int = Field(
+        64 * 1024, ge=1024, le=MIB, description="Bytes in request line and headers; more is 431."
+    )
+
+    exact_edge_budget: int = Field(
+        50_000,
+        ge=0,
+        le=1_000_000_000,
+        description="Edges that one node may cost for `auto` to answer exactly; more is sampled.",
+    )
+    max_exact_edges: int = Field(
+        2_000_000,
+        ge=1,
+        le=10_000_000_000,
+        description="Edges that one node may cost when `exact` is asked for; more is 422.",
+    )
+    max_batch_cost_edges: int = Field(
+        500_000,
+        ge=1,
+        le=1_000_000_000,
+        description="Edges that requests are merged up to; larger requests are cut into batches.",
+    )
+    max_wait_ms: float = Field(
+        2.0,
+        ge=0,
+        le=1000,
+        description="Milliseconds a request may wait for company while the service is busy.",
+    )
+    queue_limit: int = Field(
+        1000, ge=1, le=1_000_000, description="Requests that may wait; one more is 503."
+    )
+    queue_limit_edges: int = Field(
+        100_000_000,
+        ge=1,
+        le=10_000_000_000,
+        description="Edges that waiting requests may cost together; beyond that 503.",
+    )
+    cache_bytes: int = Field(
+        256 * MIB,
+        ge=0,
+        le=1 << 44,
+        description="Bytes of computed embeddings kept in memory, per worker; 0 keeps none.",
+    )
+
+    table_outputs_bytes: int = Field(
+        256 * MIB,
+        ge=0,
+        le=1 << 44,
+        description="Bytes of predictions made at the start, per worker, from an embedding table "
+        "that has none; a larger table has each made when it is asked for.",
+    )
+
+    request_timeout_ms: int = Field(
+        10_000,
+        ge=1,
+        le=3_600_000,
+        description="Milliseconds until a request is given up; `X-Request-Timeout-Ms` lowers it.",
+    )
+    header_timeout_s: float = Field(
+        5.0, gt=0, le=3600, description="Seconds to send the headers in, or to idle."
+    )
+    body_timeout_s: float = Field(10.0, gt=0, le=3600, description="Seconds to send a body in.")
+    write_timeout_s: float = Field(
+        30.0, gt=0, le=3600, description="Seconds a client may leave an answer unread."
+    )
+    drain_timeout_s: float = Field(
+        25.0, ge=0, le=3600, description="Seconds that requests under way get after SIGTERM."
+    )
+
+    @property
+    def threads(self) -> int:
+        """Threads for one batch in this process."""
+        return self.compute_threads or max(1, CORES // self.workers)
+
+    def environment(self) -> dict[str, str]:
+        """These settings as environment variables, for a worker process."""
+        prefix = self.model_config["env_prefix"]
+        values = self.model_dump(mode="json", exclude_none=True)
+        return {f"{prefix}{name}".upper(): _text(value) for name, value in values.items()}
+
+
+def _text(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,187 @@
+"""What the service says of itself: Prometheus metrics and JSON log lines.
+
+One registry per application. With several workers every process writes its values to a shared
+directory (`PROMETHEUS_MULTIPROC_DIR`, which the server sets) and a scrape of any one of them
+adds them up.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterable
+
+import orjson
+import structlog
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+from service.cache import CacheStats
+from service.microbatch import Batch
+from service.plan import SOURCES
+
+__all__ = ["STAGES", "Telemetry", "configure_logging"]
+
+STAGES = ("queue", "sample", "gather", "compute")
+SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+COUNTS = tuple(4**k for k in range(12))
+
+
+class Telemetry:
+    """The metrics of one application, documented in `docs/rest.md`."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "gnn_requests", "Requests answered.", ["route", "method", "status"], registry=registry
+        )
+        self._of_route: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self.request_seconds = Histogram(
+            "gnn_request_seconds",
+            "Seconds from the headers to the answer.",
+            ["route"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.stage_seconds = Histogram(
+            "gnn_stage_seconds",
+            "Seconds per batch in each stage.",
+            ["stage"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.batch_requests = _counts(registry, "gnn_batch_requests", "Requests per batch.")
+        self.batch_nodes = _counts(registry, "gnn_batch_nodes", "Distinct nodes per batch.")
+        self.batch_cost = _counts(registry, "gnn_batch_cost_edges", "Predicted edges per batch.")
+        self.frontier = Histogram(
+            "gnn_frontier_nodes",
+            "Nodes read after each hop, from the seeds (0) outwards.",
+            ["hop"],
+            buckets=COUNTS,
+            registry=registry,
+        )
+        self.sampled_edges = Counter(
+            "gnn_sampled_edges", "Edges read to compute.", registry=registry
+        )
+        self.answers = Counter(
+            "gnn_answers", "Nodes answered for, by source.", ["source"], registry=registry
+        )
+        self._of_source = {source: self.answers.labels(source) for source in SOURCES}
+        self.cache_hits = Counter("gnn_cache_hits", "Nodes found in the cache.", registry=registry)
+        self.cache_misses = Counter(
+            "gnn_cache_misses", "Nodes looked up in the cache in vain.", registry=registry
+        )
+        self.cache_bytes = _gauge(registry, "gnn_cache_bytes", "Bytes in the cache.")
+        self.cache_entries = _gauge(registry, "gnn_cache_entries", "Embeddings in the cache.")
+        self.cache_evictions = _gauge(
+            registry, "gnn_cache_evictions", "Embeddings evicted from the cache since the start."
+        )
+        self.queue_depth = _gauge(registry, "gnn_queue_depth", "Requests that wait.")
+        self.graph_info = _gauge(
+            registry, "gnn_graph_info", "The graph served.", ["name", "version", "fingerprint"]
+        )
+        self.model_info = _gauge(
+            registry, "gnn_model_info", "Models served.", ["name", "version", "digest"]
+        )
+
+    def request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        key = (route, method, status)
+        if key not in self._of_route:
+            counter = self.requests.labels(route, method, str(status))
+            self._of_route[key] = (counter, self.request_seconds.labels(route))
+        counter, histogram = self._of_route[key]
+        counter.inc()
+        histogram.observe(seconds)
+
+    def batch(self, batch: Batch) -> None:
+        """Count one computed batch."""
+        self.batch_requests.observe(batch.num_requests)
+        self.batch_nodes.observe(batch.num_nodes)
+        self.batch_cost.observe(batch.cost_edges)
+        self.sampled_edges.inc(batch.computed.sampled_edges)
+        for hop, nodes in enumerate(batch.computed.frontier):
+            self.frontier.labels(str(hop)).observe(nodes)
+        for stage, seconds in batch.computed.seconds.items():
+            self.stage_seconds.labels(stage).observe(seconds)
+
+    def queued(self, seconds: float) -> None:
+        """Count how long one request waited."""
+        self.stage_seconds.labels("queue").observe(seconds)
+
+    def sources(self, counts: Iterable[tuple[str, int]]) -> None:
+        """Count answered nodes by what answered."""
+        for source, count in counts:
+            if count:
+                self._of_source[source].inc(count)
+                if source == "cache":
+                    self.cache_hits.inc(count)
+                elif source == "computed":
+                    self.cache_misses.inc(count)
+
+    def render(self, cache: CacheStats, queue_depth: int) -> bytes:
+        """The Prometheus text of this process, or of all workers."""
+        self.cache_bytes.set(cache.size_bytes)
+        self.cache_entries.set(cache.entries)
+        self.cache_evictions.set(cache.evictions)
+        self.queue_depth.set(queue_depth)
+        if SHARED_DIRECTORY not in os.environ:
+            return generate_latest(self.registry)
+        shared = CollectorRegistry()
+        multiprocess.MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
+        return generate_latest(shared)
+
+
+def configure_logging(level: str) -> None:
+    """One JSON object per line on stderr, from this project and from the server under it."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            *shared,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(_dumps),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    lines = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(_dumps),
+        ],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(lines)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(number)
+    logging.getLogger("uvicorn").setLevel(max(number, logging.WARNING))
+
+
+def _dumps(event: object, **_: object) -> str:
+    return orjson.dumps(event, default=repr).decode()
+
+
+def _counts(registry: CollectorRegistry, name: str, help_text: str) -> Histogram:
+    return Histogram(name, help_text, buckets=COUNTS, registry=registry)
+
+
+def _gauge(
+    registry: CollectorRegistry, name: str, help_text: str, labels: Iterable[str] = ()
+) -> Gauge:
+    return Gauge(name, help_text, labels, registry=registry, multiprocess_mode="livesum")
