@@ -38,6 +38,11 @@ def commands() -> Iterator[tuple[str, object]]:
             yield from ((f"{name} {child}", leaf) for child, leaf in inner.items())
 
 
+every_command = pytest.mark.parametrize(
+    ("words", "command"), list(commands()), ids=[words for words, _ in commands()]
+)
+
+
 def imported(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
     names = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
@@ -60,7 +65,7 @@ def test_imports_are_absolute(path: Path):
 
 
 @every_source
-def test_exports_are_sorted_and_exist(path: Path):
+def test_exports_are_listed_and_sorted(path: Path):
     tree = ast.parse(path.read_text())
     exports = [
         ast.literal_eval(node.value)
@@ -119,7 +124,7 @@ def test_an_import_loads_no_more_than_it_needs(statement: str, unloaded: list[st
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize(("words", "command"), commands(), ids=[w for w, _ in commands()])
+@every_command
 def test_every_command_has_help_an_example_and_common_options(words: str, command):
     options = {option for p in command.params for option in p.opts}
     assert {"--json", "--debug"} <= options
@@ -127,7 +132,7 @@ def test_every_command_has_help_an_example_and_common_options(words: str, comman
     assert command.help
 
 
-@pytest.mark.parametrize(("words", "command"), commands(), ids=[w for w, _ in commands()])
+@every_command
 def test_every_command_and_option_is_documented(words: str, command):
     text = (ROOT / "docs/cli.md").read_text()
     assert f"## gnn {words}\n" in text
@@ -137,7 +142,7 @@ def test_every_command_and_option_is_documented(words: str, command):
     assert {o for o in options - common if f"`{o}" not in section} == set()
 
 
-@pytest.mark.parametrize(("words", "command"), commands(), ids=[w for w, _ in commands()])
+@every_command
 def test_every_example_is_a_command_line_that_parses(
     words: str, command, tmp_path: Path, monkeypatch
 ):

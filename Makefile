@@ -1,0 +1,62 @@
+# Everything a person or CI runs. The first run makes .venv and installs into it; later runs reuse it.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+TORCH ?= torch==2.13.0
+NATIVE := $(wildcard CMakeLists.txt sampling/kernels/csrc/*)
+
+.PHONY: help demo test check format bench serve clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/installed ## run the whole job on handwritten digits: ingest, train, embed, serve, ask
+	$(BIN)/gnn demo
+
+test: $(VENV)/test-tools ## run all tests (GNN_TEST_DATA=FOLDER adds those on public data sets)
+	$(BIN)/pytest
+
+check: $(VENV)/check-tools ## lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/check-tools ## rewrite the code in the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/installed ## measure sampling and ingest beside installed peers
+	$(BIN)/gnn bench sampling
+	$(BIN)/gnn bench ingest
+
+serve: $(VENV)/installed ## serve the demo's graph and model (or GRAPH=… MODELS=…) on port 8000
+	@test -n "$(GRAPH)" -o -d demo || $(BIN)/gnn demo --keep demo
+	$(BIN)/gnn serve --graph $(or $(GRAPH),demo/graph) --models $(or $(MODELS),demo/models)
+
+clean: ## remove the environment, builds, caches and the demo's files
+	rm -rf $(VENV) build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find sampling gnn service tests -name __pycache__ -prune -exec rm -rf {} +
+
+# An installation is editable: Python sources are used in place, so only a changed build or a
+# changed dependency list installs again.
+$(VENV)/installed: $(VENV)/torch pyproject.toml $(NATIVE)
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/test-tools: $(VENV)/installed
+	$(BIN)/pip install --quiet --group test
+	@touch $@
+
+$(VENV)/check-tools: $(VENV)/test-tools
+	$(BIN)/pip install --quiet --group lint
+	@touch $@
+
+$(VENV)/torch: $(VENV)/bin/python
+	$(BIN)/pip install --quiet $(TORCH)
+	@touch $@
+
+$(VENV)/bin/python:
+	"$$(scripts/find-python.sh)" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'

@@ -1,0 +1,360 @@
+"""The command line as a person has it: real processes, real files, real exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+GNN = [sys.executable, "-m", "service.cli"]
+PATIENCE_S = 120
+
+
+def gnn(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*GNN, *map(str, arguments)], capture_output=True, text=True, timeout=PATIENCE_S
+    )
+
+
+def answer(*arguments: object) -> dict[str, Any]:
+    """The JSON object on the last line of a command that must succeed."""
+    done = gnn(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    parsed = json.loads(done.stdout.splitlines()[-1])
+    assert isinstance(parsed, dict)
+    return parsed
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "files"
+    answer("synth", "sbm", "--nodes", 600, "--edges", 3000, "--classes", 3, "--features", 8,
+           "--noise", 1, "--homophily", 0.9, "--out", out)  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="session")
+def graph(files: Path) -> Path:
+    out = files.parent / "graph"
+    answer("ingest", "--edges", files / "edges.parquet", "--nodes", files / "nodes.parquet",
+           "--features", files / "features.npy", "--undirected", "--out", out)  # fmt: skip
+    return out
+
+
+@pytest.fixture(scope="session")
+def trained(graph: Path) -> dict[str, Any]:
+    return answer("train", graph, "--out", graph.parent / "models/default", "--fanouts", "5,5",
+                  "--hidden", 16, "--epochs", 20, "--head", "linear")  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def model(graph: Path, trained: dict[str, Any]) -> Path:
+    return graph.parent / "models/default"
+
+
+@pytest.fixture(scope="session")
+def embeddings(graph: Path, model: Path) -> Path:
+    out = graph.parent / "embeddings"
+    answer("embed", graph, model, "--out", out, "--predictions")
+    return out
+
+
+def test_a_graph_holds_what_its_files_hold(files: Path, graph: Path):
+    about = answer("info", graph)
+    pairs = pq.read_table(files / "edges.parquet")
+    ends = np.sort(np.stack([pairs["src"].to_numpy(), pairs["dst"].to_numpy()]), axis=0)
+    assert about["num_nodes"] == 600
+    assert about["num_edges"] == 2 * np.unique(ends, axis=1).shape[1]
+    assert about["features"] == {"dim": 8, "storage": "float32"}
+    assert sum(about["labels"]["classes"].values()) == 600
+
+
+def test_equal_seeds_write_equal_bytes_and_others_do_not(files: Path, tmp_path: Path):
+    options = ("synth", "sbm", "--nodes", 600, "--edges", 3000, "--classes", 3, "--features", 8,
+               "--noise", 1, "--homophily", 0.9)  # fmt: skip
+    answer(*options, "--out", tmp_path / "same")
+    answer(*options, "--out", tmp_path / "other", "--seed", 1)
+    for name in ("edges.parquet", "nodes.parquet", "features.npy"):
+        content = (files / name).read_bytes()
+        assert (tmp_path / "same" / name).read_bytes() == content
+        assert (tmp_path / "other" / name).read_bytes() != content
+
+
+def test_verify_passes_a_graph_and_names_the_file_that_was_changed(graph: Path, tmp_path: Path):
+    assert answer("verify", graph)["intact"] is True
+    damaged = tmp_path / "graph"
+    damaged.mkdir()
+    for path in graph.iterdir():
+        (damaged / path.name).write_bytes(path.read_bytes())
+    content = bytearray((damaged / "indices.npy").read_bytes())
+    content[-1] ^= 1
+    (damaged / "indices.npy").write_bytes(content)
+    done = gnn("verify", damaged)
+    assert done.returncode == 2
+    assert "indices.npy" in done.stderr
+
+
+def test_training_reports_metrics_that_evaluate_repeats(graph: Path, model: Path, trained: dict):
+    assert trained["version"] == 1
+    assert set(trained["metrics"]) == {"train", "val", "test"}
+    assert trained["metrics"]["test"]["accuracy"] > 0.8
+    for part in ("val", "test"):
+        again = answer("evaluate", graph, model, "--split", part)
+        assert again["metrics"][part] == pytest.approx(trained["metrics"][part])
+
+
+def test_a_config_file_gives_the_weights_that_its_flags_give(
+    graph: Path, model: Path, tmp_path: Path
+):
+    config = tmp_path / "train.toml"
+    config.write_text('fanouts = [5, 5]\nhidden = 16\nepochs = 1\nhead = "linear"\n')
+    out = tmp_path / "models/again"
+    answer("train", graph, "--out", out, "--config", config, "--epochs", 20)
+    theirs = (model / "1/weights.safetensors").read_bytes()
+    assert (out / "1/weights.safetensors").read_bytes() == theirs
+
+
+def test_the_table_holds_what_predict_computes(graph: Path, model: Path, embeddings: Path):
+    ask = ("predict", graph, model, "--nodes", "0,7,599", "--include", "label,embedding")
+    computed = answer(*ask, "--mode", "exact")["predictions"]
+    stored = answer(*ask, "--embeddings", embeddings)["predictions"]
+    assert [p["source"] for p in stored] == ["table"] * 3
+    table = np.load(embeddings / "embeddings.npy")[[0, 7, 599]]
+    for rows in (computed, stored):
+        np.testing.assert_allclose([p["embedding"] for p in rows], table, atol=1e-5)
+        assert [p["label"] for p in rows] == [p["label"] for p in computed]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_every_output_file_holds_the_same_labels(
+    graph: Path, model: Path, tmp_path: Path, suffix: str
+):
+    ids = tmp_path / "ids.txt"
+    ids.write_text("3\n1\n2\n")
+    out = tmp_path / f"out.{suffix}"
+    answer("predict", graph, model, "--nodes-file", ids, "--out", out)
+    expected = answer("predict", graph, model, "--nodes", "3,1,2")["predictions"]
+    if suffix == "parquet":
+        rows = pq.read_table(out).to_pylist()
+    elif suffix == "jsonl":
+        rows = [json.loads(line) for line in out.read_text().splitlines()]
+    else:
+        header, *lines = (line.split(",") for line in out.read_text().splitlines())
+        rows = [dict(zip(header, line, strict=True)) for line in lines]
+    assert [int(row["node"]) for row in rows] == [3, 1, 2]
+    assert [int(row["label"]) for row in rows] == [p["label"] for p in expected]
+    assert os.listdir(tmp_path).count(out.name) == 1
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.fixture(scope="module")
+def server(graph: Path, model: Path) -> Iterator[str]:
+    command = [*GNN, "serve", "--graph", graph, "--models", model.parent, "--port", "0"]
+    log = graph.parent / "server.log"
+    with log.open("w") as stderr:
+        process = subprocess.Popen([*map(str, command)], stdout=stderr, stderr=stderr)
+    try:
+        yield wait_for(lambda: re.search(r"serving on (http://\S+)", log.read_text()), process)[1]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0, log.read_text()
+
+
+def wait_for(found: Any, process: subprocess.Popen[Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        if result := found():
+            return result
+        assert process.poll() is None, "the process ended before it got that far"
+        time.sleep(0.005)
+    raise AssertionError("waited in vain")
+
+
+@pytest.mark.parametrize("mode", ["exact", "sampled", "auto"])
+def test_command_line_equals_rest(graph: Path, model: Path, server: str, mode: str):
+    ids = [5, 17, 5, 300]
+    body = {"nodes": ids, "mode": mode, "seed": 3, "include": ["label", "probabilities"]}
+    rest = httpx.post(f"{server}/v1/nodes/predict", json=body).json()
+    ours = answer("predict", graph, model, "--nodes", ",".join(map(str, ids)), "--mode", mode,
+                  "--seed", 3)  # fmt: skip
+    for key in ("model", "model_version", "graph_version"):
+        assert ours[key] == rest[key]
+    for mine, theirs in zip(ours["predictions"], rest["predictions"], strict=True):
+        assert (mine["node"], mine["label"]) == (theirs["node"], theirs["label"])
+        assert mine["probabilities"] == pytest.approx(theirs["probabilities"], abs=1e-5)
+
+
+def test_a_killed_training_continues_to_the_same_weights(graph: Path, tmp_path: Path):
+    options = ("train", graph, "--fanouts", "5,5", "--hidden", 16, "--epochs", 60)
+    whole, killed = tmp_path / "models/whole", tmp_path / "models/killed"
+    answer(*options, "--out", whole)
+    kill_when(killed / ".training/training.safetensors", *options, "--out", killed)
+    assert not (killed / "1").exists()
+    answer(*options, "--out", killed, "--resume")
+    theirs = (whole / "1/weights.safetensors").read_bytes()
+    assert (killed / "1/weights.safetensors").read_bytes() == theirs
+    assert os.listdir(killed) == ["1"]
+
+
+def test_a_killed_embedding_continues_to_the_same_rows(
+    graph: Path, model: Path, embeddings: Path, tmp_path: Path
+):
+    out = tmp_path / "embeddings"
+    options = ("embed", graph, model, "--out", out, "--predictions", "--tile-rows", 1)
+    kill_when(tmp_path / "embeddings.partial/journal.jsonl", *options)
+    assert not out.exists()
+    answer(*options, "--resume")
+    for name in ("embeddings.npy", "predictions.npy"):
+        np.testing.assert_allclose(np.load(out / name), np.load(embeddings / name), atol=1e-5)
+    assert os.listdir(tmp_path) == ["embeddings"]
+
+
+def kill_when(journal: Path, *arguments: object) -> None:
+    """Start a command and kill -9 it as soon as its journal has something in it."""
+    command = [*GNN, *map(str, arguments)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: journal.exists() and journal.stat().st_size > 0, process)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_ctrl_c_leaves_no_output(tmp_path: Path):
+    out = tmp_path / "files"
+    command = [*GNN, "synth", "rmat", "--nodes", "1000000", "--edges", "500000000", "--out"]
+    process = subprocess.Popen([*command, str(out)], stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: list(tmp_path.glob(".files.*/edges.parquet")), process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert "Traceback" not in said
+    assert os.listdir(tmp_path) == []
+
+
+def test_several_files_of_edges_follow_one_option(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("src,dst\nx,y\n")
+    (tmp_path / "b.csv").write_text("src,dst\ny,z\n")
+    made = answer("ingest", "--edges", tmp_path / "a.csv", tmp_path / "b.csv",
+                  "--out", tmp_path / "graph")  # fmt: skip
+    assert (made["num_nodes"], made["num_edges"]) == (3, 2)
+
+
+BAD_INPUTS = {
+    "no such graph": (["info", "{tmp}/none"], "graph.json"),
+    "a file is no graph": (["info", "{graph}/graph.json"], "graph.json"),
+    "no such model": (["evaluate", "{graph}", "{tmp}/models/none"], "none"),
+    "an unknown node": (["predict", "{graph}", "{model}", "--nodes", "7,600"], "600"),
+    "an id of another type": (["predict", "{graph}", "{model}", "--nodes", "seven"], "seven"),
+    "no ids at all": (["predict", "{graph}", "{model}"], "--nodes"),
+    "a file that cannot be written": (
+        ["predict", "{graph}", "{model}", "--nodes", "1", "--out", "{tmp}/x.txt"], ".csv"),
+    "no table to answer from": (
+        ["predict", "{graph}", "{model}", "--nodes", "1", "--mode", "table"], "table"),
+    "an unknown output": (
+        ["predict", "{graph}", "{model}", "--nodes", "1", "--include", "weather"], "weather"),
+    "no such edge file": (["ingest", "--edges", "{tmp}/no.csv", "--out", "{tmp}/g"], "no.csv"),
+    "nothing to ingest": (["ingest", "--out", "{tmp}/g"], "edges"),
+    "an output that is there": (
+        ["ingest", "--edges", "{files}/edges.parquet", "--out", "{graph}"], "--overwrite"),
+    "a size that is none": (
+        ["ingest", "--edges", "{files}/edges.parquet", "--out", "{tmp}/g", "--memory", "much"],
+        "much"),
+    "fanouts that are none": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--fanouts", "many"], "many"),
+    "fanouts for other layers": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--fanouts", "5", "--layers", "2"], "layers"),
+    "a name that leaves its folder": (["train", "{graph}", "--out", "{tmp}/..Up"], "name"),
+    "an unknown option": (["train", "{graph}", "--out", "{tmp}/m", "--epoch", "3"], "--epoch"),
+    "a word for a number": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--epochs", "three"], "three"),
+    "no such split": (["train", "{graph}", "--out", "{tmp}/m", "--split-index", "4"], "split 4"),
+    "an unknown command": (["trian"], "train"),
+    "a missing argument": (["info"], "GRAPH"),
+    "no nodes to make": (
+        ["synth", "rmat", "--nodes", "0", "--edges", "1", "--out", "{tmp}/s"], "0 nodes"),
+    "a server without a graph": (["serve", "--models", "{model}"], "--graph"),
+    "a port that is none": (["serve", "--port", "99999"], "99999"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_INPUTS)
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    case: str, files: Path, graph: Path, model: Path, tmp_path: Path
+):
+    arguments, named = BAD_INPUTS[case]
+    places = {"tmp": tmp_path, "files": files, "graph": graph, "model": model}
+    done = gnn(*(argument.format(**places) for argument in arguments))
+    assert done.returncode == 2, done.stderr
+    said = done.stderr.strip().splitlines()
+    assert len(said) == 1, done.stderr
+    assert said[0].startswith("gnn: ")
+    assert named in said[0]
+    assert done.stdout == ""
+    assert not (tmp_path / "g").exists()
+
+
+def test_an_unknown_key_of_a_config_file_is_refused(graph: Path, tmp_path: Path):
+    config = tmp_path / "train.toml"
+    config.write_text("epochs = 1\nlearning_rate = 3\n")
+    done = gnn("train", graph, "--out", tmp_path / "m", "--config", config)
+    assert done.returncode == 2
+    assert "learning_rate" in done.stderr
+
+
+def test_debug_shows_the_traceback_and_nothing_else_does(tmp_path: Path):
+    assert "Traceback" not in gnn("info", tmp_path).stderr
+    assert "Traceback" in gnn("info", tmp_path, "--debug").stderr
+
+
+def test_help_is_there_before_torch_is_loaded():
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "service.cli", "--help"],
+        capture_output=True, text=True, timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert "ingest" in done.stdout
+    assert not re.search(r"\|\s+(torch|numpy|sampling|gnn)$", done.stderr, re.MULTILINE)
+
+
+def test_doctor_names_what_is_there():
+    found = answer("doctor")["found"]
+    assert found["torch"]["found"]
+    assert found["compiled core"]["found"]
+
+
+def test_plan_scales_with_the_work(graph: Path):
+    narrow, wide = (answer("plan", graph, "--hidden", width)["steps"] for width in (16, 512))
+    assert wide["embed"]["disk_bytes"] == 32 * narrow["embed"]["disk_bytes"] > 0
+    assert wide["train, one epoch"]["seconds"] > narrow["train, one epoch"]["seconds"]
+
+
+def test_bench_sampling_has_the_documented_form():
+    result = answer("bench", "sampling", "--nodes", 2000, "--edges", 20000, "--fanouts", "5,3",
+                    "--batch-size", 64, "--repeats", 3, "--threads", 1, "--no-tuned")  # fmt: skip
+    assert set(result) == {"machine", "rows"}
+    [row] = result["rows"]
+    assert row["unit"] == "edges/s"
+    for peer in row["peers"].values():
+        assert peer["ratio"] == pytest.approx(row["ours"] / peer["value"])
+
+
+def test_bench_ingest_measures_scipy_too():
+    [row] = answer("bench", "ingest", "--nodes", 1000, "--edges", 50000, "--repeats", 1)["rows"]
+    assert row["peers"]["scipy"]["value"] > 0
+
+
+def test_the_demo_serves_a_good_model():
+    result = answer("demo")
+    assert result["test_accuracy"] > 0.93
+    assert result["predicted_label"] == result["true_label"]
