@@ -121,10 +121,6 @@ class _Stage:
     reads: tuple[str, ...]
     writes: tuple[str, ...]
 
-    @property
-    def needs(self) -> set[str]:
-        return set(self.reads)
-
 
 @dataclass(slots=True)
 class _Run:
@@ -301,7 +297,7 @@ def _stages(saved: SavedModel, data: Dataset, predictions: bool) -> list[_Stage]
 
 def _needed(stages: list[_Stage], first: int) -> set[str]:
     """Files that the stages from `first` on read, and the output."""
-    return set(stages[-1].writes).union(*(stage.needs for stage in stages[first:]))
+    return set(stages[-1].writes).union(*(stage.reads for stage in stages[first:]))
 
 
 def _row_files(

@@ -102,9 +102,10 @@ class TrainingError(GnnError):
 class DivergedError(TrainingError):
     """The loss stopped being a number."""
 
-    def __init__(self, epoch: int, batch: int, loss: float) -> None:
+    def __init__(self, epoch: int, batch: int | None, loss: float) -> None:
         self.epoch, self.batch, self.loss = epoch, batch, loss
+        where = "validation" if batch is None else f"batch {batch}"
         super().__init__(
-            f"the loss is {loss} in epoch {epoch}, batch {batch}; the weights of the best epoch "
+            f"the loss is {loss} in epoch {epoch}, {where}; the weights of the best epoch "
             "before it are kept. Lower the learning rate, or look for extreme feature values"
         )

@@ -53,7 +53,7 @@ RECIPES = {
             "epochs": 30,
             "batch_size": 1024,
             "lr": 0.01,
-            "weight_decay": 5e-4,
+            "weight_decay": 5e-5,
             "weight_decay_layers": "all",
             "patience": 8,
         },

@@ -81,9 +81,7 @@ class TrainingJournal:
     identity: dict[str, Any]
 
     @classmethod
-    def open(
-        cls, directory: str | Path | None, identity: dict[str, Any], epochs: int
-    ) -> TrainingJournal:
+    def open(cls, directory: str | Path | None, identity: dict[str, Any]) -> TrainingJournal:
         """A journal in `directory`, which is made where it is not there."""
         identity = json.loads(json.dumps(identity))
         if directory is None:

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from gnn.errors import DivergedError, TrainingError
 from gnn.evaluate import EXACT_EDGES, check_schema, logits_of, using_threads
+from gnn.identity import graph_fingerprint
 from gnn.metrics import LOWER_IS_BETTER
 from gnn.model import GNN
 from gnn.resume import Progress, TrainingJournal
@@ -36,6 +37,7 @@ __all__ = ["EpochReport", "TrainConfig", "train"]
 
 ALL = -1
 MAX_VAL_SEEDS = 20_000
+MAX_LR = 1e30
 
 WeightDecayLayers = Literal["all", "first"]
 ClassWeights = Literal["none", "balanced"]
@@ -102,8 +104,8 @@ class TrainConfig:
         for name in ("epochs", "batch_size", "patience", "max_train_seeds", "max_val_seeds",
                      "num_threads"):  # fmt: skip
             _at_least(name, getattr(self, name), 1)
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise InputError(f"lr is {self.lr}; it must be a positive number")
+        if not 0 < self.lr <= MAX_LR:
+            raise InputError(f"lr is {self.lr}; it must be a positive number, 0.01 as a start")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise InputError(f"weight_decay is {self.weight_decay}; it must be at least 0")
         if len(self.split) != 3 or min(self.split) < 0 or abs(sum(self.split) - 1) > 1e-6:
@@ -161,7 +163,7 @@ def train(
     """
     config = config or TrainConfig()
     session = _Session.prepare(model, data, config)
-    journal = TrainingJournal.open(resume_dir, _identity(model, data, config), config.epochs)
+    journal = TrainingJournal.open(resume_dir, _identity(model, data, config))
     progress = Progress.start(model)
     if resume:
         progress = journal.load(model, session.optimizer) or progress
@@ -170,10 +172,10 @@ def train(
         try:
             with using_threads(config.num_threads), _randomness(config.seed, progress.epoch):
                 result = session.run_epoch(progress.epoch)
+            val = session.validate(progress.epoch)
         except DivergedError:
             progress.restore_best(model)
             raise
-        val = session.validate()
         progress.finish_epoch(model, session.score(val), result.loss)
         journal.save(progress, model, session.optimizer)
         yield EpochReport(
@@ -274,7 +276,7 @@ class _Session:
         self.optimizer.step()
         return logits.detach(), value
 
-    def validate(self) -> dict[str, float]:
+    def validate(self, epoch: int) -> dict[str, float]:
         """Loss and monitored metrics of the validation part; empty without one."""
         if self.monitor == "none":
             return {}
@@ -284,6 +286,8 @@ class _Session:
             )
         y = self.y[torch.from_numpy(self.val_nodes)]
         loss = self.task.loss(self.model, logits, y, self.class_weight).item()
+        if not math.isfinite(loss):
+            raise DivergedError(epoch + 1, None, loss)
         return {"loss": loss, **self.task.metrics(logits, y, {self.task.monitor, self.monitor})}
 
     @property
@@ -402,7 +406,7 @@ def _identity(model: GNN, data: Dataset, config: TrainConfig) -> dict[str, objec
     graph = {
         "num_nodes": data.graph.num_nodes,
         "num_edges": data.graph.num_edges,
-        "fingerprint": data.meta.fingerprint,
+        "fingerprint": graph_fingerprint(data),
     }
     return {**settings, "graph": graph, "model": asdict(model.config)}
 

@@ -1,8 +1,9 @@
-"""What a node will cost, in edges read, before anything is read: known from degrees alone.
+"""What a node will cost, in edges, before its neighborhood is read: known from degrees alone.
 
-The exact embedding of v under L layers reads, at most, the edges of every walk of up to L hops
-that ends in v:  cost_1(v) = d(v),  cost_L(v) = d(v) + Σ_{u → v} cost_{L-1}(u).  It depends on the
-node and on nothing else, so that the choice between exact and sampled does not either.
+The exact cost of v under L layers counts the walks of up to L hops that end in v:
+cost_1(v) = d(v),  cost_L(v) = d(v) + Σ_{u → v} cost_{L-1}(u).  It depends on the node and on
+nothing else, so that the choice between exact and sampled does not either. Walks that meet are
+counted apart, which makes it a little high; what lower layers read of v itself is left out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Array = NDArray[np.int64]
 
 
 def exact_costs(graph: Graph, nodes: Array, num_layers: int, limit: int) -> Array:
-    """Edges that the exact embedding of every node reads, (len(nodes),) int64.
+    """Walks that the exact embedding of every node follows, (len(nodes),) int64.
 
     Args:
         graph: the graph.
@@ -39,14 +40,18 @@ def exact_costs(graph: Graph, nodes: Array, num_layers: int, limit: int) -> Arra
 
 
 def sampled_costs(graph: Graph, nodes: Array, fanouts: Sequence[int]) -> Array:
-    """Edges that sampling from every node reads at most, (len(nodes),) int64."""
+    """Edges that sampling from every node reads at most, (len(nodes),) int64, at least 1.
+
+    Under layers that take all neighbors, but for the last, it is an estimate from the mean degree.
+    """
     mean_degree = graph.num_edges // max(graph.num_nodes, 1) + 1
-    per_edge = 1
+    lower = 0
     for fanout in fanouts[:-1]:
-        per_edge = 1 + per_edge * (fanout if fanout >= 0 else mean_degree)
+        drawn = fanout if fanout >= 0 else mean_degree
+        lower += drawn * (1 + lower)
     degrees = _degrees(graph, nodes)
-    first = degrees if fanouts[-1] < 0 else np.minimum(degrees, fanouts[-1])
-    return first * per_edge + 1
+    drawn_first = degrees if fanouts[-1] < 0 else np.minimum(degrees, fanouts[-1])
+    return 1 + lower + drawn_first * (1 + lower)
 
 
 def _exact_costs(graph: Graph, nodes: Array, num_layers: int, limit: int) -> Array:

@@ -148,7 +148,7 @@ class MicroBatcher:
         for ticket in self._waiting:
             if not ticket.done.done():
                 ticket.done.set_exception(NotReadyError())
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
 
     @property
     def is_open(self) -> bool:
@@ -268,15 +268,21 @@ class MicroBatcher:
             computed = await loop.run_in_executor(
                 self._thread, self.compute, shares[0][0].key, nodes
             )
+        except asyncio.CancelledError:
+            self._fail(shares, NotReadyError())
+            raise
         except Exception as error:
-            for ticket, _ in shares:
-                if not ticket.done.done():
-                    ticket.done.set_exception(error)
-                self._forget(ticket)
+            self._fail(shares, error)
             return
         self._was_busy = bool(self._waiting)
         self._answer(shares, computed, inverse)
         self._timed(shares, len(nodes), computed, time.perf_counter() - started)
+
+    def _fail(self, shares: list[Share], error: Exception) -> None:
+        for ticket, _ in shares:
+            self._forget(ticket)
+            if not ticket.done.done():
+                ticket.done.set_exception(error)
 
     def _answer(self, shares: list[Share], computed: Computed, inverse: NDArray[np.int64]) -> None:
         place = 0

@@ -139,7 +139,7 @@ class Predictor:
             as_arrays: leave embeddings as arrays, for an encoder that takes them.
         """
         version = self.data.meta.version
-        return Answer(plan.model.name, plan.model.version, version, entries_of(plan, as_arrays))
+        return Answer(plan.query.model, plan.model.version, version, entries_of(plan, as_arrays))
 
     def self_test(self) -> None:
         """Compute one prediction end to end, past table and cache.

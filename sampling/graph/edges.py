@@ -26,7 +26,6 @@ from sampling.graph.csc import MAX_EDGE_TYPES, index_dtype
 from sampling.graph.ids import NodeIds
 from sampling.graph.memory import release
 from sampling.graph.meta import ArrayInfo
-from sampling.graph.readers.source import Ids
 
 __all__ = ["EdgeSink", "EdgeTypes", "Edges", "dense_nodes", "mirror", "utf8_parts"]
 
@@ -283,7 +282,7 @@ class EdgeSink:
     def _group_edges(self) -> int:
         """Edges that can be sorted at once."""
         row = sum(np.dtype(t).itemsize for t in self._dtypes if t is not None)
-        return max(self.free // (BUILD_FACTOR * row), 1024)
+        return int(max(self.free // (BUILD_FACTOR * row), 1024))
 
     def _split(self, lo: int, hi: int, first: int, last: int) -> Iterator[tuple[int, int, Edges]]:
         """One group, or its rows in several where a bucket is too large to sort at once."""

@@ -6,11 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sampling.errors import InputError
 from sampling.graph.readers.source import Ids
 
 __all__ = ["IdCollector", "sort_strings"]
 
 BITMAP_IDS = 1 << 31
+RANGE_STEP = 1 << 20
 
 
 class IdCollector:
@@ -20,8 +22,9 @@ class IdCollector:
     runs that are merged when two of them are of a size, as in a log-structured merge tree.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
-        self._bound = min(BITMAP_IDS, max(limit_bytes // 3, 1 << 20))
+    def __init__(self, limit_bytes: int, bitmap_ids: int = BITMAP_IDS) -> None:
+        self._limit_bytes = limit_bytes
+        self._bound = min(bitmap_ids, max(limit_bytes // 3, 1 << 20))
         self._seen = np.zeros(0, bool)
         self._runs: list[Ids] = []
 
@@ -41,12 +44,16 @@ class IdCollector:
             self._seen[ids] = True
 
     def add_range(self, ids: range) -> None:
-        """Take note of all ids of a range."""
-        if len(ids) and ids.start >= 0 and ids.stop <= self._bound:
-            self._reserve(ids.stop)
-            self._seen[ids.start : ids.stop] = True
-        else:
-            self._push(np.arange(ids.start, ids.stop))
+        """Take note of all ids of a range.
+
+        Raises:
+            InputError: there are more than memory holds.
+        """
+        if len(ids) > self._limit_bytes // 8:
+            raise InputError(f"a header declares {len(ids)} nodes, more than fit the memory bound; "
+                             "raise it")  # fmt: skip
+        for start in range(ids.start, ids.stop, RANGE_STEP):
+            self.add(np.arange(start, min(start + RANGE_STEP, ids.stop)))
 
     def sorted(self) -> Ids:
         """All ids: integers by value, strings by bytes."""

@@ -329,14 +329,15 @@ def rmat_pairs(
 def scramble(nodes: NDArray[np.int64], bits: int, num_nodes: int, seed: int) -> NDArray[np.int64]:
     """Other names for nodes, so that a number says nothing of a degree.
 
-    A keyed bijection of 0 … 2**bits - 1, walked until it falls below `num_nodes`: a bijection of
-    0 … num_nodes - 1, onto which the numbers from there on fold.
+    A keyed bijection of 0 … 2**bits - 1, walked along its cycle until it falls below `num_nodes`
+    again: a bijection of 0 … num_nodes - 1 (Black, Rogaway, CT-RSA 2002). Numbers from there on
+    fold onto the first ones before, because a cycle that never falls below would not end.
     """
     x = nodes.astype(np.uint64)
     keys = mix(np.arange(SCRAMBLE, SCRAMBLE + 6, dtype=np.uint64), seed)
-    x = _permute(x, bits, keys)
     if num_nodes == 1 << bits:
-        return x.astype(np.int64)
+        return _permute(x, bits, keys).astype(np.int64)
+    x = _permute(np.where(x < num_nodes, x, x - np.uint64(num_nodes)), bits, keys)
     outside = np.flatnonzero(x >= num_nodes)
     while len(outside):
         x[outside] = _permute(x[outside], bits, keys)

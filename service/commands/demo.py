@@ -81,7 +81,9 @@ def run(folder: Path, leave_serving: bool, started: float) -> dict[str, Any]:
     note(f"2/5 train: GraphSAGE from {TRAIN_PER_CLASS} labels per digit")
     trained = _train(graph, models / "digits")
     note("3/5 embed: all images, layer by layer")
-    run_embedding(graph, models / "digits", embeddings, predictions=True, overwrite=True)
+    run_embedding(
+        graph, models / "digits", embeddings, predictions=True, overwrite=True, num_threads=1
+    )
     note("4/5 serve: a server of its own process on a free port")
     node = _first_test_image(files)
     with running_server(graph, models, embeddings) as url:
@@ -118,7 +120,8 @@ def write_digits(folder: Path) -> list[int]:
     np.save(folder / "features.npy", features)
     edges = [(int(s), d) for d, row in enumerate(neighbors) for s in row if s != d]
     _write_rows(folder / "edges.csv", "src,dst", edges)
-    rows = [(i, int(y), part) for i, (y, part) in enumerate(zip(labels, _parts(labels), strict=True))]
+    columns = zip(labels.tolist(), _parts(labels), strict=True)
+    rows = [(i, label, part) for i, (label, part) in enumerate(columns)]
     _write_rows(folder / "nodes.csv", "id,label,split", rows)
     return [int(y) for y in labels]
 
@@ -133,7 +136,7 @@ def _parts(labels: Any) -> list[str]:
         order = random.permutation(np.flatnonzero(labels == digit))
         parts[order[:TRAIN_PER_CLASS]] = "train"
         parts[order[TRAIN_PER_CLASS : TRAIN_PER_CLASS + VAL_PER_CLASS]] = "val"
-    return parts.tolist()  # type: ignore[no-any-return]
+    return parts.tolist()
 
 
 def _write_rows(path: Path, header: str, rows: list[Any]) -> None:
@@ -155,7 +158,7 @@ def _train(graph: Path, out: Path) -> dict[str, Any]:
     architecture = ModelConfig(
         conv="sage", d_in=data.meta.feature_dim, d_hidden=128, d_out=10, num_layers=3
     )
-    training = TrainConfig(epochs=60, lr=0.01, weight_decay=5e-3, seed=SEED)
+    training = TrainConfig(epochs=60, lr=0.01, weight_decay=5e-3, seed=SEED, num_threads=1)
     return run_training(data, architecture, training, out)
 
 

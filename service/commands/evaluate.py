@@ -21,6 +21,10 @@ def evaluate(
     split_index: Annotated[
         int | None, typer.Option(min=0, help="Which split; the one of training when left out.")
     ] = None,
+    exact: Annotated[
+        bool | None,
+        typer.Option("--exact/--sampled", help="All neighbors, or samples; by the graph's size."),
+    ] = None,
     fanouts: Annotated[
         str | None, typer.Option(help="Neighbors per layer on graphs too large to be exact.")
     ] = None,
@@ -43,6 +47,7 @@ def evaluate(
         split_index=training["split_index"] if split_index is None else split_index,
         split=training["split"],
         seed=training["seed"],
+        exact=exact,
         fanouts=parse_fanouts(fanouts) if fanouts else training["eval_fanouts"],
         num_threads=threads,
     )

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from service.commands.options import Debug, Json, Overwrite, Seed, Size, Threads, parse_size
+from service.commands.options import (
+    Debug,
+    Json,
+    Overwrite,
+    Seed,
+    Size,
+    Threads,
+    parse_shares,
+    parse_size,
+)
 from service.console import Progress, note, show
 
 __all__ = ["ingest", "repeat_options", "run_ingest"]
@@ -17,6 +27,7 @@ LIST_OPTIONS = ("--edges", "--nodes")
 COLUMN_PANEL = "Columns that files name otherwise"
 
 Column = str | None
+column = partial(typer.Option, rich_help_panel=COLUMN_PANEL)
 
 
 def ingest(
@@ -63,16 +74,37 @@ def ingest(
     ] = None,
     seed: Seed = 0,
     memory: Size = None,
-    src: Annotated[Column, typer.Option(rich_help_panel=COLUMN_PANEL)] = None,
-    dst: Annotated[Column, typer.Option(rich_help_panel=COLUMN_PANEL)] = None,
-    type_column: Annotated[Column, typer.Option("--type", rich_help_panel=COLUMN_PANEL)] = None,
-    time: Annotated[Column, typer.Option(rich_help_panel=COLUMN_PANEL)] = None,
-    weight: Annotated[Column, typer.Option(rich_help_panel=COLUMN_PANEL)] = None,
-    id_column: Annotated[Column, typer.Option("--id", rich_help_panel=COLUMN_PANEL)] = None,
-    node_type: Annotated[Column, typer.Option(rich_help_panel=COLUMN_PANEL)] = None,
-    node_time: Annotated[Column, typer.Option(rich_help_panel=COLUMN_PANEL)] = None,
-    label: Annotated[Column, typer.Option(rich_help_panel=COLUMN_PANEL)] = None,
-    split: Annotated[Column, typer.Option(rich_help_panel=COLUMN_PANEL)] = None,
+    src: Annotated[
+        Column, typer.Option(help="Source of an edge; src or source.", rich_help_panel=COLUMN_PANEL)
+    ] = None,
+    dst: Annotated[
+        Column,
+        typer.Option(help="Destination of an edge; dst or target.", rich_help_panel=COLUMN_PANEL),
+    ] = None,
+    type_column: Annotated[
+        Column, typer.Option("--type", help="Type of an edge.", rich_help_panel=COLUMN_PANEL)
+    ] = None,
+    time: Annotated[
+        Column, typer.Option(help="Time of an edge.", rich_help_panel=COLUMN_PANEL)
+    ] = None,
+    weight: Annotated[
+        Column, typer.Option(help="Weight of an edge.", rich_help_panel=COLUMN_PANEL)
+    ] = None,
+    id_column: Annotated[
+        Column, typer.Option("--id", help="Id of a node.", rich_help_panel=COLUMN_PANEL)
+    ] = None,
+    node_type: Annotated[
+        Column, typer.Option(help="Type of a node; type.", rich_help_panel=COLUMN_PANEL)
+    ] = None,
+    node_time: Annotated[
+        Column, typer.Option(help="Time of a node; time.", rich_help_panel=COLUMN_PANEL)
+    ] = None,
+    label: Annotated[
+        Column, typer.Option(help="Label of a node.", rich_help_panel=COLUMN_PANEL)
+    ] = None,
+    split: Annotated[
+        Column, typer.Option(help="Split of a node.", rich_help_panel=COLUMN_PANEL)
+    ] = None,
     overwrite: Overwrite = False,
     threads: Threads = None,
     json: Json = False,
@@ -110,7 +142,7 @@ def ingest(
         feature_rows=feature_rows,
         memory_bytes=None if memory is None else parse_size(memory),
         on_dangling=on_dangling,
-        random_split=None if random_split is None else _shares(random_split),
+        random_split=None if random_split is None else parse_shares(random_split),
         split_seed=seed,
         overwrite=overwrite,
         num_threads=threads,
@@ -167,13 +199,3 @@ def repeat_options(arguments: Sequence[str]) -> list[str]:
             taken += 1
         repeated.append(argument)
     return repeated
-
-
-def _shares(text: str) -> tuple[float, float, float]:
-    try:
-        train, val, test = (float(part) for part in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is not three shares; write them with commas, as in 0.6,0.2,0.2"
-        ) from None
-    return train, val, test

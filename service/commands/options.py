@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 __all__ = ["Debug", "Fanouts", "GraphPath", "Json", "ModelPath", "Overwrite", "Seed", "Size",
-           "Threads", "parse_fanouts", "parse_size"]  # fmt: skip
+           "Threads", "parse_fanouts", "parse_shares", "parse_size"]  # fmt: skip
 
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -32,6 +32,17 @@ def parse_fanouts(text: str) -> list[int]:
         raise typer.BadParameter(
             f"{text!r} is not a list of fanouts; write integers with commas, as in 15,10"
         ) from None
+
+
+def parse_shares(text: str) -> tuple[float, float, float]:
+    """Shares of train, val and test from "0.6,0.2,0.2"."""
+    try:
+        train, val, test = (float(part) for part in text.split(","))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is not three shares; write them with commas, as in 0.6,0.2,0.2"
+        ) from None
+    return train, val, test
 
 
 GraphPath = Annotated[Path, typer.Argument(metavar="GRAPH", help="A graph directory.")]

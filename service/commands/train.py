@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from service.commands.options import Debug, GraphPath, Json, Seed, Threads, parse_fanouts
+from service.commands.options import (
+    Debug,
+    GraphPath,
+    Json,
+    Seed,
+    Threads,
+    parse_fanouts,
+    parse_shares,
+)
 from service.console import Progress, show
 
 if TYPE_CHECKING:
@@ -93,6 +101,9 @@ def train(
         Literal["none", "balanced"], typer.Option(help="balanced: rare classes weigh more.")
     ] = "none",
     split_index: Annotated[int, typer.Option(min=0, help="Which split, if several.")] = 0,
+    split: Annotated[
+        str, typer.Option(help="Shares of train, val, test where the graph has no split.")
+    ] = "0.6,0.2,0.2",
     max_train_seeds: Annotated[
         int | None, typer.Option(help="Train on at most this many nodes, chosen at random.")
     ] = None,
@@ -133,6 +144,7 @@ def train(
         class_weights=class_weights,
         seed=seed,
         split_index=split_index,
+        split=parse_shares(split),
         eval_fanouts=tuple(parse_fanouts(eval_fanouts)) if eval_fanouts else None,
         max_train_seeds=max_train_seeds,
         num_threads=threads,
@@ -191,12 +203,13 @@ def measure(model: GNN, data: Dataset, training: TrainConfig) -> dict[str, dict[
     from gnn.tasks import task_named
 
     _, labeled = task_named(training.task).targets(data)
-    shares = {
-        "split_index": training.split_index,
-        "split": training.split,
-        "seed": training.seed,
-    }
-    parts = split_nodes(data, labeled, **shares)
+    parts = split_nodes(
+        data,
+        labeled,
+        split_index=training.split_index,
+        split=training.split,
+        seed=training.seed,
+    )
     return {
         part: evaluate(
             model,
@@ -205,7 +218,9 @@ def measure(model: GNN, data: Dataset, training: TrainConfig) -> dict[str, dict[
             task=training.task,
             fanouts=training.eval_fanouts,
             num_threads=training.num_threads,
-            **shares,
+            split_index=training.split_index,
+            split=training.split,
+            seed=training.seed,
         )
         for part, nodes in parts.items()
         if len(nodes)

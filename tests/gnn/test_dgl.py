@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import dgl
 import pytest
 import torch
 
@@ -14,8 +15,6 @@ from gnn.conv.sage import SAGEConv
 from gnn.errors import MissingPackageError
 from sampling import NeighborSampler
 from sampling.errors import InputError
-
-dgl = pytest.importorskip("dgl", reason="DGL is installed with Python 3.11 on x86-64 alone")
 
 
 @pytest.fixture

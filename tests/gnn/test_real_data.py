@@ -37,10 +37,10 @@ def test_gcn_on_cora_reaches_the_published_accuracy(real_data):
     config = ModelConfig(d_in=1433, d_out=7, **recipe.model)
     assert config.input_norm == "row"
     accuracy = []
-    for seed in range(3):
+    for seed in range(2):
         torch.manual_seed(seed)
         model = build_model(config)
-        for _ in train(model, data, TrainConfig(seed=seed, **recipe.train)):
+        for _ in train(model, data, TrainConfig(seed=seed, num_threads=1, **recipe.train)):
             pass
         accuracy.append(evaluate(model, data, "test")["accuracy"])
     assert np.mean(accuracy) >= 0.805, accuracy

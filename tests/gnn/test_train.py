@@ -224,6 +224,14 @@ def test_a_loss_that_is_no_number_names_epoch_and_batch_and_keeps_the_best(
     assert all(torch.isfinite(t).all() for t in model.state_dict().values())
 
 
+def test_weights_that_break_in_the_last_step_of_an_epoch_are_noticed_in_validation(
+    data, make_model
+):
+    training = train(make_model(dropout=0.0), data, replace(WHOLE, lr=1e30))
+    with pytest.raises(DivergedError, match="in epoch 1, validation"):
+        next(training)
+
+
 def test_a_graph_with_other_features_is_refused(data, make_model):
     with pytest.raises(SchemaMismatchError, match="width 5, but the graph has 6"):
         list(train(make_model(d_in=5), data, WHOLE))
@@ -235,6 +243,7 @@ def test_a_graph_with_other_features_is_refused(data, make_model):
     "wrong",
     [
         {"task": "dance"}, {"epochs": 0}, {"batch_size": 0}, {"lr": 0.0}, {"lr": float("nan")},
+        {"lr": 1e38},
         {"weight_decay": -1.0}, {"monitor": "rmse"}, {"split": (0.5, 0.5, 0.5)}, {"patience": 0},
         {"optimizer": "sgd"}, {"class_weights": "some"}, {"weight_decay_layers": "last"},
     ],

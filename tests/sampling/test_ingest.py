@@ -233,10 +233,9 @@ def test_ingest_equals_a_graph_made_in_memory(tmp_path: Path) -> None:
     assert np.array_equal(data.graph.indices, graph.indices)
 
 
-@pytest.mark.parametrize("limit", [1 << 8, 1 << 30])
-def test_collected_ids_are_the_distinct_ones_sorted(limit: int) -> None:
-    rng, collector = np.random.default_rng(5), IdCollector(limit)
-    collector._bound = min(collector._bound, limit)
+@pytest.mark.parametrize("bitmap_ids", [1 << 8, 1 << 30])
+def test_collected_ids_are_the_distinct_ones_sorted(bitmap_ids: int) -> None:
+    rng, collector = np.random.default_rng(5), IdCollector(1 << 30, bitmap_ids)
     chunks = [rng.integers(-500, 2000, 300) for _ in range(9)]
     for chunk in chunks:
         collector.add(chunk)
@@ -283,7 +282,7 @@ def test_features_are_stored_as_asked(tmp_path: Path, storage: str) -> None:
     edges = text(tmp_path / "e.csv", "src,dst\n1,3\n")
     data = ingested(tmp_path, edges, features=tmp_path / "x.npy", feature_storage=storage)
     assert data.features is not None and data.features.storage == storage
-    bound = {"float32": 1e-6, "float16": 0.02, "bfloat16": 0.15, "int8": 0.2}[storage]
+    bound = {"float32": 1e-5, "float16": 0.02, "bfloat16": 0.15, "int8": 0.2}[storage]
     assert np.abs(data.features.rows(0, 700).numpy() - x).max() < bound
 
 
@@ -344,7 +343,7 @@ def test_splits_come_from_words_files_or_chance(tmp_path: Path) -> None:
         ("id\n5\n\n9\n7.5\n", "7.5.*never floats"),
         ("id,id\n5,5\n", "more than once"),
         ("key\n5\n", "no column 'id' but 'key'"),
-        ("id\n5\n9\n", "e.csv, row 2: node id 7 is not listed \\(2 edges name"),
+        ("id\n5\n9\n", r"e.csv, row 2: node id 7 is not listed \(2 edges name"),
     ],
 )
 def test_wrong_nodes_are_refused_by_row(tmp_path: Path, nodes: str, says: str) -> None:
@@ -382,7 +381,7 @@ def test_a_column_that_the_user_names_must_be_there(tmp_path: Path) -> None:
     columns = {"src": "a", "dst": "b", "weight": "w"}
     data = ingested(tmp_path, edges, columns=columns)
     assert data.graph.edge_weight is not None
-    with pytest.raises(ParseError, match="no column 'when'.*--time"):
+    with pytest.raises(ParseError, match=r"no column 'when'.*--time"):
         ingested(tmp_path, edges, columns={**columns, "time": "when"})
 
 
@@ -443,12 +442,13 @@ def test_equal_inputs_leave_equal_directories(tmp_path: Path) -> None:
 # --- long lines, dead processes, memory ---------------------------------------------------------
 
 CHILD = """
-import resource, sys
+import sys
 from pathlib import Path
 from sampling.errors import GnnError
 from sampling.graph.ingest import IngestConfig, ingest
 edges, out, memory = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+def peak():  # ru_maxrss would count the parent as well
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) << 10
 start = peak()
 try:
     for report in ingest(IngestConfig(edges=[edges], out=out, memory_bytes=memory or None)):

@@ -66,7 +66,7 @@ def test_rmat_has_the_quadrants_of_graph500_before_its_names_are_scrambled() -> 
 
 
 def test_rmat_is_skewed_and_its_hubs_lie_anywhere() -> None:
-    src, dst = RmatConfig(nodes=1 << 12, edges=1 << 16).pairs(0, 1 << 16)
+    _, dst = RmatConfig(nodes=1 << 12, edges=1 << 16).pairs(0, 1 << 16)
     degrees = np.bincount(dst, minlength=1 << 12)
     assert degrees.max() > 20 * degrees.mean()
     hubs = np.argsort(degrees)[-64:]

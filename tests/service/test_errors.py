@@ -98,10 +98,10 @@ def test_what_is_our_fault_tells_the_client_the_request_id_and_nothing_else(erro
 
 
 def test_a_subclass_without_a_place_of_its_own_is_treated_as_its_parent():
-    class Odd(UnknownNodeError):
+    class OddError(UnknownNodeError):
         pass
 
-    assert problem_of(Odd([1])) is PROBLEMS[UnknownNodeError]
+    assert problem_of(OddError([1])) is PROBLEMS[UnknownNodeError]
     assert problem_of(KeyError("x")).status == 500
 
 

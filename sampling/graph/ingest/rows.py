@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -56,7 +56,7 @@ def write_features(
     """Write one row per node; returns what the manifest says of the arrays."""
     order = _row_order(config, source.num_rows, nodes)
     storage, n = config.feature_storage, nodes.ids.num_nodes
-    dtype: np.dtype[Any] = STORAGE_TYPES[storage]
+    dtype = cast("np.dtype[Any]", STORAGE_TYPES[storage])
     _check_space(temporary, n * source.dim * dtype.itemsize)
     rows = max(1, FEATURE_CHUNK_BYTES // (source.dim * 4))
     clock, done, arrays, scale = Clock("features"), 0, {}, None
