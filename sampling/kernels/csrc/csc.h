@@ -176,15 +176,15 @@ GNN_CLONES inline void rank_sort(int32_t* first, int64_t size) {
 }
 inline void rank_sort(int64_t* first, int64_t size) { std::sort(first, first + size); }
 
-// Sort non-negative integers: by rank for short rows, bytewise counting for hubs.
+// Sort non-negative integers: by rank for short rows, bytewise counting for longer ones.
 template <class T>
 void sort_ids(T* first, T* last) {
   const int64_t size = last - first;
   if (size <= kRankLimit) return rank_sort(first, size);
-  if (size < 2048) return std::sort(first, last);
+  thread_local std::vector<T> other;
+  if (int64_t(other.size()) < size) other.resize(size);
   T top = 0;
   for (T* i = first; i < last; ++i) top |= *i;
-  std::vector<T> other(size);
   T *from = first, *to = other.data();
   for (int shift = 0; shift < int(sizeof(T)) * 8 && (uint64_t(top) >> shift); shift += 8) {
     int64_t count[257] = {0};
