@@ -18,7 +18,7 @@ class ArrayInfo(BaseModel):
 
     dtype: str = Field(pattern=r"^[<|][iuf][1248]$", description="NumPy's name, little-endian")
     shape: tuple[Annotated[int, Field(ge=0)], ...]
-    xxh3: str = Field(description="xxh3-64 of the whole file, as 16 hex digits")
+    xxh3: str = Field(description="xxh3-64 of the bytes behind the header, as 16 hex digits")
 
 
 class IdInfo(BaseModel):
