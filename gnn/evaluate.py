@@ -1,15 +1,17 @@
 """Metrics of a model on one part of a graph's labeled nodes.
 
-Graphs of moderate size are inferred exactly, layer by layer. Larger ones are sampled with a
-fixed seed, so that the same model always gets the same metrics.
+Where it is cheaper, the whole graph is inferred exactly, layer by layer. Otherwise neighborhoods
+are sampled with a fixed seed, so that the same model always gets the same metrics.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypedDict, Unpack
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,19 +24,73 @@ from gnn.tasks import task_named
 from sampling import Dataset, MiniBatchLoader, NeighborSampler
 from sampling.errors import InputError
 
-__all__ = ["EXACT_EDGES", "check_schema", "evaluate", "logits_of", "using_threads"]
+__all__ = [
+    "EXACT_EDGES",
+    "EvaluateOptions",
+    "check_schema",
+    "evaluate",
+    "evaluate_parts",
+    "logits_of",
+    "using_threads",
+]
 
 EXACT_EDGES = 5_000_000
-"""Up to this many edges a whole-graph pass is cheaper than sampling around many nodes."""
+"""Up to this many edges a pass over the whole graph is cheap, whatever it is for."""
 EVAL_FANOUT = 20
 EVAL_SEED = 20_170_607
 BATCH_SIZE = 1024
 
 
 def evaluate(
+    model: GNN, data: Dataset, part: str = "test", **options: Unpack[EvaluateOptions]
+) -> dict[str, float]:
+    """All metrics of the task on the labeled nodes of one part.
+
+    Args:
+        model: a trained model.
+        data: the graph.
+        part: "train", "val" or "test".
+        options: see `EvaluateOptions`.
+
+    Raises:
+        SchemaMismatchError: the graph's features are not those of the model.
+        TrainingError: there are no labels, or none in this part.
+    """
+    if part not in PARTS:
+        raise InputError(f"there is no part {part!r}; choose one of {', '.join(PARTS)}")
+    metrics = evaluate_parts(model, data, (part,), **options)
+    if part not in metrics:
+        index = options.get("split_index", 0)
+        raise TrainingError(f"split {index} has no labeled {part} nodes to evaluate on")
+    return metrics[part]
+
+
+class EvaluateOptions(TypedDict, total=False):
+    """How a model is evaluated.
+
+    Attributes:
+        task: a key of `gnn.tasks.TASKS`; node classification when left out.
+        split_index: which of the graph's splits; 0 when left out.
+        split: shares that training used, where the graph has no splits.
+        seed: seed that training used, where the graph has no splits.
+        exact: infer with all neighbors, or with samples; whichever is cheaper when left out.
+        fanouts: neighbors per layer where it is sampled.
+        num_threads: threads; torch's own setting when left out.
+    """
+
+    task: str
+    split_index: int
+    split: tuple[float, float, float]
+    seed: int
+    exact: bool | None
+    fanouts: Sequence[int] | None
+    num_threads: int | None
+
+
+def evaluate_parts(
     model: GNN,
     data: Dataset,
-    part: str = "test",
+    names: Sequence[str] = PARTS,
     *,
     task: str = "node-classification",
     split_index: int = 0,
@@ -43,37 +99,27 @@ def evaluate(
     exact: bool | None = None,
     fanouts: Sequence[int] | None = None,
     num_threads: int | None = None,
-) -> dict[str, float]:
-    """All metrics of the task on the labeled nodes of `part`.
-
-    Args:
-        model: a trained model.
-        data: the graph.
-        part: "train", "val" or "test".
-        task: a key of `gnn.tasks.TASKS`.
-        split_index: which of the graph's splits.
-        split: shares that training used, where the graph has no splits.
-        seed: seed that training used, where the graph has no splits.
-        exact: infer with all neighbors, or with samples; by the graph's size when left out.
-        fanouts: neighbors per layer where it is sampled.
-        num_threads: threads; torch's own setting when left out.
+) -> dict[str, dict[str, float]]:
+    """All metrics of the task on several parts at once; parts without labeled nodes are left out.
 
     Raises:
         SchemaMismatchError: the graph's features are not those of the model.
-        TrainingError: there are no labels, or none in this part.
+        TrainingError: there are no labels.
     """
-    if part not in PARTS:
-        raise InputError(f"there is no part {part!r}; choose one of {', '.join(PARTS)}")
     chosen = task_named(task)
     check_schema(model, data)
     y, labeled = chosen.targets(data)
-    parts = split_nodes(data, labeled, split_index=split_index, split=split, seed=seed)
-    nodes = parts[part]
-    if not len(nodes):
-        raise TrainingError(f"split {split_index} has no labeled {part} nodes to evaluate on")
+    found = split_nodes(data, labeled, split_index=split_index, split=split, seed=seed)
+    parts = {name: found[name] for name in names if len(found[name])}
+    if not parts:
+        return {}
+    nodes = np.concatenate(list(parts.values()))
     with using_threads(num_threads):
         logits = logits_of(model, data, nodes, exact, fanouts)
-    return chosen.metrics(logits, y[torch.from_numpy(nodes)])
+    ends = np.cumsum([len(part) for part in parts.values()]).tolist()
+    rows = zip(parts, ends, [0, *ends], strict=False)
+    targets = y[torch.from_numpy(nodes)]
+    return {name: chosen.metrics(logits[a:b], targets[a:b]) for name, b, a in rows}
 
 
 def logits_of(
@@ -84,15 +130,28 @@ def logits_of(
     fanouts: Sequence[int] | None = None,
 ) -> Tensor:
     """What the head gives for these nodes, (len(nodes), d_out); leaves the model as it was."""
+    fanouts = fanouts or [EVAL_FANOUT] * model.num_layers
     was_training = model.training
     model.eval()
     try:
         with torch.no_grad():
-            if data.graph.num_edges <= EXACT_EDGES if exact is None else exact:
+            if _infers_all(model, data, len(nodes), fanouts) if exact is None else exact:
                 return model.head(infer(model, data)[torch.from_numpy(nodes)])
-            return _sampled_logits(model, data, nodes, fanouts or [EVAL_FANOUT] * model.num_layers)
+            return _sampled_logits(model, data, nodes, fanouts)
     finally:
         model.train(was_training)
+
+
+def _infers_all(model: GNN, data: Dataset, num_nodes: int, fanouts: Sequence[int]) -> bool:
+    """Whether one exact pass over the whole graph is cheaper than samples around some nodes."""
+    if data.graph.num_edges <= EXACT_EDGES:
+        return True
+    per_node = 0
+    for fanout in fanouts:
+        per_node = max(fanout, 1) * (1 + per_node)
+    rows_bytes = 3 * 4 * data.graph.num_nodes * max(model.config.widths)
+    fits = rows_bytes < psutil.virtual_memory().total // 2
+    return fits and data.graph.num_edges * model.num_layers < num_nodes * per_node
 
 
 def check_schema(model: GNN, data: Dataset) -> None:

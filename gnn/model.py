@@ -62,7 +62,7 @@ class ModelConfig:
     num_layers: int = 2
     aggregator: Aggregator = "mean"
     dropout: float = 0.5
-    head: HeadName = "none"
+    head: HeadName = "linear"
     input_norm: InputNorm = "none"
     norm: Norm = "none"
     residual: bool = False

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 UNFINISHED = ".training"
-LARGE_GRAPH_FANOUTS = (15, 10, 5)
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -62,37 +61,49 @@ def train(
     aggregator: Annotated[
         Literal["mean", "sum", "max"], typer.Option(help="How sage reduces a neighborhood.")
     ] = "mean",
-    hidden: Annotated[int, typer.Option(min=1, help="Width of the hidden rows.")] = 64,
+    hidden: Annotated[
+        int | None, typer.Option(min=1, help="Width of the hidden rows; 64 for sage, 16 for gcn.")
+    ] = None,
     layers: Annotated[int, typer.Option(min=1, help="Convolutions, and so hops.")] = 2,
     head: Annotated[
-        Literal["none", "linear"],
-        typer.Option(help="linear: embeddings have width --hidden; none: the outputs' width."),
-    ] = "none",
+        Literal["none", "linear"] | None,
+        typer.Option(help="linear (sage): embeddings have width --hidden; none (gcn): of outputs."),
+    ] = None,
     input_norm: Annotated[
-        Literal["none", "row"], typer.Option(help="row: divide feature rows by their sum.")
-    ] = "none",
+        Literal["none", "row"] | None,
+        typer.Option(help="row: divide feature rows by their sum, as for bags of words."),
+    ] = None,
     norm: Annotated[
         Literal["none", "layer", "batch"], typer.Option(help="Normalization between layers.")
     ] = "none",
     residual: Annotated[bool, typer.Option(help="Add a layer's input to its output.")] = False,
-    dropout: Annotated[float, typer.Option(help="Share of inputs dropped in training.")] = 0.5,
+    dropout: Annotated[
+        float | None, typer.Option(help="Share of inputs dropped in training; 0.5.")
+    ] = None,
     fanouts: Annotated[
         str | None,
-        typer.Option(help="Neighbors per layer, first layer first; all on graphs that are small."),
+        typer.Option(help="Neighbors per layer, first layer first; 10 for sage, all for gcn."),
     ] = None,
     eval_fanouts: Annotated[
         str | None, typer.Option(help="The same for validation on graphs too large to be exact.")
     ] = None,
-    epochs: Annotated[int, typer.Option(help="Passes over the training nodes, at most.")] = 50,
-    batch_size: Annotated[int, typer.Option(help="Training nodes per step.")] = 1024,
-    lr: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 0.01,
-    weight_decay: Annotated[float, typer.Option(help="Strength of the L2 penalty.")] = 5e-4,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training nodes; 30 for sage, 200 for gcn.")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Training nodes per step; by the size of the graph.")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of Adam; 0.01.")] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Strength of the L2 penalty; 5e-5 for sage, 5e-4 for gcn.")
+    ] = None,
     weight_decay_layers: Annotated[
-        Literal["all", "first"], typer.Option(help="Which layers are penalized.")
-    ] = "all",
+        Literal["all", "first"] | None,
+        typer.Option(help="Which layers are penalized; all for sage, first for gcn."),
+    ] = None,
     optimizer: Annotated[Literal["adam", "adamw"], typer.Option(help="Optimizer.")] = "adam",
     patience: Annotated[
-        int | None, typer.Option(help="Epochs without a better score before training stops.")
+        int | None, typer.Option(help="Epochs without a better score before it stops; 8 for sage.")
     ] = None,
     monitor: Annotated[
         str | None, typer.Option(help="Validation metric that chooses the best epoch, or none.")
@@ -125,21 +136,33 @@ def train(
     """Train a model and write it to MODELS/NAME/<version>/."""
     from gnn import ModelConfig, TrainConfig
     from gnn.checkpoint import check_name
+    from gnn.recipes import recipe_for
     from gnn.tasks import task_named
     from sampling import GraphStore
 
     check_name(out.name)
     data = GraphStore.open(graph)
+    recipe = recipe_for(model, data, layers)
+    chosen_training = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "fanouts": tuple(parse_fanouts(fanouts)) if fanouts else None,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "weight_decay_layers": weight_decay_layers,
+        "patience": patience,
+    }
+    chosen_model = {
+        "d_hidden": hidden,
+        "num_layers": layers,
+        "dropout": dropout,
+        "head": head,
+        "input_norm": input_norm,
+    }
     training = TrainConfig(
+        **recipe.train | _given(chosen_training),
         task=task,
-        epochs=epochs,
-        batch_size=batch_size,
-        fanouts=_fanouts(fanouts, data, layers),
-        lr=lr,
-        weight_decay=weight_decay,
-        weight_decay_layers=weight_decay_layers,
         optimizer=optimizer,
-        patience=patience,
         monitor=monitor,
         class_weights=class_weights,
         seed=seed,
@@ -150,15 +173,10 @@ def train(
         num_threads=threads,
     )
     architecture = ModelConfig(
-        conv=model,
+        **recipe.model | _given(chosen_model),
         d_in=_feature_dim(data),
-        d_hidden=hidden,
         d_out=task_named(task).num_outputs(data),
-        num_layers=layers,
         aggregator=aggregator,
-        dropout=dropout,
-        head=head,
-        input_norm=input_norm,
         norm=norm,
         residual=residual,
     )
@@ -198,33 +216,18 @@ def run_training(
 
 def measure(model: GNN, data: Dataset, training: TrainConfig) -> dict[str, dict[str, float]]:
     """All metrics of every part that has labeled nodes."""
-    from gnn import evaluate
-    from gnn.splits import split_nodes
-    from gnn.tasks import task_named
+    from gnn.evaluate import evaluate_parts
 
-    _, labeled = task_named(training.task).targets(data)
-    parts = split_nodes(
+    return evaluate_parts(
+        model,
         data,
-        labeled,
+        task=training.task,
+        fanouts=training.eval_fanouts,
+        num_threads=training.num_threads,
         split_index=training.split_index,
         split=training.split,
         seed=training.seed,
     )
-    return {
-        part: evaluate(
-            model,
-            data,
-            part,
-            task=training.task,
-            fanouts=training.eval_fanouts,
-            num_threads=training.num_threads,
-            split_index=training.split_index,
-            split=training.split,
-            seed=training.seed,
-        )
-        for part, nodes in parts.items()
-        if len(nodes)
-    }
 
 
 def _detail(report: Any) -> str:
@@ -233,15 +236,9 @@ def _detail(report: Any) -> str:
     return f"loss {report.loss:.4f}, val {val or '-'}, best {report.best_epoch}, {rate}"
 
 
-def _fanouts(text: str | None, data: Dataset, layers: int) -> tuple[int, ...] | None:
-    """As asked; otherwise all neighbors, unless the graph is so large that it must be sampled."""
-    from gnn.evaluate import EXACT_EDGES
-
-    if text is not None:
-        return tuple(parse_fanouts(text))
-    if data.graph.num_edges <= EXACT_EDGES:
-        return None
-    return (LARGE_GRAPH_FANOUTS + LARGE_GRAPH_FANOUTS[-1:] * layers)[:layers]
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that the user set; the recipe has the others."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _feature_dim(data: Dataset) -> int:

@@ -93,7 +93,9 @@ def test_gcn_on_samples_estimates_gcn_on_the_graph(make_graph, make_model):
 def test_gcn_with_a_self_loop_in_the_graph_counts_it_beside_its_own():
     graph = Graph.from_edges([0, 1], [0, 0], num_nodes=2)
     torch.manual_seed(0)
-    model = build_model(ModelConfig(conv="gcn", d_in=2, d_hidden=2, d_out=2, num_layers=1))
+    model = build_model(
+        ModelConfig(conv="gcn", d_in=2, d_hidden=2, d_out=2, num_layers=1, head="none")
+    )
     with torch.no_grad():
         model.convs[0].linear.weight.copy_(torch.eye(2))
     x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])

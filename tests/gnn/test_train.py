@@ -107,7 +107,7 @@ def test_a_damaged_training_state_is_named(data, make_model, tmp_path, damage):
 
 
 def test_training_learns_and_keeps_the_best_epoch(data, make_model):
-    model = make_model(dropout=0.0)
+    model = make_model(dropout=0.0, head="none")
     config = replace(WHOLE, epochs=60, lr=0.05)
     before = evaluate(model, data, "val")
     reports = list(train(model, data, config))
