@@ -15,7 +15,8 @@ from gnn.embeddings import EmbeddingMeta, EmbeddingTable
 from gnn.evaluate import evaluate
 from gnn.model import GNN, ModelConfig, build_model
 from gnn.tasks import outputs
-from gnn.train import EpochReport, TrainConfig, train
+from gnn.train import EpochReport, train
+from gnn.train_config import TrainConfig
 
 __all__ = [
     "GNN",

@@ -31,7 +31,7 @@ from gnn.errors import ModelNameError, UnknownModelError
 from gnn.evaluate import check_schema
 from gnn.identity import graph_fingerprint
 from gnn.model import GNN, ModelConfig
-from gnn.train import TrainConfig
+from gnn.train_config import TrainConfig
 from sampling import Dataset
 from sampling.errors import DamagedError, ExistsError, FutureFormatError, InputError
 from sampling.graph.arrays import publish, read_json, write_json

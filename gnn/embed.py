@@ -22,13 +22,14 @@ import torch
 from torch import Tensor
 
 from gnn.checkpoint import SavedModel
-from gnn.embeddings import EMBEDDINGS, MANIFEST, PREDICTIONS, EmbeddingMeta
+from gnn.embeddings import MANIFEST, PREDICTIONS, EmbeddingMeta
 from gnn.errors import ResumeError
 from gnn.evaluate import using_threads
 from gnn.export import write_parquet_parts
 from gnn.identity import graph_fingerprint
 from gnn.layerwise import layer_rows, message_rows, tile_rows_for, tile_starts
 from gnn.rowfile import Journal, RowFile, exclusive
+from gnn.stages import Stage, needed_files, row_files, stages_of
 from gnn.tasks import outputs
 from sampling import Dataset
 from sampling.errors import ExistsError, InputError
@@ -112,16 +113,6 @@ def embed(
         _publish(run, out, format, overwrite)
 
 
-@dataclass(frozen=True, slots=True)
-class _Stage:
-    """One pass over all nodes: which files it reads and writes, all (num_nodes, …)."""
-
-    kind: str
-    layer: int
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
-
-
 @dataclass(slots=True)
 class _Run:
     """An embedding run in its partial directory."""
@@ -131,7 +122,7 @@ class _Run:
     directory: Path
     storage: Storage
     tile_rows: int
-    stages: list[_Stage]
+    stages: list[Stage]
     files: dict[str, RowFile]
     journal: Journal
     first_stage: int
@@ -156,8 +147,8 @@ class _Run:
             "tile_rows": tile_rows,
         }
         _open_plan(directory, plan, resume)
-        stages = _stages(saved, data, predictions)
-        files = _row_files(saved, data, directory, storage, stages)
+        stages = stages_of(saved, data, predictions)
+        files = row_files(saved, data, directory, storage, stages)
         run = cls(
             saved,
             data,
@@ -181,7 +172,7 @@ class _Run:
             self._remove_unneeded(number + 1)
 
     def _run_stage(
-        self, stage: _Stage, src_nodes: Tensor, num_threads: int | None, began: float
+        self, stage: Stage, src_nodes: Tensor, num_threads: int | None, began: float
     ) -> Iterator[EmbedReport]:
         targets = [self.files[name] for name in stage.writes]
         inputs = {name: self._rows(name) for name in stage.reads}
@@ -207,7 +198,7 @@ class _Run:
             target.sync()
 
     def _tile(
-        self, stage: _Stage, inputs: dict[str, Tensor], src_nodes: Tensor, start: int, end: int
+        self, stage: Stage, inputs: dict[str, Tensor], src_nodes: Tensor, start: int, end: int
     ) -> list[Tensor]:
         model, graph, i = self.saved.model, self.data.graph, stage.layer
         if stage.kind == "features":
@@ -236,7 +227,7 @@ class _Run:
         num_rows = self.data.graph.num_nodes
         done = [all(self._is_marked(name, num_rows) for name in s.writes) for s in self.stages]
         first = done.index(False) if False in done else len(self.stages)
-        needed = _needed(self.stages, first)
+        needed = needed_files(self.stages, first)
         for name in sorted(needed & self.files.keys()):
             if any(name in stage.writes for stage in self.stages[:first]):
                 marks = self.journal.marks(name)
@@ -248,7 +239,7 @@ class _Run:
         self.journal.rewrite()
         return None
 
-    def _recover_stage(self, stage: _Stage) -> None:
+    def _recover_stage(self, stage: Stage) -> None:
         """Bring all files of an unfinished stage to the last row that all of them have."""
         files = [self.files[name] for name in stage.writes]
         rows = min(file.recover(self.journal.marks(file.name)) for file in files)
@@ -268,7 +259,7 @@ class _Run:
         return bool(marks) and marks[-1][0] == num_rows
 
     def _remove_unneeded(self, next_stage: int) -> None:
-        needed = _needed(self.stages, next_stage)
+        needed = needed_files(self.stages, next_stage)
         for name, file in self.files.items():
             written = any(name in stage.writes for stage in self.stages[:next_stage])
             if written and name not in needed:
@@ -276,54 +267,6 @@ class _Run:
         if next_stage < len(self.stages):
             for name in self.stages[next_stage].writes:
                 self.files[name].create()
-
-
-def _stages(saved: SavedModel, data: Dataset, predictions: bool) -> list[_Stage]:
-    model, stages = saved.model, []
-    assert data.features is not None, "checked before the run"
-    if data.features.tensor() is None:
-        stages.append(_Stage("features", 0, (), ("rows-0",)))
-    for i in range(model.num_layers):
-        reads = [f"rows-{i}"]
-        if not model.sends_input(i):
-            stages.append(_Stage("messages", i, (f"rows-{i}",), (f"messages-{i}",)))
-            reads.append(f"messages-{i}")
-        writes = [f"rows-{i + 1}"]
-        if i == model.num_layers - 1:
-            writes = [EMBEDDINGS, PREDICTIONS] if predictions else [EMBEDDINGS]
-        stages.append(_Stage("layer", i, tuple(reads), tuple(writes)))
-    return stages
-
-
-def _needed(stages: list[_Stage], first: int) -> set[str]:
-    """Files that the stages from `first` on read, and the output."""
-    return set(stages[-1].writes).union(*(stage.reads for stage in stages[first:]))
-
-
-def _row_files(
-    saved: SavedModel, data: Dataset, directory: Path, storage: Storage, stages: list[_Stage]
-) -> dict[str, RowFile]:
-    model, n = saved.model, data.graph.num_nodes
-    widths = model.config.widths
-    sizes = {f"rows-{i}": widths[i] for i in range(model.num_layers)}
-    sizes |= {f"messages-{i}": _message_width(saved, i) for i in range(model.num_layers)}
-    sizes |= {EMBEDDINGS: model.config.d_embedding, PREDICTIONS: model.config.d_out}
-    written = [name for stage in stages for name in stage.writes]
-    return {
-        name: RowFile(
-            directory,
-            name,
-            np.dtype(np.float32 if name == PREDICTIONS else storage),
-            (n, sizes[name]),
-        )
-        for name in written
-    }
-
-
-def _message_width(saved: SavedModel, i: int) -> int:
-    with torch.inference_mode():
-        one = torch.zeros(1, saved.model.config.widths[i])
-        return int(saved.model.messages(i, one, torch.zeros(1, dtype=torch.int64)).shape[1])
 
 
 def _encoded(tile: Tensor, target: RowFile, start: int) -> np.ndarray:

@@ -170,6 +170,8 @@ class GNN(nn.Module):
 
     def head(self, h: Tensor) -> Tensor:
         """Outputs from embeddings, (rows, d_out)."""
+        if self.training and self.config.head == "linear":
+            h = dropout(h, self.config.dropout)
         out: Tensor = self.project(h) * self.y_std + self.y_mean
         return out
 

@@ -48,7 +48,7 @@ RECIPES = {
         },
     ),
     "sage": Recipe(
-        model={"conv": "sage", "d_hidden": 64, "num_layers": 2, "dropout": 0.5, "head": "linear"},
+        model={"conv": "sage", "d_hidden": 64, "num_layers": 2, "dropout": 0.5, "head": "none"},
         train={
             "epochs": 30,
             "batch_size": 1024,

@@ -67,7 +67,7 @@ def train(
     layers: Annotated[int, typer.Option(min=1, help="Convolutions, and so hops.")] = 2,
     head: Annotated[
         Literal["none", "linear"] | None,
-        typer.Option(help="linear (sage): embeddings have width --hidden; none (gcn): of outputs."),
+        typer.Option(help="linear: embeddings have width --hidden; none: that of the outputs."),
     ] = None,
     input_norm: Annotated[
         Literal["none", "row"] | None,

@@ -269,8 +269,14 @@ def kill_when(journal: Path, *arguments: object) -> None:
 
 def test_ctrl_c_leaves_no_output(tmp_path: Path):
     out = tmp_path / "files"
-    command = [*GNN, "synth", "rmat", "--nodes", "1000000", "--edges", "500000000", "--out"]
-    process = subprocess.Popen([*command, str(out)], stderr=subprocess.PIPE, text=True)
+    command = [*GNN, "synth", "rmat", "--nodes", "1000000", "--edges", "100000000", "--out"]
+    process = subprocess.Popen(
+        [*command, str(out)],
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background of a shell would hand down that interrupts are ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     wait_for(lambda: list(tmp_path.glob(".files.*/edges.parquet")), process)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=PATIENCE_S)

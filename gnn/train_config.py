@@ -1,0 +1,98 @@
+"""The settings of a training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from gnn.tasks import task_named
+from sampling.errors import InputError
+
+__all__ = ["TrainConfig"]
+
+MAX_VAL_SEEDS = 20_000
+MAX_LR = 1e30
+
+WeightDecayLayers = Literal["all", "first"]
+ClassWeights = Literal["none", "balanced"]
+OptimizerName = Literal["adam", "adamw"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """How a model is trained.
+
+    Attributes:
+        task: "node-classification" or "node-regression".
+        epochs: passes over the training seeds, at most.
+        batch_size: seeds per step.
+        fanouts: neighbors per node for each layer, -1 for all; all in every layer when left out.
+        lr: learning rate of Adam.
+        weight_decay: strength of the L2 penalty.
+        weight_decay_layers: "all", or "first" for the first convolution only.
+        optimizer: "adam" adds the penalty to the gradient, "adamw" decays the weights.
+        patience: epochs without a better validation score before training stops; None never.
+        monitor: the validation metric, or "loss", that chooses the best epoch; the task's own
+            when left out; "none" does without validation and keeps the last weights.
+        class_weights: "balanced" weighs classes inversely to their frequency in training.
+        seed: randomness of order, neighbors, dropout, and of the split where the graph has none.
+        split_index: which of the graph's splits.
+        split: shares of train, val and test where the graph has no split.
+        eval_fanouts: neighbors per layer for validation on graphs too large to be exact.
+        max_train_seeds: train on at most this many nodes, chosen at random.
+        max_val_seeds: validate on at most this many where validation is sampled.
+        num_threads: threads; torch's own setting when left out.
+
+    Raises:
+        InputError: a value is unknown or out of range.
+    """
+
+    task: str = "node-classification"
+    epochs: int = 50
+    batch_size: int = 1024
+    fanouts: tuple[int, ...] | None = None
+    lr: float = 0.01
+    weight_decay: float = 5e-4
+    weight_decay_layers: WeightDecayLayers = "all"
+    optimizer: OptimizerName = "adam"
+    patience: int | None = None
+    monitor: str | None = None
+    class_weights: ClassWeights = "none"
+    seed: int = 0
+    split_index: int = 0
+    split: tuple[float, float, float] = (0.6, 0.2, 0.2)
+    eval_fanouts: tuple[int, ...] | None = None
+    max_train_seeds: int | None = None
+    max_val_seeds: int = MAX_VAL_SEEDS
+    num_threads: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("fanouts", "eval_fanouts", "split"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else tuple(value))
+        task = task_named(self.task)
+        _choose("weight_decay_layers", self.weight_decay_layers, get_args(WeightDecayLayers))
+        _choose("class_weights", self.class_weights, get_args(ClassWeights))
+        _choose("optimizer", self.optimizer, get_args(OptimizerName))
+        _choose("monitor", self.monitor or task.monitor, ("none", "loss", *task.metric_names))
+        for name in ("epochs", "batch_size", "patience", "max_train_seeds", "max_val_seeds",
+                     "num_threads"):  # fmt: skip
+            _at_least(name, getattr(self, name), 1)
+        if not 0 < self.lr <= MAX_LR:
+            raise InputError(f"lr is {self.lr}; it must be a positive number, 0.01 as a start")
+        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
+            raise InputError(f"weight_decay is {self.weight_decay}; it must be at least 0")
+        if len(self.split) != 3 or min(self.split) < 0 or abs(sum(self.split) - 1) > 1e-6:
+            raise InputError(f"split is {self.split}; give three shares that sum to 1")
+
+
+def _choose(name: str, value: object, known: Sequence[str]) -> None:
+    if value not in known:
+        raise InputError(f"{name} is {value!r}; choose one of {', '.join(known)}")
+
+
+def _at_least(name: str, value: int | None, low: int) -> None:
+    if value is not None and value < low:
+        raise InputError(f"{name} is {value}; it must be at least {low}")
