@@ -32,8 +32,8 @@ from gnn.rowfile import Journal, RowFile, exclusive
 from gnn.stages import Stage, needed_files, row_files, stages_of
 from gnn.tasks import outputs
 from sampling import Dataset
-from sampling.errors import ExistsError, InputError
-from sampling.graph.arrays import publish, read_json, write_json
+from sampling.errors import InputError
+from sampling.graph.arrays import check_replaceable, publish, read_json, write_json
 from sampling.graph.csc import as_tensor
 from sampling.graph.meta import ArrayInfo
 
@@ -81,7 +81,9 @@ def embed(
     tile_rows: int | None = None,
     num_threads: int | None = None,
 ) -> Iterator[EmbedReport]:
-    """Embed every node; yields a report per tile and leaves a directory for `EmbeddingTable`.
+    """Embed every node, a tile per report; the work is done as the reports are taken.
+
+    It leaves a directory for `EmbeddingTable`.
 
     Args:
         saved: the model.
@@ -303,8 +305,7 @@ def _check(
         raise InputError(f"storage is {storage!r}; choose float32 or float16")
     if tile_rows is not None and tile_rows < 1:
         raise InputError(f"tile_rows is {tile_rows}; it must be at least 1")
-    if out.exists() and not overwrite:
-        raise ExistsError(out)
+    check_replaceable(out, overwrite, MANIFEST)
 
 
 def _open_plan(directory: Path, plan: dict[str, object], resume: bool) -> None:
@@ -323,7 +324,7 @@ def _open_plan(directory: Path, plan: dict[str, object], resume: bool) -> None:
 
 def _publish(run: _Run, out: Path, format: Format, overwrite: bool) -> None:  # noqa: A002
     files = {name: run.files[name] for name in run.stages[-1].writes}
-    with publish(out, overwrite=overwrite) as temporary:
+    with publish(out, overwrite=overwrite, marker=MANIFEST) as temporary:
         if format == "npy":
             for file in files.values():
                 _link(file.path, temporary / file.path.name)

@@ -105,7 +105,8 @@ class DivergedError(TrainingError):
     def __init__(self, epoch: int, batch: int | None, loss: float) -> None:
         self.epoch, self.batch, self.loss = epoch, batch, loss
         where = "validation" if batch is None else f"batch {batch}"
+        kept = "the weights of the best epoch before it are kept; " if epoch > 1 else ""
         super().__init__(
-            f"the loss is {loss} in epoch {epoch}, {where}; the weights of the best epoch "
-            "before it are kept. Lower the learning rate, or look for extreme feature values"
+            f"the loss is {loss} in epoch {epoch}, {where}; {kept}lower the learning rate, or "
+            "look for extreme feature values"
         )

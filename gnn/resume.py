@@ -7,9 +7,13 @@ epoch.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,7 +94,11 @@ class TrainingJournal:
         return cls(Path(directory) / STATE_FILE, identity)
 
     def save(self, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Replace the state on disk by this one, durably."""
+        """Replace the state on disk by this one, durably.
+
+        Raises:
+            OSError: it cannot be written; names the state file.
+        """
         if self.path is None:
             return
         counters = {
@@ -106,9 +114,10 @@ class TrainingJournal:
         }
         temporary = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
         try:
-            save_file(tensors, temporary, metadata={"counters": json.dumps(counters)})
-            _fsync(temporary)
-            temporary.rename(self.path)
+            with _naming(self.path):
+                save_file(tensors, temporary, metadata={"counters": json.dumps(counters)})
+                _fsync(temporary)
+                temporary.rename(self.path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -169,6 +178,22 @@ def _copy(model: nn.Module) -> Weights:
 
 def _differences(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     return sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """A failed write as an OSError of `path`; safetensors has an error of its own for it."""
+    try:
+        yield
+    except SafetensorError as error:
+        code = re.search(r"os error (\d+)", str(error))
+        raise _os_error(int(code[1]) if code else errno.EIO, path) from error
+    except OSError as error:
+        raise _os_error(error.errno or errno.EIO, path) from error
+
+
+def _os_error(code: int, path: Path) -> OSError:
+    return OSError(code, os.strerror(code), str(path))
 
 
 def _fsync(path: Path) -> None:

@@ -56,23 +56,25 @@ class NodeClassification:
     metric_names: Collection[str] = tuple(CLASS_METRICS)
 
     def targets(self, data: Dataset) -> tuple[Tensor, Tensor]:
-        labels = _labels(data)
-        info = data.meta.labels
-        if info is None or info.kind != "class":
+        num_classes = self.num_outputs(data)
+        y = torch.from_numpy(_labels(data).astype(np.int64))
+        if len(y) and int(y.max()) >= num_classes:
             raise TrainingError(
-                "the labels are real numbers; train a node-regression, or ingest class labels"
-            )
-        y = torch.from_numpy(labels.astype(np.int64))
-        if len(y) and int(y.max()) >= len(info.classes):
-            raise TrainingError(
-                f"label code {int(y.max())} is outside the {len(info.classes)} classes; "
+                f"label code {int(y.max())} is outside the {num_classes} classes; "
                 "give codes from 0, and -1 for no label"
             )
         return y, y >= 0
 
     def num_outputs(self, data: Dataset) -> int:
         _labels(data)
-        return len(data.meta.labels.classes) if data.meta.labels else 0
+        info = data.meta.labels
+        if info is None or info.kind != "class":
+            raise TrainingError(
+                "the labels are real numbers; pass --task node-regression, or ingest class labels"
+            )
+        if not info.classes:
+            raise TrainingError(f"no node of graph {data.meta.name!r} has a label")
+        return len(info.classes)
 
     def fit_scale(self, model: GNN, y: Tensor) -> None:
         """Nothing: logits have no unit."""

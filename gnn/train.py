@@ -247,7 +247,7 @@ def _parts(
     if not len(parts["val"]) and config.monitor != "none":
         raise TrainingError(
             f"split {config.split_index} has no labeled val nodes to choose the best epoch with; "
-            'ingest some, or pass monitor="none" to keep the last weights'
+            'ingest some, or pass --monitor none (monitor="none") to keep the last weights'
         )
     limit = None if data.graph.num_edges <= EXACT_EDGES else config.max_val_seeds
     return (

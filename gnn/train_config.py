@@ -14,6 +14,7 @@ __all__ = ["TrainConfig"]
 
 MAX_VAL_SEEDS = 20_000
 MAX_LR = 1e30
+MAX_SEED = 2**63 - 1
 
 WeightDecayLayers = Literal["all", "first"]
 ClassWeights = Literal["none", "balanced"]
@@ -37,7 +38,8 @@ class TrainConfig:
         monitor: the validation metric, or "loss", that chooses the best epoch; the task's own
             when left out; "none" does without validation and keeps the last weights.
         class_weights: "balanced" weighs classes inversely to their frequency in training.
-        seed: randomness of order, neighbors, dropout, and of the split where the graph has none.
+        seed: randomness of order, neighbors, dropout, and of the split where the graph has none;
+            from 0 to 2^63 - 1.
         split_index: which of the graph's splits.
         split: shares of train, val and test where the graph has no split.
         eval_fanouts: neighbors per layer for validation on graphs too large to be exact.
@@ -84,8 +86,15 @@ class TrainConfig:
             raise InputError(f"lr is {self.lr}; it must be a positive number, 0.01 as a start")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
             raise InputError(f"weight_decay is {self.weight_decay}; it must be at least 0")
-        if len(self.split) != 3 or min(self.split) < 0 or abs(sum(self.split) - 1) > 1e-6:
+        if not 0 <= self.seed <= MAX_SEED:
+            raise InputError(f"seed is {self.seed}; it must be from 0 to 2^63 - 1")
+        if not _are_shares(self.split):
             raise InputError(f"split is {self.split}; give three shares that sum to 1")
+
+
+def _are_shares(split: tuple[float, ...]) -> bool:
+    """Written so that a NaN is none."""
+    return len(split) == 3 and min(split) >= 0 and abs(sum(split) - 1) <= 1e-6
 
 
 def _choose(name: str, value: object, known: Sequence[str]) -> None:

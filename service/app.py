@@ -27,6 +27,7 @@ from service.exchange import (
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
 from service.routes import docs, graph, health, metrics, models, nodes
+from service.routes.paths import WholeRoute
 from service.schemas import ProblemResponse
 from service.settings import Settings
 from service.telemetry import Telemetry, configure_logging
@@ -87,6 +88,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     app.add_middleware(
         ExchangeMiddleware, telemetry=telemetry, logs_requests=settings.log_level == "debug"
     )
+    app.router.route_class = WholeRoute
     _add_errors(app)
     nodes.add_routes(app, settings)
     graph.add_routes(app, settings)

@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -92,7 +93,7 @@ def explain(error: Exception, arguments: Sequence[str] = ()) -> tuple[int, str]:
     if isinstance(error, TyperException):
         return USER_CAN_MEND, _usage_sentence(error, arguments)
     if _is_users(error):
-        return USER_CAN_MEND, " ".join(str(error).split())
+        return USER_CAN_MEND, _no_graph(error) or " ".join(str(error).split())
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         what = error.strerror or str(error)
@@ -107,6 +108,17 @@ def _is_users(error: Exception) -> bool:
     """Whether it is a GnnError; if sampling was never loaded, it cannot be one."""
     errors = sys.modules.get("sampling.errors")
     return errors is not None and isinstance(error, errors.GnnError)
+
+
+def _no_graph(error: Exception) -> str:
+    """What to do where a graph has no manifest and no array either: it was never there."""
+    name, path = getattr(error, "array", ""), Path(getattr(error, "path", ""))
+    if name != "graph.json" or (path / name).exists() or any(path.glob("*.npy")):
+        return ""
+    return (
+        f"there is no graph at {path} (no {name}); make one with "
+        f"`gnn ingest --edges FILE --out {path}`"
+    )
 
 
 def _usage_sentence(error: TyperException, arguments: Sequence[str]) -> str:

@@ -178,14 +178,15 @@ def timeout_ms(request: Request, settings: Settings) -> float:
     """Milliseconds until the answer is given up: the setting, or less where the client says so.
 
     Raises:
-        RequestError: the header is not a whole number.
+        RequestError: the header is not a whole number from 0.
     """
     given = request.headers.get("x-request-timeout-ms")
     if given is None:
         return settings.request_timeout_ms
-    if not re.fullmatch(r"-?[0-9]{1,12}", given):
-        raise RequestError("X-Request-Timeout-Ms: give a whole number of milliseconds")
-    return min(int(given), settings.request_timeout_ms)
+    if not re.fullmatch(r"[0-9]+", given):
+        raise RequestError("X-Request-Timeout-Ms: give a whole number of milliseconds, 0 or more")
+    # what has more digits than 12 is over every setting, with its first 12 as with all
+    return min(int(given.lstrip("0")[:12] or "0"), settings.request_timeout_ms)
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:

@@ -99,7 +99,8 @@ class Predictor:
         if (dense < 0).any() and query.on_unknown == "error":
             _refuse_unknown(ids, dense, new_ids)
         if query.new_nodes:
-            ids += [node.id for node in query.new_nodes if node.id not in set(ids)]
+            named = set(ids)
+            ids += [node.id for node in query.new_nodes if node.id not in named]
         plan = Plan(query, model, ids, np.zeros(len(ids), np.uint8), np.zeros(len(ids), np.bool_))
         self._plan_known(plan, dense)
         if query.new_nodes:
@@ -227,18 +228,20 @@ class Predictor:
         model, graph, mode = plan.model, self.data.graph, plan.query.mode
         fanouts = model.saved.info.fanouts
         near = np.zeros(len(described.neighbors), np.int64)
-        if model.num_layers > 1:
+        # of a described node all edges are read: what is drawn are neighbors of its neighbors
+        draws = model.num_layers > 1
+        if draws:
             near = sampled_costs(graph, described.neighbors, fanouts[:-1])
         cheap = described.costs(near, model.num_layers)
         if mode == "sampled":
-            return np.ones(len(cheap), np.bool_), cheap
+            return np.full(len(cheap), draws), cheap
         limit = self._exact_limit(mode)
         near = exact_costs(graph, described.neighbors, model.num_layers - 1, limit)
         costs = described.costs(near, model.num_layers)
         dear = costs > limit
         if mode == "exact" and dear.any():
             _refuse_dear(limit, costs, [node.id for node in plan.query.new_nodes])
-        return dear, np.where(dear, cheap, costs)
+        return dear & draws, np.where(dear, cheap, costs)
 
     def _exact_limit(self, mode: Mode) -> int:
         settings = self.settings

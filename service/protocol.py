@@ -2,8 +2,9 @@
 
 uvicorn's protocol waits for headers and bodies for ever. This one gives each phase a deadline
 that bytes do not extend: idle and headers `header_timeout_s`, body `body_timeout_s` (answered
-with 408), an unread answer `write_timeout_s`. It also bounds the header section. What is refused
-here, before there is a request to answer, gets a problem document like any other error.
+with 408), an unread answer `write_timeout_s`. It also bounds the header section, by what has been
+parsed of it as by what has arrived. What is refused here, before there is a request to answer,
+gets a problem document like any other error.
 
 The limits come with the lifespan state, under `"settings"`.
 """
@@ -23,6 +24,7 @@ from service.settings import Settings
 __all__ = ["GuardedProtocol"]
 
 IDLE, HEADERS, BODY = range(3)
+SEPARATORS = len(b": \r\n")
 BAD_HTTP = Problem(400, "malformed_http", "The request is not HTTP/1.1")
 LARGE_HEADERS = Problem(431, "headers_too_large", "The headers are over the limit")
 REASONS = {
@@ -30,6 +32,10 @@ REASONS = {
     408: "Request Timeout",
     431: "Request Header Fields Too Large",
 }
+
+
+class _TooLargeError(Exception):
+    """Makes the parser stop; `send_400_response` answers."""
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -42,7 +48,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._write_clock: asyncio.TimerHandle | None = None
         self._phase, self._messages = IDLE, 0
         self._clocked = (0, IDLE)
-        self._header_bytes = 0
+        self._parsed_bytes = self._arrived_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -56,17 +62,27 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         before = (self._messages, self._phase)
         super().data_received(data)
-        if self._phase == HEADERS:
-            self._header_bytes += len(data) if before == (self._messages, HEADERS) else 0
-            if self._header_bytes > self._limits.max_header_bytes:
-                self._refuse(LARGE_HEADERS, "the headers are over the limit; send fewer")
-                return
-        self._set_clock()
+        if self.transport.is_closing():
+            return
+        if before in ((self._messages, HEADERS), (self._messages - 1, IDLE)):
+            self._arrived_bytes += len(data)
+        if self._phase == HEADERS and self._arrived_bytes > self._limits.max_header_bytes:
+            self._refuse_headers()
+        else:
+            self._set_clock()
 
     def on_message_begin(self) -> None:
-        self._phase, self._header_bytes = HEADERS, 0
+        self._phase, self._parsed_bytes, self._arrived_bytes = HEADERS, 0, 0
         self._messages += 1
         super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + SEPARATORS)
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._phase = BODY
@@ -86,8 +102,21 @@ class GuardedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._parsed_bytes > self._limits.max_header_bytes:
+            self._refuse_headers()
+        else:
             self._refuse(BAD_HTTP, "the request could not be parsed as HTTP/1.1")
+
+    def _count(self, num_bytes: int) -> None:
+        self._parsed_bytes += num_bytes
+        if self._parsed_bytes > self._limits.max_header_bytes:
+            raise _TooLargeError
+
+    def _refuse_headers(self) -> None:
+        limit = self._limits.max_header_bytes
+        self._refuse(LARGE_HEADERS, f"the address and headers exceed {limit} bytes; send fewer")
 
     @property
     def _is_idle(self) -> bool:

@@ -7,9 +7,11 @@ them in the OpenAPI document, and tests hold the two together.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, create_model
+from pydantic import BaseModel, ConfigDict, FailFast, Field, create_model, model_validator
+from pydantic_core import PydanticCustomError
 
 __all__ = [
     "EmbedRequest",
@@ -28,7 +30,6 @@ __all__ = [
 ]
 
 MAX_ID_CHARS = 1024
-MAX_NEW_NODES = 1000
 MAX_FEATURES = 1_000_000
 
 IntId = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
@@ -60,7 +61,8 @@ class NewNode(Request):
     )
     in_edges: Annotated[list[NodeId], FailFast()] = Field(
         default_factory=list,
-        description="Ids of the nodes in the graph that point to the new node.",
+        description="Ids of the nodes in the graph that point to the new node; every mode reads "
+        "all of them.",
     )
 
 
@@ -79,7 +81,7 @@ class NodesRequest(Request):
 
 
 class PredictRequest(NodesRequest):
-    """Body of `POST /v1/nodes/predict`."""
+    """Body of `POST /v1/nodes/predict`: at least one entry in `nodes` and `new_nodes` together."""
 
     nodes: Annotated[list[NodeId], FailFast()] = Field(
         default_factory=list, description="Node ids; repeats allowed."
@@ -94,9 +96,14 @@ class PredictRequest(NodesRequest):
     )
     new_nodes: Annotated[list[NewNode], FailFast()] = Field(
         default_factory=list,
-        max_length=MAX_NEW_NODES,
         description="Nodes to describe; those that `nodes` does not name are answered last.",
     )
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> PredictRequest:
+        if not self.nodes and not self.new_nodes:
+            raise PydanticCustomError("nothing_asked", "give a node in `nodes` or in `new_nodes`")
+        return self
 
 
 class EmbedRequest(NodesRequest):
@@ -106,14 +113,19 @@ class EmbedRequest(NodesRequest):
 RequestT = TypeVar("RequestT", bound=NodesRequest)
 
 
-def limited(model: type[RequestT], max_ids: int) -> type[RequestT]:
-    """The same request, whose lists of ids end at a setting, in the parser and in OpenAPI."""
+def limited(model: type[RequestT], limits: Mapping[str, int]) -> type[RequestT]:
+    """The same request, whose lists end at the settings, in the parser and in OpenAPI.
+
+    Args:
+        model: the request.
+        limits: most entries of each list, by the field's name.
+    """
     fields: dict[str, Any] = {}
-    for name in ("nodes",):
+    for name, limit in limits.items():
         field = model.model_fields[name]
-        kind = Annotated[list[NodeId], FailFast()]
         default: Any = {} if field.is_required() else {"default_factory": list}
-        fields[name] = (kind, Field(max_length=max_ids, description=field.description, **default))
+        bounds = Field(max_length=limit, description=field.description, **default)
+        fields[name] = (Annotated[field.annotation, FailFast()], bounds)
     return create_model(model.__name__, __base__=model, __doc__=model.__doc__, **fields)
 
 
@@ -128,7 +140,8 @@ class Prediction(BaseModel):
     embedding: list[float] | None = None
     source: Literal["table", "cache", "computed"] | None = None
     mode: Literal["exact", "sampled"] | None = Field(
-        None, description="All neighbors, or the model's fanouts."
+        None,
+        description="All neighbors, or the model's fanouts; of a new node, beyond its `in_edges`.",
     )
     status: Literal["unknown"] | None = Field(None, description="The id is not in the graph.")
 

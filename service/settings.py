@@ -51,6 +51,15 @@ class Settings(BaseSettings):
     max_ids_per_request: int = Field(
         10_000, ge=1, le=1_000_000, description="Node ids in one request; more is 422."
     )
+    max_new_nodes: int = Field(
+        1000, ge=1, le=1_000_000, description="New nodes described in one request; more is 422."
+    )
+    max_new_edges: int = Field(
+        10_000,
+        ge=0,
+        le=10_000_000,
+        description="`in_edges` of all new nodes in one request together; more is 422.",
+    )
     max_neighbors: int = Field(
         10_000, ge=1, le=1_000_000, description="Neighbors in one answer of the graph endpoints."
     )

@@ -20,11 +20,21 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from sampling.errors import DamagedError, ExistsError
+from sampling.errors import DamagedError, ExistsError, InputError
 from sampling.graph.meta import ArrayInfo
 
-__all__ = ["HEADER_BYTES", "ArrayWriter", "npy_header", "open_array", "publish", "read_json",
-           "verify_array", "write_array", "write_json"]  # fmt: skip
+__all__ = [
+    "HEADER_BYTES",
+    "ArrayWriter",
+    "check_replaceable",
+    "npy_header",
+    "open_array",
+    "publish",
+    "read_json",
+    "verify_array",
+    "write_array",
+    "write_json",
+]
 
 CHUNK_BYTES = 16 << 20
 HEADER_BYTES = 128
@@ -97,6 +107,8 @@ def open_array(directory: Path, name: str, info: ArrayInfo) -> NDArray[Any]:
     expected = npy_header(np.dtype(info.dtype), info.shape)
     size = len(expected) + int(np.prod(info.shape, dtype=np.int64)) * np.dtype(info.dtype).itemsize
     try:
+        if not path.is_file() and path.exists():
+            raise DamagedError(directory, path.name, "is not a regular file")
         with path.open("rb") as file:
             header, actual = file.read(HEADER_BYTES), os.fstat(file.fileno()).st_size
             if actual != size:
@@ -157,14 +169,19 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def publish(final: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def publish(final: Path, *, overwrite: bool = False, marker: str = "") -> Iterator[Path]:
     """A temporary directory that becomes `final` at the end, atomically; gone on an error.
+
+    Args:
+        final: where it goes.
+        overwrite: replace what is there.
+        marker: file that every such directory holds; nothing without it is replaced.
 
     Raises:
         ExistsError: `final` exists and is not to be replaced.
+        InputError: `final` is not a directory of this kind, whatever `overwrite` says.
     """
-    if final.exists() and not overwrite:
-        raise ExistsError(final)
+    check_replaceable(final, overwrite, marker)
     final.parent.mkdir(parents=True, exist_ok=True)
     sweep_abandoned(final)
     temporary = final.parent / f".{final.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
@@ -176,6 +193,24 @@ def publish(final: Path, *, overwrite: bool = False) -> Iterator[Path]:
         _fsync_directory(final.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_replaceable(final: Path, overwrite: bool, marker: str) -> None:
+    """Refuse to replace what nobody asked to replace, or what this project did not write.
+
+    Raises:
+        ExistsError: `final` exists and is not to be replaced.
+        InputError: `final` holds no file of the name `marker`.
+    """
+    if not final.exists() and not final.is_symlink():
+        return
+    if not overwrite:
+        raise ExistsError(final)
+    if final.is_symlink() or not marker or not (final / marker).is_file():
+        raise InputError(
+            f"{final} holds no {marker or 'such output'}, so it is not what this command writes "
+            "and is not overwritten; choose another output"
+        )
 
 
 def sweep_abandoned(final: Path) -> None:

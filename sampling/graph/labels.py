@@ -58,9 +58,19 @@ def encode_labels(parts: list[Any]) -> tuple[NDArray[Any] | None, LabelInfo | No
             raise InputError("some nodes files have text labels and some have numbers; all must "
                              "agree")  # fmt: skip
         return _text_classes(parts)
-    if any(part.dtype.kind == "f" for part in parts):
-        return np.concatenate(parts).astype(np.float32), LabelInfo(kind="real")
-    return _int_classes(np.concatenate(parts))
+    if not any(part.dtype.kind == "f" for part in parts):
+        return _int_classes(np.concatenate(parts))
+    values = np.concatenate(parts).astype(np.float32)
+    if _are_classes_with_gaps(values):
+        return _int_classes(np.where(np.isnan(values), -1, values).astype(np.int64))
+    return values, LabelInfo(kind="real")
+
+
+def _are_classes_with_gaps(values: NDArray[np.float32]) -> bool:
+    """Whole numbers and NaN: what integer labels with gaps become in programs that have no null."""
+    missing = np.isnan(values)
+    rest = values[~missing]
+    return bool(missing.any() and (rest == np.rint(rest)).all() and (np.abs(rest) < 2**24).all())
 
 
 def _int_classes(values: NDArray[np.int64]) -> tuple[NDArray[np.int64], LabelInfo]:

@@ -24,7 +24,14 @@ from sampling.graph.labels import encode_labels, plain_labels, split_codes
 from sampling.graph.meta import LabelInfo
 from sampling.graph.readers.source import Ids, NodeChunk, NodeSource
 
-__all__ = ["Nodes", "nodes_from_ids", "nodes_from_range", "number_ids", "read_nodes"]
+__all__ = [
+    "Nodes",
+    "nodes_from_ids",
+    "nodes_from_range",
+    "number_ids",
+    "read_nodes",
+    "strings_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +85,12 @@ def _padded(array: Any, more: int, fill: int) -> Any:
 
 def _joined_ids(known: NodeIds, more: Ids) -> Ids:
     if isinstance(more, pa.Array):
-        return pa.concat_arrays([_strings_of(known), more])
+        return pa.concat_arrays([strings_of(known), more])
     return np.concatenate([known.to_ints(np.arange(known.num_nodes)), more])
 
 
-def _strings_of(ids: NodeIds) -> pa.Array:
+def strings_of(ids: NodeIds) -> pa.Array:
+    """String ids as an Arrow array."""
     assert ids.data is not None and ids.offsets is not None, "integer ids have no strings"
     buffers = [None, pa.py_buffer(ids.offsets), pa.py_buffer(ids.data)]
     return pa.LargeStringArray.from_buffers(ids.num_nodes, *buffers[1:])

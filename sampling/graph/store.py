@@ -205,7 +205,7 @@ class GraphStore:
             ExistsError: the directory is there and `overwrite` is not given.
         """
         path = Path(path)
-        with publish(path, overwrite=overwrite) as temporary:
+        with publish(path, overwrite=overwrite, marker=MANIFEST) as temporary:
             arrays = {n: write_array(temporary / f"{n}.npy", a) for n, a in _arrays(data).items()}
             return write_manifest(temporary, path, data.meta, arrays)
 

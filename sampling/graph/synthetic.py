@@ -219,7 +219,7 @@ def synthesize(config: Config, out: Path, *, overwrite: bool = False) -> Iterato
     """
     config.check()
     out, began = Path(out), time.perf_counter()
-    with publish(out, overwrite=overwrite) as temporary:
+    with publish(out, overwrite=overwrite, marker="edges.parquet") as temporary:
         yield from _write_edges(config, temporary / "edges.parquet")
         labels = config.labels()
         yield from _write_nodes(config, labels, temporary / "nodes.parquet")

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from service.commands.options import Debug, GraphPath, Json, ModelPath, Overwrite, Threads
+from service.commands.writing import naming_when_full
 from service.console import Progress, show
 
 __all__ = ["embed", "run_embedding"]
@@ -63,7 +64,7 @@ def run_embedding(graph: Path, model: Path, out: Path, **settings: Any) -> dict[
 
     saved, data = load_model(model), GraphStore.open(graph)
     started = time.perf_counter()
-    with Progress("rows") as progress:
+    with naming_when_full(out), Progress("rows") as progress:
         for report in reports(saved, data, out, **settings):
             stage = f"{report.stage} {report.layer}/{report.num_layers}"
             progress.update(stage, report.rows_done, report.num_rows)

@@ -48,7 +48,7 @@ def evaluate(
         split=training["split"],
         seed=training["seed"],
         exact=exact,
-        fanouts=parse_fanouts(fanouts) if fanouts else training["eval_fanouts"],
+        fanouts=training["eval_fanouts"] if fanouts is None else parse_fanouts(fanouts),
         num_threads=threads,
     )
     show(

@@ -24,9 +24,11 @@ def info(graph: GraphPath, json: Json = False, debug: Debug = False) -> None:
 def verify(graph: GraphPath, json: Json = False, debug: Debug = False) -> None:
     """Read every byte of a graph and check every checksum and invariant."""
     from sampling import GraphStore
+    from sampling.graph.store import MANIFEST
 
     meta = GraphStore.meta(graph)
     total = sum(nbytes(i.dtype, i.shape) for i in meta.arrays.values())
+    total += (graph / MANIFEST).stat().st_size
     started, files, done = time.perf_counter(), 0, 0
     with Progress("bytes") as progress:
         for name, size in GraphStore.verify(graph):

@@ -19,6 +19,7 @@ from service.commands.options import (
     parse_shares,
     parse_size,
 )
+from service.commands.writing import naming_when_full
 from service.console import Progress, note, show
 
 __all__ = ["ingest", "repeat_options", "run_ingest"]
@@ -27,6 +28,10 @@ LIST_OPTIONS = ("--edges", "--nodes")
 COLUMN_PANEL = "Columns that files name otherwise"
 
 Column = str | None
+Format = Literal[
+    "auto", "csv", "dimacs", "gml", "graphml", "matrix-market", "metis", "npy", "npz", "parquet",
+    "snap",
+]  # fmt: skip
 column = partial(typer.Option, rich_help_panel=COLUMN_PANEL)
 
 
@@ -49,7 +54,7 @@ def ingest(
         str | None, typer.Option(help="Name of the graph; that of --out when left out.")
     ] = None,
     file_format: Annotated[
-        str, typer.Option("--format", help="Format of the edge files; auto looks at them.")
+        Format, typer.Option("--format", help="Format of the edge files; auto looks at them.")
     ] = "auto",
     undirected: Annotated[
         bool, typer.Option("--undirected", help="Every edge runs both ways.")
@@ -57,6 +62,10 @@ def ingest(
     duplicates: Annotated[
         Literal["auto", "keep", "drop"],
         typer.Option(help="Equal edges; auto drops them where edges run both ways."),
+    ] = "auto",
+    id_type: Annotated[
+        Literal["auto", "int", "string"],
+        typer.Option(help="Ids of text files; auto refuses a mixture of integers and text."),
     ] = "auto",
     on_dangling: Annotated[
         Literal["error", "drop", "create"],
@@ -141,6 +150,7 @@ def ingest(
         feature_storage=feature_dtype,
         feature_rows=feature_rows,
         memory_bytes=None if memory is None else parse_size(memory),
+        id_type=id_type,
         on_dangling=on_dangling,
         random_split=None if random_split is None else parse_shares(random_split),
         split_seed=seed,
@@ -156,7 +166,7 @@ def run_ingest(**settings: Any) -> dict[str, Any]:
     from sampling.graph.ingest import ingest as reports
 
     last, peak = None, 0
-    with Progress("rows") as progress:
+    with naming_when_full(Path(settings["out"])), Progress("rows") as progress:
         for last in reports(IngestConfig(**settings)):
             peak = max(peak, last.memory_bytes)
             progress.update(last.stage, last.rows, last.total_rows)

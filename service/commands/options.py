@@ -12,6 +12,9 @@ __all__ = ["Debug", "Fanouts", "GraphPath", "Json", "ModelPath", "Overwrite", "S
            "Threads", "parse_fanouts", "parse_shares", "parse_size"]  # fmt: skip
 
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
+MAX_SEED = 2**63 - 1
+MAX_FANOUT = 2**31 - 1
+MAX_THREADS = 1024
 POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -27,11 +30,14 @@ def parse_size(text: str) -> int:
 def parse_fanouts(text: str) -> list[int]:
     """Neighbors per layer from "15,10"; the first entry belongs to the first layer."""
     try:
-        return [int(part) for part in str(text).split(",")]
+        fanouts = [int(part) for part in str(text).split(",")]
     except ValueError:
         raise typer.BadParameter(
             f"{text!r} is not a list of fanouts; write integers with commas, as in 15,10"
         ) from None
+    if max(fanouts) > MAX_FANOUT:
+        raise typer.BadParameter(f"{max(fanouts)} is above the largest fanout; -1 takes all")
+    return fanouts
 
 
 def parse_shares(text: str) -> tuple[float, float, float]:
@@ -55,9 +61,17 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output if it is there, in one step.")
 ]
-Seed = Annotated[int, typer.Option(help="All randomness follows from it.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=MAX_SEED, help="All randomness follows from it; 0 to 2^63 - 1.")
+]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads; all cores when left out.", show_default=False)
+    int | None,
+    typer.Option(
+        min=1,
+        max=MAX_THREADS,
+        help="Threads, at most 1024; all cores when left out.",
+        show_default=False,
+    ),
 ]
 Fanouts = Annotated[
     str, typer.Option(help="Neighbors drawn per layer, first layer first; -1 takes all.")

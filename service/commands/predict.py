@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from service.commands.node_ids import parse_ids, read_ids
 from service.commands.options import Debug, GraphPath, Json, ModelPath, Seed, Threads
+from service.commands.writing import naming
 from service.console import Progress, show
 
 if TYPE_CHECKING:
-    from sampling import NodeIds
     from service.predictor import Predictor
 
 __all__ = ["predict"]
@@ -72,11 +73,14 @@ def predict(
 
     if out is not None and out.suffix not in FORMATS:
         raise InputError(f"cannot write {out.name}; choose a name ending in {' or '.join(FORMATS)}")
-    texts = _id_texts(nodes, nodes_file)
+    if out is not None:
+        with naming(out):  # before the work, not after it
+            out.parent.stat()
+    texts = read_ids(nodes, nodes_file)
     wanted = _includes(include)
     name, version = _model_name(model)
     predictor = _open(graph, model, name, version, embeddings, threads)
-    ids = parse_ids(predictor.data.ids, texts)
+    ids = parse_ids(predictor.data.ids, texts, report_unknown=on_unknown == "report")
 
     def answers(part: Sequence[int | str]) -> Any:
         return predictor.predict(
@@ -91,42 +95,6 @@ def predict(
         show({**about, "predictions": rows}, True)
     else:
         _print(rows, output_format)
-
-
-def parse_ids(known: NodeIds, texts: Sequence[str]) -> list[int | str]:
-    """Ids of the type that the graph has.
-
-    Raises:
-        InputError: the graph has integer ids and a text is none.
-    """
-    from sampling.errors import InputError
-
-    if known.is_string:
-        return list(texts)
-    wrong = [text for text in texts if not text.removeprefix("-").isdecimal()]
-    if wrong:
-        raise InputError(f"node id {wrong[0]!r} is not an integer, as the ids of this graph are")
-    return [int(text) for text in texts]
-
-
-def _id_texts(nodes: str | None, nodes_file: Path | None) -> list[str]:
-    from sampling.errors import InputError
-
-    if (nodes is None) == (nodes_file is None):
-        raise InputError("give the node ids either as --nodes a,b or as --nodes-file FILE")
-    raw = nodes.split(",") if nodes is not None else _lines(nodes_file)
-    texts = [text.strip() for text in raw]
-    return [text for text in texts if text]
-
-
-def _lines(path: Path | None) -> list[str]:
-    from sampling.errors import ParseError
-
-    assert path is not None
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise ParseError(path, f"is not UTF-8 text ({error.reason})") from None
 
 
 def _includes(text: str) -> list[Literal["label", "probabilities", "embedding"]]:
@@ -178,7 +146,7 @@ def _in_parts(answers: Any, ids: list[int | str]) -> tuple[dict[str, Any], list[
     """What the answers say of themselves, and all entries in order."""
     rows: list[Entry] = []
     with Progress("nodes") as progress:
-        for start in range(0, max(len(ids), 1), IDS_PER_PART):
+        for start in range(0, len(ids), IDS_PER_PART):
             answer = answers(ids[start : start + IDS_PER_PART])
             rows += answer.predictions
             progress.update("predict", len(rows), len(ids))
@@ -215,8 +183,9 @@ def _write(path: Path, rows: list[Entry]) -> None:
 def _replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     try:
-        yield temporary
-        temporary.replace(path)
+        with naming(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -245,8 +214,15 @@ def _write_parquet(path: Path, rows: list[Entry]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = {key: [row.get(key) for row in rows] for key in _keys(rows)}
+    columns = {key: _one_type([row.get(key) for row in rows]) for key in _keys(rows)}
     pq.write_table(pa.table(columns), path)
+
+
+def _one_type(values: list[Any]) -> list[Any]:
+    """Text where some values are: an unknown id may be text in a graph of integer ids."""
+    if not any(isinstance(value, str) for value in values):
+        return values
+    return [value if value is None else str(value) for value in values]
 
 
 def _keys(rows: list[Entry]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from service.commands.options import Debug, Json, Overwrite, Seed
+from service.commands.writing import naming_when_full
 from service.console import Progress, show
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _run(config: RmatConfig | SbmConfig, out: Path, overwrite: bool, as_json: bo
     from sampling.graph.synthetic import synthesize
 
     report = None
-    with Progress("rows") as progress:
+    with naming_when_full(out), Progress("rows") as progress:
         for report in synthesize(config, out, overwrite=overwrite):
             progress.update(report.stage, report.rows, report.total_rows)
     assert report is not None, "the last report says that all is done"

@@ -18,6 +18,7 @@ from service.commands.options import (
     parse_fanouts,
     parse_shares,
 )
+from service.commands.writing import naming_when_full
 from service.console import Progress, show
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
     if path is None:
         return None
     try:
-        content = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
+        content = tomllib.loads(path.read_bytes().decode())
+    except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"{path} is not TOML: {error}") from None
     known = {p.name for p in context.command.params} - {"config", "graph", "json", "debug"}
     given = {key.replace("-", "_"): value for key, value in content.items()}
@@ -146,7 +147,7 @@ def train(
     chosen_training = {
         "epochs": epochs,
         "batch_size": batch_size,
-        "fanouts": tuple(parse_fanouts(fanouts)) if fanouts else None,
+        "fanouts": _layers(fanouts),
         "lr": lr,
         "weight_decay": weight_decay,
         "weight_decay_layers": weight_decay_layers,
@@ -168,7 +169,7 @@ def train(
         seed=seed,
         split_index=split_index,
         split=parse_shares(split),
-        eval_fanouts=tuple(parse_fanouts(eval_fanouts)) if eval_fanouts else None,
+        eval_fanouts=_layers(eval_fanouts),
         max_train_seeds=max_train_seeds,
         num_threads=threads,
     )
@@ -200,7 +201,8 @@ def run_training(
         for report in training_epochs(model, data, training, resume_dir=unfinished, resume=resume):
             progress.update("train", report.epoch, report.num_epochs, _detail(report))
     metrics = measure(model, data, training)
-    path = save_model(out, model, data, training, metrics)
+    with naming_when_full(out):
+        path = save_model(out, model, data, training, metrics)
     shutil.rmtree(unfinished, ignore_errors=True)
     info = load_model(path).info
     return {
@@ -239,6 +241,10 @@ def _detail(report: Any) -> str:
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """The options that the user set; the recipe has the others."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _layers(fanouts: str | None) -> tuple[int, ...] | None:
+    return None if fanouts is None else tuple(parse_fanouts(fanouts))
 
 
 def _feature_dim(data: Dataset) -> int:

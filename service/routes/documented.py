@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from service.routes.paths import WholeRoute
 from service.schemas import ProblemResponse
 
 __all__ = ["DirectRoute", "body_of", "problems"]
@@ -29,7 +29,7 @@ REASONS = {
 }
 
 
-class DirectRoute(APIRoute):
+class DirectRoute(WholeRoute):
     """A route whose function takes the request and gives the response: nothing to solve for."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -50,8 +50,9 @@ def body_of(model: type[BaseModel]) -> dict[str, Any]:
         "name": "X-Request-Timeout-Ms",
         "in": "header",
         "required": False,
-        "description": "Milliseconds after which the answer is of no use.",
-        "schema": {"type": "integer", "minimum": 0, "maximum": 3_600_000},
+        "description": "Milliseconds after which the answer is of no use; more than the server's "
+        "own limit counts as that limit.",
+        "schema": {"type": "integer", "minimum": 0},
     }
     return {
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},

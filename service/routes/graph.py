@@ -33,7 +33,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         return json_response(_summary(_data(request)))
 
     @app.get(
-        "/v1/graph/nodes/{id:path}/neighbors",
+        "/v1/graph/nodes/{id:text}/neighbors",
         tags=["graph"],
         response_model=NeighborsResponse,
         responses=problems(404, 422),
@@ -49,7 +49,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         return json_response(_neighbors(_data(request), id, limit))
 
     @app.get(
-        "/v1/graph/nodes/{id:path}",
+        "/v1/graph/nodes/{id:text}",
         tags=["graph"],
         response_model=NodeResponse,
         responses=problems(404, 422),

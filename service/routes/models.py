@@ -27,7 +27,7 @@ def add_routes(app: FastAPI) -> None:
         return json_response({"models": listed})
 
     @app.get(
-        "/v1/models/{name:path}",
+        "/v1/models/{name:text}",
         tags=["models"],
         response_model=ModelResponse,
         responses=problems(404, 409),

@@ -13,7 +13,7 @@ import pyarrow as pa
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from service.errors import DeadlineError
+from service.errors import DeadlineError, LimitError
 from service.exchange import (
     exchange_of,
     json_response,
@@ -47,8 +47,9 @@ OF_POST = (400, 404, 408, 409, 413, 415, 422, 500, 503, 504)
 
 def request_models(settings: Settings) -> tuple[type[PredictRequest], type[EmbedRequest]]:
     """The bodies, with the limits that are set."""
-    limit = settings.max_ids_per_request
-    return limited(PredictRequest, limit), limited(EmbedRequest, limit)
+    ids, new_nodes = settings.max_ids_per_request, settings.max_new_nodes
+    predict = limited(PredictRequest, {"nodes": ids, "new_nodes": new_nodes})
+    return predict, limited(EmbedRequest, {"nodes": ids})
 
 
 def add_routes(app: FastAPI, settings: Settings) -> None:
@@ -58,6 +59,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
     async def predict(request: Request) -> Response:
         """A prediction for every node, in the order sent."""
         body = parse(predict_model, await read_body(request, settings))
+        _check_edges(body, settings.max_new_edges)
         query = _query(body, body.include, body.on_unknown, body.new_nodes)
         plan = await _planned(request, query, settings)
         predictor = _predictor(request)
@@ -91,6 +93,12 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         responses={200: {"model": EmbedResponse} | binary, **problems(*OF_POST)},
         openapi_extra=body_of(embed_model),
     )
+
+
+def _check_edges(body: PredictRequest, limit: int) -> None:
+    got = sum(len(node.in_edges) for node in body.new_nodes)
+    if got > limit:
+        raise LimitError("in_edges of all new_nodes", limit, got)
 
 
 def _query(

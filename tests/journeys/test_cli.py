@@ -192,6 +192,35 @@ def test_every_output_file_holds_what_the_terminal_shows(graph: Path, model: Pat
     assert names_in(tmp_path) == ["ids.txt", *sorted(out.name for out in outs)]
 
 
+def test_an_id_of_another_type_is_reported_as_rest_reports_it(
+    graph: Path, model: Path, server: str
+):
+    body = {"nodes": [1, "x"], "on_unknown": "report"}
+    rest = httpx.post(f"{server}/v1/nodes/predict", json=body).json()
+    ours = answer("predict", graph, model, "--nodes", "1,x", "--on-unknown", "report")
+    assert ours["predictions"][1] == rest["predictions"][1]
+    assert [p["node"] for p in ours["predictions"]] == [1, "x"]
+
+
+FULL_DISK = """
+import resource, signal, sys
+from service.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+main(sys.argv[1:])
+"""
+
+
+def test_a_full_disk_in_training_is_named_with_its_file(graph: Path, tmp_path: Path):
+    out = tmp_path / "models/full"
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, "train", graph, "--out", out, "--epochs", "1"],
+        capture_output=True, text=True, timeout=PATIENCE_S, env=ONE_THREAD,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert f"{out}/.training/training.safetensors: File too large" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def server(graph: Path, model: Path) -> Iterator[str]:
     command = [*GNN, "serve", "--graph", graph, "--models", model.parent, "--port", "0"]
@@ -294,7 +323,7 @@ def test_several_files_of_edges_follow_one_option(tmp_path: Path):
 
 
 BAD_INPUTS = {
-    "no such graph": (["info", "{tmp}/none"], "graph.json"),
+    "no such graph": (["info", "{tmp}/none"], "there is no graph at"),
     "a file is no graph": (["info", "{graph}/graph.json"], "graph.json"),
     "no such model": (["evaluate", "{graph}", "{tmp}/models/none"], "none"),
     "an unknown node": (["predict", "{graph}", "{model}", "--nodes", "7,600"], "600"),
@@ -302,6 +331,31 @@ BAD_INPUTS = {
     "no ids at all": (["predict", "{graph}", "{model}"], "--nodes"),
     "a file that cannot be written": (
         ["predict", "{graph}", "{model}", "--nodes", "1", "--out", "{tmp}/x.txt"], ".csv"),
+    "an empty list of ids": (["predict", "{graph}", "{model}", "--nodes", ","], "holds no ids"),
+    "an id of 5000 digits": (
+        ["predict", "{graph}", "{model}", "--nodes", "9" * 5000], "64 bits"),
+    "a folder that is not there": (
+        ["predict", "{graph}", "{model}", "--nodes", "1", "--out", "{tmp}/no/x.csv"],
+        "/no/x.csv: No such file"),
+    "a seed that is negative": (
+        ["predict", "{graph}", "{model}", "--nodes", "1", "--seed", "-1"], "--seed"),
+    "a seed above 63 bits": (["train", "{graph}", "--out", "{tmp}/m", "--seed", str(2**63)],
+        "--seed"),
+    "a seed of files above 63 bits": (
+        ["synth", "rmat", "--nodes", "4", "--edges", "4", "--out", "{tmp}/s", "--seed",
+         str(2**63)], "--seed"),
+    "too many threads": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--threads", "1025"], "1024"),
+    "no fanouts": (["train", "{graph}", "--out", "{tmp}/m", "--fanouts", ""], "fanouts"),
+    "no fanouts to measure with": (["evaluate", "{graph}", "{model}", "--fanouts", ""], "fanouts"),
+    "shares that are no numbers": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--split", "nan,0,0"], "split"),
+    "an unknown format": (
+        ["ingest", "--edges", "{files}/edges.parquet", "--out", "{tmp}/g", "--format", "dot"],
+        "matrix-market"),
+    "a fanout above 64 bits": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--fanouts", "5,99999999999999999999"],
+        "fanout"),
     "no table to answer from": (
         ["predict", "{graph}", "{model}", "--nodes", "1", "--mode", "table"], "table"),
     "an unknown output": (

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -18,10 +19,12 @@ import pyarrow as pa
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "service"))
-from world import CLASSES, DIM, World, make_world, running
+from world import AWKWARD, CLASSES, DIM, World, make_world, running
 
 LIMITS = {
     "max_ids_per_request": 2000,
+    "max_new_nodes": 3,
+    "max_new_edges": 50,
     "max_body_bytes": 100_000,
     "header_timeout_s": 1.0,
     "body_timeout_s": 1.0,
@@ -111,11 +114,35 @@ def test_neighbors_are_listed_up_to_a_limit(client: httpx.Client, world: World):
 
 
 @pytest.mark.parametrize(
-    "key", ["7", "0105", "105.0", "x", "-1", "9" * 30, "%00", "%ff", "1_05", "%D9%A1", "a/b"]
+    "key",
+    ["7", "0105", "105.0", "x", "-1", "9" * 30, "%00", "%ff", "1_05", "%D9%A1", "a/b"],
 )
 def test_a_node_that_is_not_there_is_404(client: httpx.Client, key: str):
     response = client.get(f"/v1/graph/nodes/{key}")
     refused(response, 404, "unknown_node")
+
+
+@pytest.mark.parametrize(
+    "key", ["105%0A", "105%0A/neighbors", "105/neighbors%0A", "1%0A05", "%0A105"]
+)
+def test_a_line_feed_is_part_of_the_id(client: httpx.Client, key: str):
+    refused(client.get(f"/v1/graph/nodes/{key}"), 404, "unknown_node")
+
+
+def test_a_path_may_name_a_node_of_any_text(tmp_path: Path):
+    world = make_world(tmp_path, string_ids=True)
+    with running(world.settings()) as client:
+        for row, name in enumerate(AWKWARD):
+            path = f"/v1/graph/nodes/{quote(name, safe='')}"
+            degree = len(world.data.graph.in_neighbors(row))
+            for answer in (client.get(path), client.get(f"{path}/neighbors")):
+                assert answer.status_code == 200, (name, answer.text)
+                assert (answer.json()["node"], answer.json()["degree"]) == (name, degree)
+
+
+@pytest.mark.parametrize("path", ["/v1/graph", "/v1/models", "/health/live", "/metrics"])
+def test_a_line_feed_behind_a_path_is_another_path(client: httpx.Client, path: str):
+    refused(client.get(f"{path}%0A"), 404, "not_found")
 
 
 def test_models_are_listed_with_card_and_metrics(client: httpx.Client):
@@ -131,7 +158,8 @@ def test_models_are_listed_with_card_and_metrics(client: httpx.Client):
 
 
 @pytest.mark.parametrize(
-    "name", ["nope", "%2e%2e%2f%2e%2e", "..%2fgraph", "a%2fb", "%00", "x" * 300, "DEFAULT"]
+    "name",
+    ["nope", "%2e%2e%2f%2e%2e", "..%2fgraph", "a%2fb", "%00", "x" * 300, "DEFAULT", "default%0A"],
 )
 def test_a_path_that_names_no_model_is_404(client: httpx.Client, name: str):
     refused(client.get(f"/v1/models/{name}"), 404, "unknown_model")
@@ -150,6 +178,7 @@ def test_the_openapi_document_shows_the_limits_and_has_no_loose_ends(client: htt
     document = client.get("/openapi.json").json()
     request = document["components"]["schemas"]["PredictRequest"]["properties"]
     assert request["nodes"]["maxItems"] == 2000
+    assert request["new_nodes"]["maxItems"] == 3
     text = json.dumps(document)
     for part in text.split('"$ref": "')[1:]:
         name = part.split('"')[0].removeprefix("#/components/schemas/")
@@ -264,16 +293,23 @@ def test_server_timing_has_every_stage(computing: httpx.Client):
     assert float(stages["compute"]) > 0
 
 
+def with_timeout(client: httpx.Client, given: str) -> httpx.Response:
+    headers = {"x-request-timeout-ms": given}
+    return client.post("/v1/nodes/predict", json={"nodes": [105]}, headers=headers)
+
+
 def test_a_deadline_that_has_passed_is_504(client: httpx.Client):
-    for given in ("0", "-5"):
-        response = client.post(
-            "/v1/nodes/predict", json={"nodes": [105]}, headers={"x-request-timeout-ms": given}
-        )
-        refused(response, 504, "deadline_exceeded")
-    response = client.post(
-        "/v1/nodes/predict", json={"nodes": [105]}, headers={"x-request-timeout-ms": "soon"}
-    )
-    refused(response, 422, "invalid_request")
+    refused(with_timeout(client, "0"), 504, "deadline_exceeded")
+
+
+@pytest.mark.parametrize("given", ["-1", "-0", "soon", "1.5", "", "1e3", "9" * 20 + "x"])
+def test_a_timeout_that_is_no_whole_number_from_0_is_422(client: httpx.Client, given: str):
+    refused(with_timeout(client, given), 422, "invalid_request")
+
+
+@pytest.mark.parametrize("given", ["9999999", "1" + "0" * 12, "9" * 6000, "0" * 5000 + "5000"])
+def test_a_timeout_over_the_setting_counts_as_the_setting(client: httpx.Client, given: str):
+    assert with_timeout(client, given).status_code == 200
 
 
 def test_a_request_too_large_for_its_deadline_is_504_and_leaves_the_queue(world: World):
@@ -330,6 +366,35 @@ def test_too_many_ids_are_422_with_limit_and_got(client: httpx.Client):
     problem = refused(predict(client, nodes=[105] * 2001), 422, "limit_exceeded")
     assert (problem["limit"], problem["got"]) == (2000, 2001)
     assert predict(client, nodes=[105] * 2000).status_code == 200
+
+
+def described(*num_edges: int) -> list[dict[str, Any]]:
+    """New nodes with so many edges."""
+    row = [0.5] * DIM
+    return [
+        {"id": f"x{i}", "features": row, "in_edges": [105] * n} for i, n in enumerate(num_edges)
+    ]
+
+
+def test_too_many_edges_into_new_nodes_are_422_before_any_is_looked_up(client: httpx.Client):
+    new = described(25, 26)
+    new[0]["in_edges"][0] = 7
+    problem = refused(predict(client, new_nodes=new), 422, "limit_exceeded")
+    assert (problem["limit"], problem["got"]) == (50, 51)
+    assert predict(client, new_nodes=described(25, 25)).status_code == 200
+
+
+def test_too_many_new_nodes_are_422_with_limit_and_got(client: httpx.Client):
+    problem = refused(predict(client, new_nodes=described(1, 1, 1, 1)), 422, "limit_exceeded")
+    assert (problem["limit"], problem["got"]) == (3, 4)
+    assert predict(client, new_nodes=described(1, 1, 1)).status_code == 200
+
+
+@pytest.mark.parametrize("body", [{}, {"nodes": []}, {"new_nodes": []}, {"mode": "exact"}])
+def test_a_prediction_of_nothing_is_422(client: httpx.Client, body: dict[str, Any]):
+    problem = refused(predict(client, **body), 422, "invalid_request")
+    assert "`nodes`" in problem["detail"]
+    assert "`new_nodes`" in problem["detail"]
 
 
 HOSTILE = {
@@ -484,6 +549,11 @@ def test_a_slow_client_is_cut_off_and_others_do_not_notice(client, start, drip, 
         (b"GARBAGE\r\n\r\n", b"400"),
         (b"GET / HTTP/9.9\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nhost: x\r\n" + b"a: " + b"b" * 200_000, b"431"),
+        (b"GET /health/live HTTP/1.1\r\na: " + b"b" * 70_000 + b"\r\n\r\n", b"431"),
+        (b"GET /health/live HTTP/1.1\r\n" + b"a: b\r\n" * 20_000 + b"\r\n", b"431"),
+        (b"GET /health/live?" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", b"431"),
+        (b"GET /health/live?" + b"a" * 70_000, b"431"),
+        (b"GET /health/live HTTP/1.1\r\na: " + b"b" * 70_000, b"431"),
         (b"POST / HTTP/1.1\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n", b"400"),
         (b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n", b"400"),
     ],
@@ -496,6 +566,18 @@ def test_what_is_not_http_is_a_problem_and_the_end(client, request_bytes: bytes,
         assert answer.startswith(b"HTTP/1.1 " + status), answer[:200]
         assert b"application/problem+json" in answer
     assert client.get("/health/live").status_code == 200
+
+
+def test_headers_up_to_the_limit_are_read_however_they_come(client: httpx.Client):
+    fields = b"a: %s\r\n" % (b"b" * 995) * 64
+    request = b"GET /health/live HTTP/1.1\r\n" + fields + b"connection: close\r\n\r\n"
+    assert 64_000 < len(request) < 65_536
+    for size in (len(request), 9_000, 60_000):
+        with connect(client) as connection:
+            for start in range(0, len(request), size):
+                connection.sendall(request[start : start + size])
+                time.sleep(0.01)
+            assert received(connection).startswith(b"HTTP/1.1 200")
 
 
 def test_a_request_in_pieces_and_two_in_one_are_answered(client: httpx.Client):

@@ -23,6 +23,7 @@ from sampling.graph.edges import Edges, EdgeSink, EdgeTypes
 from sampling.graph.idset import IdCollector
 from sampling.graph.ingest import IngestConfig, IngestReport, ingest
 from sampling.graph.store import Dataset
+from sampling.graph.synthetic import RmatConfig, synthesize
 
 EDGES = "src,dst\n5,9\n9,7\n7,5\n5,9\n"
 
@@ -55,7 +56,9 @@ def table(path: Path, **columns: object) -> Path:
 def test_nodes_of_edges_alone_are_numbered_by_their_sorted_ids(tmp_path: Path) -> None:
     data = ingested(tmp_path, text(tmp_path / "e.csv", "src,dst\n-3,90\n90,-3\n7,8\n"))
     assert data.ids.to_ids(np.arange(4)) == [-3, 7, 8, 90]
-    data = ingested(tmp_path, text(tmp_path / "e.csv", "src,dst\nb,é\n10,Z\n9,b\n"))
+    data = ingested(
+        tmp_path, text(tmp_path / "e.csv", "src,dst\nb,é\n10,Z\n9,b\n"), id_type="string"
+    )
     assert data.ids.to_ids(np.arange(5)) == ["10", "9", "Z", "b", "é"]
 
 
@@ -71,10 +74,12 @@ def test_listed_nodes_keep_their_order_within_each_type(tmp_path: Path) -> None:
     assert data.labels is not None and data.labels.tolist() == [0, -1, 1, -1]
 
 
-def test_integer_ids_are_text_when_one_of_them_is(tmp_path: Path) -> None:
+def test_integer_ids_are_text_where_it_is_asked_for(tmp_path: Path) -> None:
     rows = [f"{i},{i + 1}\n" for i in range(50)]
     edges = text(tmp_path / "e.csv", "src,dst\n" + "".join(rows) + "a,1\n")
-    assert ingested(tmp_path, edges).ids.is_string
+    with pytest.raises(ParseError, match=r"row 51.*'a' where other ids are integers"):
+        ingested(tmp_path, edges)
+    assert ingested(tmp_path, edges, id_type="string").ids.is_string
 
 
 def test_edge_types_are_coded_by_name_and_one_type_costs_nothing(tmp_path: Path) -> None:
@@ -406,7 +411,7 @@ def test_an_existing_graph_is_kept_unless_it_is_to_be_replaced(tmp_path: Path) -
     assert [r.meta.version for r in ingest(IngestConfig(**config, overwrite=True)) if r.meta] == [2]
     (tmp_path / "mine").mkdir()
     text(tmp_path / "mine" / "thesis.txt", "years of work")
-    with pytest.raises(InputError, match="is no graph directory"):
+    with pytest.raises(InputError, match="is not overwritten"):
         list(ingest(IngestConfig(edges=[edges], out=tmp_path / "mine", overwrite=True)))
     assert (tmp_path / "mine" / "thesis.txt").exists()
 
@@ -514,3 +519,44 @@ def test_the_memory_bound_is_kept_and_changes_no_byte(tmp_path: Path) -> None:
         if memory:
             assert int(words[-3]) <= bound, output
     assert len(prints) == 1
+
+
+def test_text_among_integer_ids_is_refused_unless_it_is_asked_for(tmp_path: Path):
+    edges = tmp_path / "e.csv"
+    for text in ("src,dst\n1,2\n3,x\n", "src,dst\nx,1\n2,3\n", "src,dst\n1,nan\n"):
+        edges.write_text(text)
+        with pytest.raises(ParseError, match="--id-type string"):
+            list(ingest(IngestConfig(edges=[edges], out=tmp_path / "g")))
+    list(ingest(IngestConfig(edges=[edges], id_type="string", out=tmp_path / "g")))
+    assert GraphStore.open(tmp_path / "g").ids.to_ids(np.arange(2)) == ["1", "nan"]
+
+
+def test_whole_labels_with_gaps_are_classes(tmp_path: Path):
+    (tmp_path / "e.csv").write_text("src,dst\n0,1\n")
+    for column, kind in (("1.0,nan,3.0", "class"), ("1.5,nan,3.0", "real"), ("1,,3", "class")):
+        rows = [f"{i},{label}" for i, label in enumerate(column.split(","))]
+        (tmp_path / "n.csv").write_text("id,label\n" + "\n".join(rows) + "\n")
+        config = IngestConfig(
+            edges=[tmp_path / "e.csv"], nodes=[tmp_path / "n.csv"], out=tmp_path / "g",
+            overwrite=True,
+        )  # fmt: skip
+        *_, report = ingest(config)
+        assert report.meta.labels.kind == kind
+        if kind == "class":
+            assert report.meta.labels.classes == [1, 3]
+
+
+def test_overwrite_replaces_nothing_but_graphs(tmp_path: Path):
+    (tmp_path / "e.csv").write_text("src,dst\n0,1\n")
+    precious = tmp_path / "home"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    plain = tmp_path / "plain"
+    plain.write_text("a file")
+    for out in (precious, plain):
+        with pytest.raises(InputError, match="is not overwritten"):
+            list(ingest(IngestConfig(edges=[tmp_path / "e.csv"], out=out, overwrite=True)))
+        with pytest.raises(InputError, match="is not overwritten"):
+            list(synthesize(RmatConfig(nodes=4, edges=4), out, overwrite=True))
+    assert (precious / "thesis.txt").read_text() == "years of work"
+    assert plain.read_text() == "a file"

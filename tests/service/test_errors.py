@@ -111,7 +111,7 @@ def test_a_model_name_is_cut_before_it_is_repeated():
 
 
 def parse_error(text: str) -> RequestError:
-    model = limited(PredictRequest, 3)
+    model = limited(PredictRequest, {"nodes": 3, "new_nodes": 2})
     with pytest.raises(ValidationError) as caught:
         model.model_validate_json(text)
     return from_validation(caught.value)
@@ -128,6 +128,12 @@ def test_too_many_ids_is_a_limit_with_what_was_got():
     error = parse_error('{"nodes": [1, 2, 3, 4]}')
     assert isinstance(error, LimitError)
     assert (error.what, error.limit, error.got) == ("nodes", 3, 4)
+
+
+def test_too_many_new_nodes_is_a_limit_with_what_was_got():
+    error = parse_error(json.dumps({"new_nodes": [{"id": i, "features": []} for i in range(3)]}))
+    assert isinstance(error, LimitError)
+    assert (error.what, error.limit, error.got) == ("new_nodes", 2, 3)
 
 
 def test_a_fault_names_its_place_once():

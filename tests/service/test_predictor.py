@@ -188,8 +188,8 @@ def test_nothing_but_unknown_ids_and_nothing_at_all_are_answered(world: World):
 
 
 def test_string_ids_come_back_as_they_were_sent(string_world: World):
-    answer = opened(string_world).predict(["n5", "n1", "n5"])
-    assert [entry["node"] for entry in answer.predictions] == ["n5", "n1", "n5"]
+    answer = opened(string_world).predict(["n7", "n1", "n7"])
+    assert [entry["node"] for entry in answer.predictions] == ["n7", "n1", "n7"]
     with pytest.raises(UnknownNodeError):
         opened(string_world).predict([5])
 
@@ -275,6 +275,19 @@ def test_a_described_node_answers_as_if_it_were_in_the_graph(
     answer = predictor.predict([], mode=mode, seed=4, include=["embedding"], new_nodes=new)
     assert np.abs(embeddings(answer) - np.array(wanted)).max() < 1e-5
     assert predictor.cache.stats().entries == 0
+
+
+@pytest.mark.parametrize("mode", ["auto", "sampled"])
+def test_a_described_node_is_sampled_only_where_neighbors_of_its_neighbors_are_drawn(
+    world: World, tmp_path: Path, mode: str
+):
+    add_model(tmp_path / "default", world.data, seed=1, fanouts=(1,))
+    settings = world.settings(exact_edge_budget=0)
+    new = [NodeDescription("new", [0.5] * DIM, list(range(105, 125)))]
+    for models, wanted in ((tmp_path, "exact"), (world.models, "sampled")):
+        predictor = open_predictor(world.graph, models, None, settings)
+        [entry] = predictor.predict([], mode=mode, new_nodes=new).predictions
+        assert entry["mode"] == wanted
 
 
 def test_described_nodes_stand_where_nodes_names_them_or_last(world: World):

@@ -22,6 +22,7 @@ from sampling.graph.ids import encode_strings
 from service.settings import Settings
 
 NUM_NODES, DIM, CLASSES = 1500, 8, ["fraud", "ok", "unsure"]
+AWKWARD = ["n0", "n1", "n1\n", "line\nfeed", "\n", "n1/neighbors\n"]
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -39,7 +40,7 @@ class World:
 
 
 def make_world(root: Path, *, string_ids: bool = False, num_edges: int = 9000) -> World:
-    """A random graph with one hub; node i has id i + 100, or "n<i>"."""
+    """A random graph with one hub; node i has id i + 100, or "n<i>" from 6 on."""
     data = random_data(string_ids, num_edges)
     GraphStore.write(root / "graph", data)
     data = GraphStore.open(root / "graph")
@@ -76,7 +77,8 @@ def random_data(string_ids: bool, num_edges: int) -> Dataset:
     graph = Graph.from_edges(src, dst, num_nodes=NUM_NODES)
     ids = NodeIds.range(NUM_NODES, 100)
     if string_ids:
-        ids = NodeIds.from_strings(*encode_strings([f"n{i}" for i in range(NUM_NODES)]))
+        names = [f"n{i}" for i in range(NUM_NODES)]
+        ids = NodeIds.from_strings(*encode_strings([*AWKWARD, *names[len(AWKWARD) :]]))
     return Dataset.in_memory(
         graph,
         features=rng.standard_normal((NUM_NODES, DIM)).astype(np.float32),

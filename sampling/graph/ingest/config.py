@@ -12,6 +12,7 @@ import psutil
 
 from sampling import kernels
 from sampling.errors import InputError
+from sampling.graph.arrays import check_replaceable
 from sampling.graph.features import STORAGE_TYPES
 from sampling.graph.meta import GraphMeta
 from sampling.graph.store import MANIFEST
@@ -35,6 +36,8 @@ class IngestConfig:
         undirected: every edge runs both ways; self-loops are kept once.
         duplicates: "keep", "drop" (edges equal in everything are one), or "auto": drop where
             edges run both ways.
+        id_type: "int", "string", or "auto": integers where all ids of text files are, text where
+            none is; a mixture is refused.
         feature_storage: "float32", "float16", "bfloat16" or "int8".
         feature_rows: "id" (row i is node id i), "nodes" (row i is row i of the list), or
             "auto": by id where the ids are 0 … rows - 1 in some order.
@@ -56,6 +59,7 @@ class IngestConfig:
     format: str | Sequence[str] = "auto"
     undirected: bool = False
     duplicates: str = "auto"
+    id_type: str = "auto"
     feature_storage: str = "float32"
     feature_rows: str = "auto"
     memory_bytes: int | None = None
@@ -107,6 +111,7 @@ def check(config: IngestConfig) -> None:
         "feature_storage": (config.feature_storage, tuple(STORAGE_TYPES)),
         "feature_rows": (config.feature_rows, ("auto", "id", "nodes")),
         "on_dangling": (config.on_dangling, ("error", "drop", "create")),
+        "id_type": (config.id_type, ("auto", "int", "string")),
     }
     for name, (got, allowed) in choices.items():
         if got not in allowed:
@@ -115,9 +120,7 @@ def check(config: IngestConfig) -> None:
         raise InputError("there is nothing to ingest; give files of edges")
     if config.splits is not None and config.random_split is not None:
         raise InputError("splits come from a file or are drawn at random, not both")
-    if config.overwrite and config.out.exists() and not (config.out / MANIFEST).exists():
-        raise InputError(f"{config.out} is no graph directory and is not overwritten; choose "
-                         "another output")  # fmt: skip
+    check_replaceable(config.out, config.overwrite, MANIFEST)
 
 
 class Clock:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from sampling.graph.readers.features import open_features, open_splits
 from sampling.graph.readers.formats import open_edges, open_nodes
 from sampling.graph.readers.source import EdgeSource, FeatureSource, NodeSource, ReadOptions
 
-__all__ = ["Inputs", "open_inputs"]
+__all__ = ["Inputs", "as_text", "open_inputs"]
 
 CHUNK_ROWS = 1 << 20
 CHUNK_ROW_BYTES = 2400
@@ -42,6 +42,14 @@ class Inputs:
         return None if self.splits is None else len(self.splits)
 
 
+SourceT = TypeVar("SourceT", EdgeSource, NodeSource)
+
+
+def as_text(source: SourceT) -> SourceT:
+    """The source with its ids read as text, where its format leaves that open."""
+    return replace(source, id_kind="string") if source.id_kind == "text" else source
+
+
 def open_inputs(config: IngestConfig, budget: MemoryBudget) -> Inputs:
     options = ReadOptions(config.columns, budget.free() // 3)
     paths = [Path(path) for path in config.edges]
@@ -51,6 +59,8 @@ def open_inputs(config: IngestConfig, budget: MemoryBudget) -> Inputs:
     edges = [open_edges(p, options, f) for p, f in zip(paths, formats, strict=True)]
     nodes = [open_nodes(Path(path), options) for path in config.nodes]
     nodes = nodes or [s.nodes for s in edges if s.nodes is not None]
+    if config.id_type == "string":
+        edges, nodes = [as_text(s) for s in edges], [as_text(s) for s in nodes]
     rows = [s.num_rows for s in edges]
     known = None if any(r is None for r in rows) else sum(r or 0 for r in rows)
     sources: list[EdgeSource | NodeSource] = [*edges, *nodes]

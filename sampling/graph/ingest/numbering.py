@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sampling.errors import InputError
+from sampling.errors import InputError, ParseError
 from sampling.graph.edges import dense_nodes
 from sampling.graph.idset import IdCollector
 from sampling.graph.ingest.config import Clock, IngestConfig, Reports
-from sampling.graph.ingest.inputs import Inputs
+from sampling.graph.ingest.inputs import Inputs, as_text
 from sampling.graph.memory import MemoryBudget
-from sampling.graph.nodes import Nodes, nodes_from_ids, nodes_from_range, read_nodes
+from sampling.graph.nodes import Nodes, nodes_from_ids, nodes_from_range, read_nodes, strings_of
 from sampling.graph.readers.ahead import read_ahead
 from sampling.graph.readers.csv import integer_or_text
-from sampling.graph.readers.source import Ids, NodeSource
+from sampling.graph.readers.source import Ids
 from sampling.graph.readers.text import BadValueError
 
 __all__ = ["id_kind_of", "number_nodes"]
@@ -29,9 +29,9 @@ __all__ = ["id_kind_of", "number_nodes"]
 def number_nodes(config: IngestConfig, inputs: Inputs, budget: MemoryBudget) -> Reports:
     """Nodes in dense order: listed, declared, or named by edges."""
     if not inputs.nodes:
-        return (yield from _nodes_of_edges(inputs, budget))
+        return (yield from _nodes_of_edges(config, inputs, budget))
     clock, nodes = Clock("nodes"), None
-    for step in _read_nodes(inputs):
+    for step in _read_nodes(config, inputs):
         if isinstance(step, Nodes):
             nodes = step
         else:
@@ -42,26 +42,46 @@ def number_nodes(config: IngestConfig, inputs: Inputs, budget: MemoryBudget) -> 
     return nodes
 
 
-def _read_nodes(inputs: Inputs) -> Iterator[int | Nodes]:
+def _read_nodes(config: IngestConfig, inputs: Inputs) -> Iterator[int | Nodes]:
     try:
         yield from read_nodes(inputs.nodes, inputs.chunk_rows)
     except BadValueError as error:
-        integer_or_text(error)
-        texts = [_as_text(source) for source in inputs.nodes]
-        yield from read_nodes(texts, inputs.chunk_rows)
+        _check_can_be_text(config, error)
+        texts = [as_text(source) for source in inputs.nodes]
+        for step in read_nodes(texts, inputs.chunk_rows):
+            if isinstance(step, Nodes) and step.ids.is_string:
+                _refuse_mixture(strings_of(step.ids), error)
+            yield step
 
 
-def _as_text(source: NodeSource) -> NodeSource:
-    return replace(source, id_kind="string") if source.id_kind == "text" else source
+def _check_can_be_text(config: IngestConfig, error: BadValueError) -> None:
+    integer_or_text(error)
+    if config.id_type == "int":
+        raise error
 
 
-def _nodes_of_edges(inputs: Inputs, budget: MemoryBudget) -> Reports:
+def _refuse_mixture(ids: pa.Array, error: BadValueError) -> None:
+    """Refuse text among integers: it is a typing error far more often than a key.
+
+    Raises:
+        ParseError: some ids are integers and some are not.
+    """
+    if pc.any(pc.match_substring_regex(ids, r"^[+-]?[0-9]+$")).as_py():
+        raise ParseError(
+            error.path,
+            f"column {error.column!r} holds {error.value[:80]!r} where other ids are integers; "
+            "correct it, or pass --id-type string if ids are text",
+            error.row,
+        )
+
+
+def _nodes_of_edges(config: IngestConfig, inputs: Inputs, budget: MemoryBudget) -> Reports:
     declared = [s.declared for s in inputs.edges]
     if all(d is not None for d in declared) and _cover(declared) is not None:
         span = _cover(declared)
         assert span is not None
         return nodes_from_range(span)
-    ids = yield from _collect(inputs, budget)
+    ids = yield from _collect(config, inputs, budget)
     rows = inputs.feature_rows
     if rows is not None and not isinstance(ids, pa.Array) and _inside(ids, rows):
         return nodes_from_range(range(rows))
@@ -89,7 +109,7 @@ def _inside(ids: Any, rows: int) -> bool:
     return not len(ids) or (int(ids[0]) >= 0 and int(ids[-1]) < rows)
 
 
-def _collect(inputs: Inputs, budget: MemoryBudget) -> Reports:
+def _collect(config: IngestConfig, inputs: Inputs, budget: MemoryBudget) -> Reports:
     """Sorted distinct ids of all edges: integers where all are, else strings."""
     kinds = {s.id_kind for s in inputs.edges}
     if {"int", "string"} <= kinds:
@@ -99,10 +119,13 @@ def _collect(inputs: Inputs, budget: MemoryBudget) -> Reports:
     except BadValueError as error:
         if error.column not in _id_columns(inputs):
             raise
-        integer_or_text(error)
+        _check_can_be_text(config, error)
         if kinds != {"text"}:
             raise
-    return (yield from _collect_as("string", inputs, budget))
+        bad = error
+    ids = yield from _collect_as("string", inputs, budget)
+    _refuse_mixture(ids, bad)
+    return ids
 
 
 def _id_columns(inputs: Inputs) -> set[str]:

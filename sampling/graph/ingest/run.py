@@ -26,7 +26,7 @@ from sampling.graph.ingest.rows import splits_of, write_features
 from sampling.graph.memory import MemoryBudget
 from sampling.graph.meta import GraphMeta
 from sampling.graph.nodes import Nodes
-from sampling.graph.store import write_manifest
+from sampling.graph.store import MANIFEST, write_manifest
 
 __all__ = ["ingest"]
 
@@ -41,7 +41,7 @@ def ingest(config: IngestConfig) -> Iterator[IngestReport]:
     check(config)
     budget = MemoryBudget.of(config.memory_bytes)
     began = time.perf_counter()
-    with publish(config.out, overwrite=config.overwrite) as temporary:
+    with publish(config.out, overwrite=config.overwrite, marker=MANIFEST) as temporary:
         inputs = open_inputs(config, budget)
         nodes = yield from number_nodes(config, inputs, budget)
         adjacency = yield from write_edges(config, inputs, nodes, budget, temporary)
