@@ -91,8 +91,8 @@ class EmbeddingTable:
             raise InputError(f"{path} holds Parquet parts; embed with --format npy to read it here")
         arrays = {name: open_array(path, name, info) for name, info in _infos(path, meta).items()}
         if verify:
-            for name in arrays:
-                verify_array(path, name, meta.arrays[name])
+            for name, array in arrays.items():
+                verify_array(path, name, meta.arrays[name], array)
         return cls(path, meta, arrays[EMBEDDINGS], arrays.get(PREDICTIONS))
 
 

@@ -123,21 +123,21 @@ def open_array(directory: Path, name: str, info: ArrayInfo) -> NDArray[Any]:
         raise DamagedError(directory, path.name, "is missing") from None
 
 
-def verify_array(directory: Path, name: str, info: ArrayInfo) -> None:
-    """Read the whole file and compare its checksum.
+def verify_array(directory: Path, name: str, info: ArrayInfo, array: NDArray[Any]) -> None:
+    """Read a mapped array once and compare its checksum.
 
     Raises:
         DamagedError: the bytes are not those that were written.
     """
     digest = xxhash.xxh3_64()
-    path = directory / f"{name}.npy"
-    with path.open("rb") as file:
-        file.seek(HEADER_BYTES)
-        while piece := file.read(CHUNK_BYTES):
-            digest.update(piece)
+    content = array.reshape(-1).view(np.uint8)
+    for start in range(0, len(content), CHUNK_BYTES):
+        digest.update(content[start : start + CHUNK_BYTES].data)
     if digest.hexdigest() != info.xxh3:
         raise DamagedError(
-            directory, path.name, f"has checksum {digest.hexdigest()} instead of {info.xxh3}"
+            directory,
+            f"{name}.npy",
+            f"has checksum {digest.hexdigest()} instead of {info.xxh3}",
         )
 
 

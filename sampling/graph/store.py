@@ -31,7 +31,7 @@ __all__ = ["SPLIT_CODES", "Dataset", "GraphStore", "write_manifest"]
 
 MANIFEST = "graph.json"
 SPLIT_CODES = {"none": 0, "train": 1, "val": 2, "test": 3}
-OPEN_ATTEMPTS = 5
+OPEN_ATTEMPTS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,24 +139,14 @@ class GraphStore:
         Cost: no copy; with `verify`, one sequential read of every file.
         """
         path = Path(path)
-        for attempt in range(OPEN_ATTEMPTS):
-            meta = GraphStore.meta(path)
-            try:
-                arrays = {n: open_array(path, n, info) for n, info in meta.arrays.items()}
-                if verify:
-                    for name, info in meta.arrays.items():
-                        verify_array(path, name, info)
-            except DamagedError:
-                if attempt + 1 < OPEN_ATTEMPTS and _was_replaced(path, meta):
-                    continue
-                raise
-            if _was_replaced(path, meta):
-                continue
-            data = _dataset(path, meta, arrays)
-            if verify:
-                _check(path, data)
-            return data
-        raise DamagedError(path, MANIFEST, "was replaced again and again while it was opened")
+        meta, arrays = _map(path)
+        if verify:
+            for name, info in meta.arrays.items():
+                verify_array(path, name, info, arrays[name])
+        data = _dataset(path, meta, arrays)
+        if verify:
+            _check(path, data)
+        return data
 
     @staticmethod
     def meta(path: str | Path) -> GraphMeta:
@@ -189,12 +179,11 @@ class GraphStore:
             DamagedError: names the file and what is wrong with it.
         """
         path = Path(path)
-        meta = GraphStore.meta(path)
+        meta, arrays = _map(path)
         for name, info in meta.arrays.items():
-            array = open_array(path, name, info)
-            verify_array(path, name, info)
-            yield f"{name}.npy", array.nbytes
-        _check(path, GraphStore.open(path, verify=False))
+            verify_array(path, name, info, arrays[name])
+            yield f"{name}.npy", arrays[name].nbytes
+        _check(path, _dataset(path, meta, arrays))
         yield MANIFEST, (path / MANIFEST).stat().st_size
 
     @staticmethod
@@ -225,6 +214,25 @@ def fingerprint(meta: GraphMeta) -> str:
     """Digest of what a graph holds, names and provenance left out, as 16 hex digits."""
     content = meta.model_dump_json(exclude={"name", "version", "provenance", "fingerprint"})
     return xxhash.xxh3_64(content.encode()).hexdigest()
+
+
+def _map(path: Path) -> tuple[GraphMeta, dict[str, NDArray[Any]]]:
+    """A manifest and its arrays, all of one state of a directory that may be replaced meanwhile.
+
+    What is mapped stays as it was: only between reading the manifest and mapping the last array
+    can the directory become another, and then the manifest there is another as well.
+    """
+    for _ in range(OPEN_ATTEMPTS):
+        meta = GraphStore.meta(path)
+        try:
+            arrays = {name: open_array(path, name, info) for name, info in meta.arrays.items()}
+        except DamagedError:
+            if _was_replaced(path, meta):
+                continue
+            raise
+        if not _was_replaced(path, meta):
+            return meta, arrays
+    raise DamagedError(path, MANIFEST, "was replaced again and again while it was opened")
 
 
 def _arrays(data: Dataset) -> dict[str, NDArray[Any]]:
