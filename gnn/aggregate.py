@@ -50,7 +50,7 @@ def aggregate(
     """
     _check(block, x, reduce, weight)
     if x.device.type == "cpu" and x.dtype in KERNEL_TYPES:
-        out: Tensor = _Aggregate.apply(x, weight, block.indptr, block.indices, reduce)  # type: ignore[no-untyped-call]
+        out: Tensor = _Aggregate.apply(x, weight, block.indptr, block.indices, reduce)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
         return out
     return _plain_aggregate(block, x, reduce, weight)
 

@@ -28,7 +28,7 @@ def dropout(x: Tensor, p: float) -> Tensor:
     """
     if p == 0:
         return x
-    out: Tensor = _Dropout.apply(x, p)  # type: ignore[no-untyped-call]
+    out: Tensor = _Dropout.apply(x, p)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
     return out
 
 
