@@ -19,15 +19,16 @@ nb::object py_sample_neighbors(In<int64_t> indptr, In<Node> indices, In<int64_t>
     nb::gil_scoped_release unlocked;
     std::vector<Picks> picks;
     offsets[0] = 0;
-    Drawing<Node> drawing(indptr.data(), indices.data(), nodes.data(), size, fanout,
-                          layer_key(seed, layer), true, offsets.data(), picks);
-    draw_frontier(drawing, size, threads, [](int64_t, int64_t, Picks&) {});
-    for (int64_t i = 0; i < size; ++i) offsets[i + 1] += offsets[i];
-    edges = Buffer<int64_t>(offsets[size]);
-    for (int64_t chunk = 0, place = 0; chunk < drawing.chunks(); place += picks[chunk++].size)
-      std::copy_n(picks[chunk].edges.data(), picks[chunk].size, edges.data() + place);
+    auto consume = [&](int64_t begin, int64_t end, Picks& drawn) {
+      for (int64_t i = begin; i < end; ++i) offsets[i + 1] += offsets[i];
+      edges.reserve(offsets[end], offsets[begin]);
+      std::copy_n(drawn.edges.data(), drawn.size, edges.data() + offsets[begin]);
+    };
+    draw_frontier(indptr.data(), indices.data(), nodes.data(), size, fanout, layer_key(seed, layer),
+                  true, offsets.data() + 1, threads, picks, consume);
   }
-  return nb::make_tuple(to_numpy(offsets), to_numpy(edges));
+  const size_t drawn = size_t(offsets[size]);
+  return nb::make_tuple(to_numpy(offsets), to_numpy(edges, {drawn}));
 }
 
 template <class Node>
@@ -39,10 +40,9 @@ nb::object py_relabel(Workspace& workspace, In<int64_t> seeds, In<Node> neighbor
     workspace.start(seeds.data(), seeds.shape(0), 64);
     workspace.make_room(neighbors.shape(0));
     workspace.relabel(neighbors.data(), neighbors.shape(0), local.data());
-    nodes = Buffer<int64_t>(workspace.num_nodes);
-    std::copy_n(workspace.nodes.data(), workspace.num_nodes, nodes.data());
+    nodes = workspace.take_nodes();
   }
-  return nb::make_tuple(to_numpy(nodes), to_numpy(local));
+  return nb::make_tuple(to_numpy(nodes, {size_t(workspace.num_nodes)}), to_numpy(local));
 }
 
 template <class Node>
@@ -60,8 +60,7 @@ nb::object py_sample_blocks(Workspace& workspace, In<int64_t> indptr, In<Node> i
     for (int layer = layers - 1; layer >= 0; --layer)
       hops[layer] = sample_hop(workspace, indptr.data(), indices.data(), fanouts[layer], seed, layer,
                                threads, with_edge_ids);
-    nodes = Buffer<int64_t>(workspace.num_nodes);
-    std::copy_n(workspace.nodes.data(), workspace.num_nodes, nodes.data());
+    nodes = workspace.take_nodes();
   }
   nb::list out;
   for (auto& hop : hops) {
@@ -69,7 +68,7 @@ nb::object py_sample_blocks(Workspace& workspace, In<int64_t> indptr, In<Node> i
     nb::object edges = with_edge_ids ? nb::cast(to_numpy(hop.edges, {size})) : nb::none();
     out.append(nb::make_tuple(to_numpy(hop.offsets), to_numpy(hop.local, {size}), hop.num_src, edges));
   }
-  return nb::make_tuple(to_numpy(nodes), out);
+  return nb::make_tuple(to_numpy(nodes, {size_t(workspace.num_nodes)}), out);
 }
 
 }  // namespace

@@ -38,6 +38,13 @@ class Buffer {
   Buffer() = default;
   explicit Buffer(size_t size, size_t huge_from = kHugeResult)
       : data_(static_cast<T*>(allocate(size * sizeof(T), huge_from))), size_(size) {}
+  Buffer(Buffer&& other) noexcept
+      : data_(std::move(other.data_)), size_(std::exchange(other.size_, 0)) {}
+  Buffer& operator=(Buffer&& other) noexcept {
+    data_ = std::move(other.data_);
+    size_ = std::exchange(other.size_, 0);
+    return *this;
+  }
 
   T* data() { return data_.get(); }
   const T* data() const { return data_.get(); }
