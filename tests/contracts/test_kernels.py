@@ -150,6 +150,29 @@ def test_whole_batches_are_equal(edges, fanouts, data):
 
 
 @pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+@given(
+    edge_lists(),
+    st.sampled_from([-1, 0, 1, 3, 16, 70]),
+    st.integers(1, 40),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+)
+@settings(max_examples=15)
+def test_hops_reduced_while_drawn_agree(storage, reduce, edges, fanout, columns, seed, weighted):
+    indptr, indices = csc(edges)
+    table = FeatureTable.from_rows(arrays(seed, (edges.num_nodes, columns)), storage)
+    weight = arrays(seed + 1, (edges.num_nodes,)) if weighted else None
+    nodes = np.random.default_rng(seed).integers(0, edges.num_nodes, 600)
+    hop = (indptr, indices, nodes, fanout, seed, 1, table.array, table.scale, weight, reduce)
+    offsets, rows = _core.sample_aggregate(*hop, 1)
+    twin_offsets, twin_rows = reference.sample_aggregate(*hop, 1)
+    np.testing.assert_array_equal(offsets, twin_offsets)
+    np.testing.assert_allclose(rows, twin_rows, rtol=1e-5, atol=1e-4)
+    assert (_core.sample_aggregate(*hop, 3)[1] == rows).all()
+
+
+@pytest.mark.parametrize("storage", STORAGES)
 @given(st.integers(1, 30), st.integers(1, 300), st.integers(0, 99), st.integers(0, 2**32 - 1))
 def test_gathered_rows_are_equal(storage, rows, columns, picks, seed):
     table = FeatureTable.from_rows(arrays(seed, (rows, columns)), storage)
@@ -255,6 +278,14 @@ def test_ids_that_share_every_low_bit_are_still_found_fast():
         ),
         lambda: _core.sample_neighbors(
             np.array([0, 1]), np.array([0], np.int32), np.array([1]), 1, 0, 0, 1
+        ),
+        lambda: _core.sample_aggregate(
+            *(np.array([0, 1]), np.array([1], np.int32), np.array([0]), 1, 0, 0),
+            *(np.zeros((1, 2), np.float32), None, None, "sum", 1),
+        ),
+        lambda: _core.sample_aggregate(
+            *(np.array([0, 1]), np.array([0], np.int32), np.array([0]), 1, 0, 0),
+            *(np.zeros((1, 2), np.float32), None, np.zeros(2, np.float32), "sum", 1),
         ),
     ],
 )

@@ -1,6 +1,8 @@
 // Kernels that sample neighbors and relabel them.
 #include "bindings.h"
+#include "bind_rows.h"
 #include "csc.h"
+#include "fused.h"
 #include "sampler.h"
 
 using namespace gnn;
@@ -48,7 +50,7 @@ nb::object py_relabel(Workspace& workspace, In<int64_t> seeds, In<Node> neighbor
 template <class Node>
 nb::object py_sample_blocks(Workspace& workspace, In<int64_t> indptr, In<Node> indices,
                             In<int64_t> seeds, std::vector<int64_t> fanouts, uint64_t seed,
-                            int threads, bool with_edge_ids) {
+                            int threads, bool with_edge_ids, uint64_t first_layer) {
   check_indptr(indptr, indices);
   check_nodes(seeds, indptr.shape(0));
   const int layers = int(fanouts.size());
@@ -58,8 +60,8 @@ nb::object py_sample_blocks(Workspace& workspace, In<int64_t> indptr, In<Node> i
     nb::gil_scoped_release unlocked;
     workspace.start(seeds.data(), seeds.shape(0), bits_for(indptr.shape(0)));
     for (int layer = layers - 1; layer >= 0; --layer)
-      hops[layer] = sample_hop(workspace, indptr.data(), indices.data(), fanouts[layer], seed, layer,
-                               threads, with_edge_ids);
+      hops[layer] = sample_hop(workspace, indptr.data(), indices.data(), fanouts[layer], seed,
+                               first_layer + layer, threads, with_edge_ids);
     nodes = workspace.take_nodes();
   }
   nb::list out;
@@ -69,6 +71,32 @@ nb::object py_sample_blocks(Workspace& workspace, In<int64_t> indptr, In<Node> i
     out.append(nb::make_tuple(to_numpy(hop.offsets), to_numpy(hop.local, {size}), hop.num_src, edges));
   }
   return nb::make_tuple(to_numpy(nodes, {size_t(workspace.num_nodes)}), out);
+}
+
+template <class Node>
+nb::object py_sample_aggregate(In<int64_t> indptr, In<Node> indices, In<int64_t> nodes,
+                               int64_t fanout, uint64_t seed, uint64_t layer, Any2 x,
+                               std::optional<In<float>> scale,
+                               std::optional<In<float>> node_weight, const std::string& reduce,
+                               int threads) {
+  check_indptr(indptr, indices);
+  check_nodes(nodes, indptr.shape(0));
+  require(!node_weight || node_weight->shape(0) == x.shape(0),
+          "node_weight differs in length from the rows of x");
+  const int64_t size = nodes.shape(0);
+  const FusedHop<Node> hop{indptr.data(), indices.data(), fanout, layer_key(seed, layer),
+                           as_rows(x, scale), int64_t(x.shape(0)),
+                           node_weight ? node_weight->data() : nullptr, parse_reduce(reduce)};
+  require(hop.reduce != Reduce::kMax, "reduce must be sum or mean");
+  Buffer<int64_t> offsets(size + 1);
+  Buffer<float> out(size * hop.x.columns);
+  {
+    nb::gil_scoped_release unlocked;
+    offsets[0] = 0;
+    sample_aggregate(hop, nodes.data(), size, offsets.data() + 1, out.data(), threads);
+    for (int64_t i = 0; i < size; ++i) offsets[i + 1] += offsets[i];
+  }
+  return nb::make_tuple(to_numpy(offsets), to_numpy(out, {size_t(size), size_t(hop.x.columns)}));
 }
 
 }  // namespace
@@ -82,5 +110,9 @@ void gnn::bind_neighbors(nb::module_& m) {
                   "neighbors"_a.noconvert());
   BOTH_NODE_TYPES("sample_blocks", py_sample_blocks, "workspace"_a, "indptr"_a.noconvert(),
                   "indices"_a.noconvert(), "seeds"_a.noconvert(), "fanouts"_a, "seed"_a,
-                  "num_threads"_a, "with_edge_ids"_a);
+                  "num_threads"_a, "with_edge_ids"_a, "first_layer"_a = 0);
+  BOTH_NODE_TYPES("sample_aggregate", py_sample_aggregate, "indptr"_a.noconvert(),
+                  "indices"_a.noconvert(), "nodes"_a.noconvert(), "fanout"_a, "seed"_a, "layer"_a,
+                  "x"_a.noconvert(), "scale"_a.none(), "node_weight"_a.none(), "reduce"_a,
+                  "num_threads"_a);
 }
