@@ -66,7 +66,7 @@ class ReducedNeighborSampler:
         self, sampler: NeighborSampler, features: FeatureTable, reduction: InputReduction
     ) -> None:
         self.sampler, self.features, self.reduction = sampler, features, reduction
-        self.graph = sampler.graph
+        self.graph, self.num_threads = sampler.graph, sampler.num_threads
         counts = {"features": features.num_rows}
         if reduction.node_weight is not None:
             counts["node_weight"] = len(reduction.node_weight)
@@ -93,7 +93,7 @@ class ReducedNeighborSampler:
             self.features.scale,
             self.reduction.node_weight,
             self.reduction.reduce,
-            self.sampler.num_threads,
+            self.num_threads,
         )
         return Block(
             src_nodes=torch.from_numpy(nodes),

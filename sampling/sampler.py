@@ -32,6 +32,7 @@ class Sampler(Protocol):
     """From seeds to Blocks, one per layer, in the order the layers run."""
 
     graph: Graph
+    num_threads: int
 
     def sample(self, seeds: ArrayLike | Tensor, seed: int | None = None) -> tuple[Block, ...]: ...
 
