@@ -280,9 +280,15 @@ def test_ids_that_share_every_low_bit_are_still_found_fast():
             np.array([0, 1]), np.array([0], np.int32), np.array([1]), 1, 0, 0, 1
         ),
         lambda: _core.sample_aggregate(
-            *(np.array([0, 1]), np.array([1], np.int32), np.array([0]), 1, 0, 0),
-            *(np.zeros((1, 2), np.float32), None, None, "sum", 1),
+            *(np.array([0, 1]), np.array([0], np.int32), np.array([0]), 1, 0, 0),
+            *(np.zeros((2, 2), np.float32), None, None, "sum", 1),
         ),
+        lambda: _hops([0, 1], [1], [1]),
+        lambda: _hops([0, 1], [-1], [1]),
+        lambda: _hops([0, 1], [7], [-1]),
+        lambda: _hops([0, 9, 2], [0, 1], [1]),
+        lambda: _hops([0, 2**40, 2], [0, 1], [-1]),
+        lambda: _hops([0, -5, 2], [0, 1], [65]),
         lambda: _core.sample_aggregate(
             *(np.array([0, 1]), np.array([0], np.int32), np.array([0]), 1, 0, 0),
             *(np.zeros((1, 2), np.float32), None, np.zeros(2, np.float32), "sum", 1),
@@ -290,5 +296,10 @@ def test_ids_that_share_every_low_bit_are_still_found_fast():
     ],
 )
 def test_wrong_arrays_raise_and_read_nothing_outside(call):
-    with pytest.raises(ValueError, match=r"outside|differ|span"):
+    with pytest.raises(ValueError, match=r"outside|differ|span|one (row|entry) per node"):
         call()
+
+
+def _hops(indptr, indices, fanouts):
+    batch = (np.array(indptr), np.array(indices, np.int32), np.array([0]), fanouts, 0, 2, False)
+    _core.sample_blocks(_core.Workspace(), *batch)

@@ -10,11 +10,19 @@ using namespace nb::literals;
 
 namespace {
 
+// Rows and neighbors are checked as they are read; the span and the seeds here.
+template <class Node>
+Csc<Node> checked(const In<int64_t>& indptr, const In<Node>& indices,
+                        const In<int64_t>& nodes) {
+  check_indptr(indptr, indices);
+  check_nodes(nodes, indptr.shape(0));
+  return {indptr.data(), indices.data(), int64_t(indptr.shape(0)) - 1, int64_t(indices.shape(0))};
+}
+
 template <class Node>
 nb::object py_sample_neighbors(In<int64_t> indptr, In<Node> indices, In<int64_t> nodes,
                                int64_t fanout, uint64_t seed, uint64_t layer, int threads) {
-  check_indptr(indptr, indices);
-  check_nodes(nodes, indptr.shape(0));
+  const auto graph = checked(indptr, indices, nodes);
   const int64_t size = nodes.shape(0);
   Buffer<int64_t> offsets(size + 1), edges;
   {
@@ -26,8 +34,8 @@ nb::object py_sample_neighbors(In<int64_t> indptr, In<Node> indices, In<int64_t>
       edges.reserve(offsets[end], offsets[begin]);
       std::copy_n(drawn.edges.data(), drawn.size, edges.data() + offsets[begin]);
     };
-    draw_frontier(indptr.data(), indices.data(), nodes.data(), size, fanout, layer_key(seed, layer),
-                  true, offsets.data() + 1, threads, picks, consume);
+    draw_frontier(graph, nodes.data(), size, fanout, layer_key(seed, layer), true,
+                  offsets.data() + 1, threads, picks, consume);
   }
   const size_t drawn = size_t(offsets[size]);
   return nb::make_tuple(to_numpy(offsets), to_numpy(edges, {drawn}));
@@ -51,8 +59,7 @@ template <class Node>
 nb::object py_sample_blocks(Workspace& workspace, In<int64_t> indptr, In<Node> indices,
                             In<int64_t> seeds, std::vector<int64_t> fanouts, uint64_t seed,
                             int threads, bool with_edge_ids, uint64_t first_layer) {
-  check_indptr(indptr, indices);
-  check_nodes(seeds, indptr.shape(0));
+  const auto graph = checked(indptr, indices, seeds);
   const int layers = int(fanouts.size());
   std::vector<Hop> hops(layers);
   Buffer<int64_t> nodes;
@@ -60,8 +67,8 @@ nb::object py_sample_blocks(Workspace& workspace, In<int64_t> indptr, In<Node> i
     nb::gil_scoped_release unlocked;
     workspace.start(seeds.data(), seeds.shape(0), bits_for(indptr.shape(0)));
     for (int layer = layers - 1; layer >= 0; --layer)
-      hops[layer] = sample_hop(workspace, indptr.data(), indices.data(), fanouts[layer], seed,
-                               first_layer + layer, threads, with_edge_ids);
+      hops[layer] = sample_hop(workspace, graph, fanouts[layer], seed, first_layer + layer, threads,
+                               with_edge_ids);
     nodes = workspace.take_nodes();
   }
   nb::list out;
@@ -79,13 +86,11 @@ nb::object py_sample_aggregate(In<int64_t> indptr, In<Node> indices, In<int64_t>
                                std::optional<In<float>> scale,
                                std::optional<In<float>> node_weight, const std::string& reduce,
                                int threads) {
-  check_indptr(indptr, indices);
-  check_nodes(nodes, indptr.shape(0));
-  require(!node_weight || node_weight->shape(0) == x.shape(0),
-          "node_weight differs in length from the rows of x");
+  const auto graph = checked(indptr, indices, nodes);
+  require(int64_t(x.shape(0)) == graph.num_nodes, "x has not one row per node");
+  require(!node_weight || node_weight->shape(0) == x.shape(0), "node_weight has not one entry per node");
   const int64_t size = nodes.shape(0);
-  const FusedHop<Node> hop{indptr.data(), indices.data(), fanout, layer_key(seed, layer),
-                           as_rows(x, scale), int64_t(x.shape(0)),
+  const FusedHop<Node> hop{graph, fanout, layer_key(seed, layer), as_rows(x, scale),
                            node_weight ? node_weight->data() : nullptr, parse_reduce(reduce)};
   require(hop.reduce != Reduce::kMax, "reduce must be sum or mean");
   Buffer<int64_t> offsets(size + 1);

@@ -121,12 +121,14 @@ struct Positions {
 };
 
 template <class Node>
-GNN_INLINE void draw_block(const Draw& job, const int64_t* nodes, int64_t size, int64_t* counts,
+GNN_INLINE bool draw_block(const Draw& job, const int64_t* nodes, int64_t size, int64_t* counts,
                            Positions& out) {
   const Node* indices = static_cast<const Node*>(job.indices);
   out.size = 0;
   for (int64_t i = 0; i < size; ++i) {
-    const int64_t node = nodes[i], start = job.indptr[node], degree = job.indptr[node + 1] - start;
+    const int64_t node = nodes[i], start = job.indptr[node], end = job.indptr[node + 1];
+    if (__builtin_expect(start < 0 || end < start || end > job.num_edges, 0)) return false;
+    const int64_t degree = end - start;
     int64_t* at = out.at + out.size;
     if (degree <= job.fanout) {
       for (int64_t j = 0; j < degree; ++j) at[j] = start + j;
@@ -138,13 +140,21 @@ GNN_INLINE void draw_block(const Draw& job, const int64_t* nodes, int64_t size, 
     for (int64_t j = 0; j < counts[i]; ++j) __builtin_prefetch(indices + at[j]);
     out.size += counts[i];
   }
+  return true;
 }
 
+// Returns the largest neighbor, a negative one being larger than all others.
 template <class Node>
-GNN_INLINE void read_block(const Node* indices, const Positions& from, Node* neighbors,
-                           int64_t* edges) {
-  for (int64_t e = 0; e < from.size; ++e) neighbors[e] = indices[from.at[e]];
+GNN_INLINE uint64_t read_block(const Node* indices, const Positions& from, Node* neighbors,
+                               int64_t* edges) {
+  uint64_t largest = 0;
+  for (int64_t e = 0; e < from.size; ++e) {
+    neighbors[e] = indices[from.at[e]];
+    const uint64_t neighbor = uint64_t(int64_t(neighbors[e]));
+    largest = neighbor > largest ? neighbor : largest;
+  }
   if (edges) __builtin_memcpy(edges, from.at, from.size * sizeof(int64_t));
+  return largest;
 }
 
 template <class Node>
@@ -153,12 +163,15 @@ int64_t draw_nodes(const Draw& job, const int64_t* nodes, int64_t size, int64_t*
   const Node* indices = static_cast<const Node*>(job.indices);
   Positions drawn[2];
   int64_t done = 0;
+  uint64_t largest = 0;
   auto prefetch_offsets = [&](int64_t from) {
     const int64_t last = from + kBlock < size ? from + kBlock : size;
     for (int64_t i = from; i < last; ++i) __builtin_prefetch(job.indptr + nodes[i]);
   };
   auto read = [&](const Positions& block) {
-    read_block(indices, block, neighbors + done, edges ? edges + done : nullptr);
+    const uint64_t here =
+        read_block(indices, block, neighbors + done, edges ? edges + done : nullptr);
+    largest = here > largest ? here : largest;
     done += block.size;
   };
   prefetch_offsets(0);
@@ -166,11 +179,11 @@ int64_t draw_nodes(const Draw& job, const int64_t* nodes, int64_t size, int64_t*
   for (int64_t block = 0; block < size; block += kBlock, turn ^= 1) {
     prefetch_offsets(block + kBlock);
     const int64_t nodes_here = size - block < kBlock ? size - block : kBlock;
-    draw_block<Node>(job, nodes + block, nodes_here, counts + block, drawn[turn]);
+    if (!draw_block<Node>(job, nodes + block, nodes_here, counts + block, drawn[turn])) return -1;
     read(drawn[turn ^ 1]);  // its lines have had a block's time to arrive
   }
   read(drawn[turn ^ 1]);
-  return done;
+  return done && largest >= uint64_t(job.num_nodes) ? -1 : done;
 }
 
 int64_t draw(const Draw& job, const int64_t* nodes, int64_t size, int64_t* counts, void* neighbors,

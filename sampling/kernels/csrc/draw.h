@@ -16,6 +16,7 @@ struct Draw {
   const int64_t* indptr;
   const void* indices;  // int32 or int64
   bool wide;            // int64
+  int64_t num_nodes, num_edges;
   int64_t fanout;       // 0 … kMostPicks
   uint64_t layer_key;
 };
@@ -37,7 +38,7 @@ struct Lines {
 struct DrawKernels {
   // Neighbors of nodes[0 … size), one node after the other, and the positions of their edges when
   // `edges` is given; counts[i] is how many node i got. Both have room for size * fanout entries.
-  // Returns the number of neighbors.
+  // Returns the number of neighbors, or -1 when a row or a neighbor lies outside the graph.
   int64_t (*draw)(const Draw&, const int64_t* nodes, int64_t size, int64_t* counts,
                   void* neighbors, int64_t* edges);
   // The place of every neighbor; new ones are appended to known[count …]. Returns the new count.

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
-#include <stdexcept>
 
 #include "rows.h"
 #include "sampler.h"
@@ -15,13 +14,11 @@ namespace gnn {
 // A hop, and the reduction of the rows of `x` over its edges.
 template <class Node>
 struct FusedHop {
-  const int64_t* indptr;
-  const Node* indices;
+  Csc<Node> graph;
   int64_t fanout;
   uint64_t layer_key;
-  Rows x;
-  int64_t num_rows;          // of x
-  const float* node_weight;  // (num_rows,): factor of every row, or null
+  Rows x;                    // a row per node
+  const float* node_weight;  // (num_nodes,): factor of every row, or null
   Reduce reduce;             // kSum or kMean
 };
 
@@ -32,13 +29,6 @@ struct FusedTile {
   Buffer<int64_t> offsets{kNodes + 1};
   Buffer<float> weight;
 
-  template <class Node>
-  void check(int64_t num_rows) {
-    const Node* neighbors = picks.nodes<Node>();
-    bool inside = true;
-    for (int64_t e = 0; e < picks.size; ++e) inside &= uint64_t(int64_t(neighbors[e])) < uint64_t(num_rows);
-    if (!inside) throw std::invalid_argument("an edge reads a row outside x");
-  }
   // The factor of every edge.
   template <class Node>
   const float* weigh(const float* node_weight) {
@@ -65,9 +55,8 @@ void sample_aggregate(const FusedHop<Node>& hop, const int64_t* nodes, int64_t s
     FusedTile tile;
     for (int64_t begin; (begin = next.fetch_add(FusedTile::kNodes)) < size;) {
       const int64_t rows = std::min(size - begin, FusedTile::kNodes);
-      draw_neighbors(hop.indptr, hop.indices, nodes + begin, rows, hop.fanout, hop.layer_key, false,
+      draw_neighbors(hop.graph, nodes + begin, rows, hop.fanout, hop.layer_key, false,
                      counts + begin, tile.picks);
-      tile.check<Node>(hop.num_rows);
       tile.offsets[0] = 0;
       for (int64_t i = 0; i < rows; ++i) tile.offsets[i + 1] = tile.offsets[i] + counts[begin + i];
       const Aggregation job{tile.offsets.data(), tile.picks.nodes<Node>(), sizeof(Node) == 8,

@@ -73,19 +73,34 @@ struct Picks {
   }
 };
 
+// A graph to draw from.
+template <class Node>
+struct Csc {
+  const int64_t* indptr;
+  const Node* indices;
+  int64_t num_nodes, num_edges;
+
+  static void refuse() { throw std::invalid_argument("a row or a neighbor lies outside the graph"); }
+  int64_t degree(int64_t node) const {
+    const int64_t start = indptr[node], end = indptr[node + 1];
+    if (start < 0 || end < start || end > num_edges) refuse();
+    return end - start;
+  }
+};
+
 // All neighbors of every node (fanout < 0), or more picks than draw.cpp takes.
 template <class Node>
-void draw_many(const int64_t* indptr, const Node* indices, const int64_t* nodes, int64_t size,
-               int64_t fanout, uint64_t layer_key, int64_t* counts, Picks& out) {
+void draw_many(const Csc<Node>& graph, const int64_t* nodes, int64_t size, int64_t fanout,
+               uint64_t layer_key, int64_t* counts, Picks& out) {
   int64_t total = 0;
   for (int64_t i = 0; i < size; ++i) {
-    const int64_t degree = indptr[nodes[i] + 1] - indptr[nodes[i]];
+    const int64_t degree = graph.degree(nodes[i]);
     total += counts[i] = fanout < 0 ? degree : std::min(degree, fanout);
   }
   out.reserve<Node>(total, true);
   int64_t* at = out.edges.data();
   for (int64_t i = 0; i < size; at += counts[i++]) {
-    const int64_t start = indptr[nodes[i]], degree = indptr[nodes[i] + 1] - start;
+    const int64_t start = graph.indptr[nodes[i]], degree = graph.degree(nodes[i]);
     if (counts[i] < degree)
       pick_many(start, degree, fanout, stream_key(layer_key, uint64_t(nodes[i])), at, out.set);
     else
@@ -94,23 +109,26 @@ void draw_many(const int64_t* indptr, const Node* indices, const int64_t* nodes,
   constexpr int64_t kAhead = 32;
   Node* neighbors = out.nodes<Node>();
   for (int64_t e = 0; e < total; ++e) {
-    if (e + kAhead < total) __builtin_prefetch(indices + out.edges[e + kAhead]);
-    neighbors[e] = indices[out.edges[e]];
+    if (e + kAhead < total) __builtin_prefetch(graph.indices + out.edges[e + kAhead]);
+    neighbors[e] = graph.indices[out.edges[e]];
+    if (uint64_t(int64_t(neighbors[e])) >= uint64_t(graph.num_nodes)) graph.refuse();
   }
   out.size = total;
 }
 
 // Draw for nodes[0 … size); counts[i] is the number drawn for node i.
 template <class Node>
-void draw_neighbors(const int64_t* indptr, const Node* indices, const int64_t* nodes, int64_t size,
+void draw_neighbors(const Csc<Node>& graph, const int64_t* nodes, int64_t size,
                     int64_t fanout, uint64_t layer_key, bool keep_edges, int64_t* counts,
                     Picks& out) {
   if (fanout < 0 || fanout > kMostPicks)
-    return draw_many(indptr, indices, nodes, size, fanout, layer_key, counts, out);
+    return draw_many(graph, nodes, size, fanout, layer_key, counts, out);
   out.reserve<Node>(size * fanout, keep_edges);
-  const Draw job{indptr, indices, sizeof(Node) == 8, fanout, layer_key};
+  const Draw job{graph.indptr,    graph.indices, sizeof(Node) == 8, graph.num_nodes,
+                 graph.num_edges, fanout,        layer_key};
   out.size = best_draw_kernels().draw(job, nodes, size, counts, out.nodes<Node>(),
                                       keep_edges ? out.edges.data() : nullptr);
+  if (out.size < 0) graph.refuse();
 }
 
 // Chunks of work that any thread may do and one thread takes in order: what lies between done and
@@ -185,7 +203,7 @@ void in_order(int64_t count, int threads, const Work& work, const Take& take) {
 // Draw for a whole frontier and hand its chunks, in order, to consume(first row, last row, picks);
 // counts[i] is the number drawn for node i by then.
 template <class Node, class Consume>
-void draw_frontier(const int64_t* indptr, const Node* indices, const int64_t* nodes, int64_t size,
+void draw_frontier(const Csc<Node>& graph, const int64_t* nodes, int64_t size,
                    int64_t fanout, uint64_t key, bool keep_edges, int64_t* counts, int threads,
                    std::vector<Picks>& picks, const Consume& consume) {
   threads = int(std::clamp<int64_t>(size / kParallelFrom, 1, threads));
@@ -197,8 +215,8 @@ void draw_frontier(const int64_t* indptr, const Node* indices, const int64_t* no
       (size + kChunkNodes - 1) / kChunkNodes, threads,
       [&](int64_t chunk, int64_t slot) {
         auto [begin, end] = rows(chunk);
-        draw_neighbors(indptr, indices, nodes + begin, end - begin, fanout, key, keep_edges,
-                       counts + begin, picks[slot]);
+        draw_neighbors(graph, nodes + begin, end - begin, fanout, key, keep_edges, counts + begin,
+                       picks[slot]);
       },
       [&](int64_t chunk, int64_t slot) {
         auto [begin, end] = rows(chunk);
@@ -392,8 +410,8 @@ struct Hop {
 
 // Draw and relabel the in-neighbors of every node in the workspace, which grows by the new ones.
 template <class Node>
-Hop sample_hop(Workspace& workspace, const int64_t* indptr, const Node* indices, int64_t fanout,
-               uint64_t seed, uint64_t layer, int threads, bool keep_edges) {
+Hop sample_hop(Workspace& workspace, const Csc<Node>& graph, int64_t fanout, uint64_t seed,
+               uint64_t layer, int threads, bool keep_edges) {
   const int64_t frontier = workspace.num_nodes;
   Hop hop;
   hop.offsets = Buffer<int64_t>(frontier + 1);
@@ -410,9 +428,8 @@ Hop sample_hop(Workspace& workspace, const int64_t* indptr, const Node* indices,
     if (keep_edges) std::copy_n(picks.edges.data(), picks.size, hop.edges.data() + hop.num_edges);
     hop.num_edges += picks.size;
   };
-  draw_frontier(indptr, indices, workspace.frontier.data(), frontier, fanout,
-                layer_key(seed, layer), keep_edges, hop.offsets.data() + 1, threads,
-                workspace.picks, consume);
+  draw_frontier(graph, workspace.frontier.data(), frontier, fanout, layer_key(seed, layer),
+                keep_edges, hop.offsets.data() + 1, threads, workspace.picks, consume);
   hop.num_src = workspace.num_nodes;
   return hop;
 }
