@@ -8,6 +8,7 @@ from sampling.graph.meta import GraphMeta
 from sampling.graph.store import Dataset, GraphStore
 from sampling.loader import MiniBatchLoader
 from sampling.sampler import FullNeighborSampler, NeighborSampler
+from sampling.walks import random_walks
 
 __all__ = [
     "Block",
@@ -22,4 +23,5 @@ __all__ = [
     "NeighborSampler",
     "NodeIds",
     "NodeType",
+    "random_walks",
 ]

@@ -7,6 +7,7 @@ import os
 from sampling.kernels._core import (
     Workspace,
     aggregate,
+    biased_walks,
     build_csc,
     build_id_table,
     build_string_table,
@@ -16,6 +17,7 @@ from sampling.kernels._core import (
     find_strings,
     gather,
     max_backward,
+    random_walks,
     relabel,
     sample_blocks,
     sample_neighbors,
@@ -25,6 +27,7 @@ from sampling.kernels._core import (
 __all__ = [
     "Workspace",
     "aggregate",
+    "biased_walks",
     "build_csc",
     "build_id_table",
     "build_string_table",
@@ -35,6 +38,7 @@ __all__ = [
     "find_strings",
     "gather",
     "max_backward",
+    "random_walks",
     "relabel",
     "sample_blocks",
     "sample_neighbors",

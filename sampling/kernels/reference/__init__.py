@@ -21,6 +21,11 @@ from sampling.kernels.reference.neighbors import (
 )
 from sampling.kernels.reference.random import GOLDEN, MASK, draw, mix, stream_key
 from sampling.kernels.reference.rows import aggregate, gather, max_backward, to_float32
+from sampling.kernels.reference.walks import (
+    biased_walks,
+    random_walks,
+    walk_key,
+)
 
 __all__ = [
     "GOLDEN",
@@ -28,6 +33,7 @@ __all__ = [
     "MASK",
     "Workspace",
     "aggregate",
+    "biased_walks",
     "build_csc",
     "build_id_table",
     "build_string_table",
@@ -40,10 +46,12 @@ __all__ = [
     "gather",
     "max_backward",
     "mix",
+    "random_walks",
     "relabel",
     "sample_blocks",
     "sample_neighbors",
     "stream_key",
     "to_float32",
     "transpose",
+    "walk_key",
 ]
