@@ -6,6 +6,7 @@ from sampling.graph.features import FeatureTable
 from sampling.graph.ids import NodeIds
 from sampling.graph.meta import GraphMeta
 from sampling.graph.store import Dataset, GraphStore
+from sampling.importance import PinSAGESampler
 from sampling.loader import MiniBatchLoader
 from sampling.sampler import FullNeighborSampler, NeighborSampler
 from sampling.walks import random_walks
@@ -23,5 +24,6 @@ __all__ = [
     "NeighborSampler",
     "NodeIds",
     "NodeType",
+    "PinSAGESampler",
     "random_walks",
 ]

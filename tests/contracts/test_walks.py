@@ -72,3 +72,20 @@ def test_wrong_arrays_raise_and_read_nothing_outside(kernel, indptr, indices, st
     rest = (0, 1, 1) if kernel == "random_walks" else ((1, 2, 3), True, 1, 1)
     with pytest.raises(ValueError, match=r"outside|span"):
         getattr(_core, kernel)(*graph, *rest)
+
+
+@given(
+    edge_lists(),
+    st.sampled_from([1, 5, 70]),
+    st.integers(1, 4),
+    st.sampled_from([1, 3, 50]),
+    SEEDS,
+)
+def test_important_neighbors_are_equal_under_any_threads(edges, num_walks, length, top, seed):
+    nodes = starts_in(edges, seed % 999, 20)
+    rest = (nodes, num_walks, length, 2**31, top, seed)
+    twin = reference.important_neighbors(*adjacency(edges), *rest, 1)
+    for threads in THREADS:
+        ours = _core.important_neighbors(*adjacency(edges), *rest, threads)
+        for one, other in zip(ours, twin, strict=True):
+            np.testing.assert_array_equal(one, other)

@@ -1,5 +1,6 @@
 // Kernels that walk at random.
 #include "bindings.h"
+#include "importance.h"
 #include "walks.h"
 
 using namespace gnn;
@@ -43,10 +44,7 @@ Out<int64_t> py_random_walks(In<int64_t> indptr, In<Node> indices, In<int64_t> s
                              int64_t length, uint64_t restart, uint64_t seed, int threads) {
   return walked(walk_graph(indptr, indices, true), starts, length, seed, threads,
                 [&](auto& graph, auto& walks, int64_t begin, int64_t end) {
-                  if (restart)
-                    walk_ring<true>(graph, walks, restart, begin, end);
-                  else
-                    walk_ring<false>(graph, walks, 0, begin, end);
+                  walk_ring(graph, walks, restart, begin, end);
                 });
 }
 
@@ -64,6 +62,39 @@ Out<int64_t> py_biased_walks(In<int64_t> indptr, In<Node> indices, In<int64_t> s
                 });
 }
 
+// Rows of `wide`, (rows, width), as far as offsets tell, side by side.
+Buffer<int64_t> packed(const Buffer<int64_t>& wide, int64_t width, const Buffer<int64_t>& offsets) {
+  const int64_t rows = int64_t(offsets.size()) - 1;
+  Buffer<int64_t> out(offsets[rows]);
+  for (int64_t i = 0; i < rows; ++i)
+    std::copy_n(wide.data() + i * width, offsets[i + 1] - offsets[i], out.data() + offsets[i]);
+  return out;
+}
+
+template <class Node>
+nb::object py_important_neighbors(In<int64_t> indptr, In<Node> indices, In<int64_t> nodes,
+                                  int64_t num_walks, int64_t length, uint64_t restart, int64_t top,
+                                  uint64_t seed, int threads) {
+  const auto graph = walk_graph(indptr, indices, true);
+  check_nodes(nodes, indptr.shape(0));
+  require(num_walks >= 0 && length >= 0 && top >= 0, "a count is negative");
+  const int64_t size = nodes.shape(0);
+  Buffer<int64_t> offsets(size + 1), neighbors, counts;
+  {
+    nb::gil_scoped_release unlocked;
+    top = std::min(top, num_walks * length);
+    const Importance how{num_walks, length, top, restart, seed};
+    Buffer<int64_t> wide(size * top), wide_counts(size * top);
+    offsets[0] = 0;
+    important_neighbors(graph, nodes.data(), size, how, threads, wide.data(), wide_counts.data(),
+                        offsets.data() + 1);
+    for (int64_t i = 0; i < size; ++i) offsets[i + 1] += offsets[i];
+    neighbors = packed(wide, top, offsets);
+    counts = packed(wide_counts, top, offsets);
+  }
+  return nb::make_tuple(to_numpy(offsets), to_numpy(neighbors), to_numpy(counts));
+}
+
 }  // namespace
 
 void gnn::bind_walks(nb::module_& m) {
@@ -72,4 +103,7 @@ void gnn::bind_walks(nb::module_& m) {
   BOTH_NODE_TYPES("biased_walks", py_biased_walks, "indptr"_a.noconvert(), "indices"_a.noconvert(),
                   "starts"_a.noconvert(), "length"_a, "biases"_a, "sorted_rows"_a, "seed"_a,
                   "num_threads"_a);
+  BOTH_NODE_TYPES("important_neighbors", py_important_neighbors, "indptr"_a.noconvert(),
+                  "indices"_a.noconvert(), "nodes"_a.noconvert(), "num_walks"_a, "length"_a,
+                  "restart"_a, "top"_a, "seed"_a, "num_threads"_a);
 }

@@ -86,36 +86,39 @@ struct Ring {
   }
 };
 
-constexpr int64_t kBack = -1;  // in place of an edge: return to the start
-
 // Walk rows begin … end, at most kRing; each step returns to the start when its coin is below
-// `restart`, of 2^32.
-template <bool kRestarts, class Node>
+// `restart`, of 2^32. Coins cannot be predicted, so nothing branches on them but a dead end: a
+// walker that returns reads column 0 and forgets it.
+template <class Node>
 void walk_ring(const WalkGraph<Node>& graph, const Walks& walks, uint64_t restart, int64_t begin,
                int64_t end) {
   Ring ring;
+  bool back[kRing];
   ring.start(graph, walks, begin, end);
   for (int64_t step = 0; step < walks.length; ++step) {
     int64_t moving = 0;
     for (int64_t r = 0; r < ring.size; ++r) {
       const int64_t i = ring.live[r], at = walks.row(i)[step], degree = graph.degree(at);
       const uint64_t key = walks.keys[i];
-      int64_t edge = kBack;
-      if (!kRestarts || coin(key, step) >= restart) {
-        if (degree <= 0) {
-          std::fill(walks.row(i) + step + 1, walks.row(i + 1), int64_t(-1));
-          continue;
-        }
+      const bool returns = coin(key, step) < restart;
+      int64_t edge = 0;
+      if (degree > 0) {
         edge = graph.edge(at, Stream(key)(2 * step, degree));
+        edge = returns ? 0 : edge;
         __builtin_prefetch(graph.indices + edge);
+      } else if (!returns) {
+        std::fill(walks.row(i) + step + 1, walks.row(i + 1), int64_t(-1));
+        continue;
       }
+      back[moving] = returns;
       ring.live[moving] = i;
       ring.edge[moving++] = edge;
     }
     ring.size = moving;
     for (int64_t r = 0; r < moving; ++r) {
-      const int64_t i = ring.live[r], edge = ring.edge[r];
-      const int64_t next = kRestarts && edge == kBack ? walks.starts[i] : graph.source(edge);
+      const int64_t i = ring.live[r];
+      int64_t next = graph.num_edges ? graph.source(ring.edge[r]) : 0;
+      next = back[r] ? walks.starts[i] : next;
       walks.row(i)[step + 1] = next;
       __builtin_prefetch(graph.indptr + next);
     }

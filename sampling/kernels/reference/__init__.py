@@ -11,6 +11,9 @@ from sampling.kernels.reference.ids import (
     find_ids,
     find_strings,
 )
+from sampling.kernels.reference.importance import (
+    important_neighbors,
+)
 from sampling.kernels.reference.neighbors import (
     LINEAR_LIMIT,
     Workspace,
@@ -44,6 +47,7 @@ __all__ = [
     "find_strings",
     "floyd",
     "gather",
+    "important_neighbors",
     "max_backward",
     "mix",
     "random_walks",
