@@ -8,7 +8,9 @@ from sampling.graph.meta import GraphMeta
 from sampling.graph.store import Dataset, GraphStore
 from sampling.importance import PinSAGESampler
 from sampling.loader import MiniBatchLoader
+from sampling.saint import SAINTSampler
 from sampling.sampler import FullNeighborSampler, NeighborSampler
+from sampling.subgraphs import ShaDowSampler, Subgraph, induced_block
 from sampling.walks import random_walks
 
 __all__ = [
@@ -25,5 +27,9 @@ __all__ = [
     "NodeIds",
     "NodeType",
     "PinSAGESampler",
+    "SAINTSampler",
+    "ShaDowSampler",
+    "Subgraph",
+    "induced_block",
     "random_walks",
 ]

@@ -11,6 +11,8 @@ Far but well connected nodes come in, and a hub's neighborhood stays as small as
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
@@ -117,4 +119,5 @@ def _shares(offsets: NDArray[np.int64], visits: NDArray[np.int64]) -> NDArray[np
     """Each row of visits divided by its sum, (num_edges,)."""
     until = np.concatenate([[0], np.cumsum(visits)])
     totals = until[offsets[1:]] - until[offsets[:-1]]
-    return (visits / np.repeat(totals, np.diff(offsets))).astype(np.float32)
+    shares: NDArray[Any] = visits / np.repeat(totals, np.diff(offsets))
+    return shares.astype(np.float32)

@@ -12,6 +12,7 @@ from sampling.kernels.reference import find_ids as find_ids
 from sampling.kernels.reference import find_strings as find_strings
 from sampling.kernels.reference import gather as gather
 from sampling.kernels.reference import important_neighbors as important_neighbors
+from sampling.kernels.reference import induced_subgraph as induced_subgraph
 from sampling.kernels.reference import max_backward as max_backward
 from sampling.kernels.reference import random_walks as random_walks
 from sampling.kernels.reference import relabel as relabel

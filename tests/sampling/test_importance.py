@@ -59,7 +59,7 @@ def test_visits_are_counted_in_proportion_to_the_walk():
     # A leaf's walk is at the middle after one step in 1/2, after two in 1/4, at another leaf
     # (of five, itself included) after two in 1/4.
     [leaf] = rows(PinSAGESampler(star, 1, 5, 20_000, 2).sample([1])[0]).values()
-    expected = {0: 0.75, **{other: 0.05 for other in range(2, 6)}}
+    expected = {0: 0.75, **dict.fromkeys(range(2, 6), 0.05)}
     for node, share in expected.items():
         assert leaf[node] == pytest.approx(share / 0.95, abs=0.01)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,7 @@ def test_a_walk_goes_to_in_neighbors_until_it_can_not(edges, seed, p_q):
     graph = edges.graph()
     walks = random_walks(graph, np.arange(graph.num_nodes), 6, p=p_q[0], q=p_q[1], seed=seed)
     for walk in walks.tolist():
-        for at, following in zip(walk, walk[1:], strict=False):
+        for at, following in pairwise(walk):
             neighbors = graph.in_neighbors(at).tolist() if at >= 0 else []
             assert following in neighbors if neighbors else following == -1
 

@@ -1,5 +1,5 @@
 // Kernels that walk at random.
-#include "bindings.h"
+#include "bind_graph.h"
 #include "importance.h"
 #include "walks.h"
 
@@ -7,12 +7,6 @@ using namespace gnn;
 using namespace nb::literals;
 
 namespace {
-
-template <class Node>
-WalkGraph<Node> walk_graph(const In<int64_t>& indptr, const In<Node>& indices, bool sorted_rows) {
-  check_indptr(indptr, indices);
-  return {indptr.data(), indices.data(), indptr.shape(0) - 1, indices.shape(0), sorted_rows};
-}
 
 Buffer<int64_t> repeats(const In<int64_t>& nodes) {
   Buffer<int64_t> before(nodes.shape(0));
@@ -22,7 +16,7 @@ Buffer<int64_t> repeats(const In<int64_t>& nodes) {
 
 // Walk(graph, walks, begin, end) for every start, in rings, into a matrix for NumPy.
 template <class Node, class Walk>
-Out<int64_t> walked(const WalkGraph<Node>& graph, const In<int64_t>& starts, int64_t length,
+Out<int64_t> walked(const CheckedGraph<Node>& graph, const In<int64_t>& starts, int64_t length,
                     uint64_t seed, int threads, const Walk& walk) {
   const int64_t size = starts.shape(0);
   require(length >= 0, "the length is negative");
@@ -42,7 +36,7 @@ Out<int64_t> walked(const WalkGraph<Node>& graph, const In<int64_t>& starts, int
 template <class Node>
 Out<int64_t> py_random_walks(In<int64_t> indptr, In<Node> indices, In<int64_t> starts,
                              int64_t length, uint64_t restart, uint64_t seed, int threads) {
-  return walked(walk_graph(indptr, indices, true), starts, length, seed, threads,
+  return walked(checked_graph(indptr, indices), starts, length, seed, threads,
                 [&](auto& graph, auto& walks, int64_t begin, int64_t end) {
                   walk_ring(graph, walks, restart, begin, end);
                 });
@@ -56,7 +50,7 @@ Out<int64_t> py_biased_walks(In<int64_t> indptr, In<Node> indices, In<int64_t> s
   const uint64_t one = uint64_t(1) << 32;
   require(bias.back > 0 && bias.near > 0 && bias.far > 0 && bias.back <= one && bias.near <= one &&
               bias.far <= one, "a bias is outside 1 … 2^32");
-  return walked(walk_graph(indptr, indices, sorted_rows), starts, length, seed, threads,
+  return walked(checked_graph(indptr, indices, sorted_rows), starts, length, seed, threads,
                 [&](auto& graph, auto& walks, int64_t begin, int64_t end) {
                   walk_ring_biased(graph, walks, bias, begin, end);
                 });
@@ -75,7 +69,7 @@ template <class Node>
 nb::object py_important_neighbors(In<int64_t> indptr, In<Node> indices, In<int64_t> nodes,
                                   int64_t num_walks, int64_t length, uint64_t restart, int64_t top,
                                   uint64_t seed, int threads) {
-  const auto graph = walk_graph(indptr, indices, true);
+  const auto graph = checked_graph(indptr, indices);
   check_nodes(nodes, indptr.shape(0));
   require(num_walks >= 0 && length >= 0 && top >= 0, "a count is negative");
   const int64_t size = nodes.shape(0);

@@ -49,7 +49,7 @@ class Visits {
 
 // Row i of `neighbors` and `counts`, (size, top), for nodes[i]; sizes[i] of it are there.
 template <class Node>
-void important_neighbors(const WalkGraph<Node>& graph, const int64_t* nodes, int64_t size,
+void important_neighbors(const CheckedGraph<Node>& graph, const int64_t* nodes, int64_t size,
                          const Importance& how, int threads, int64_t* neighbors, int64_t* counts,
                          int64_t* sizes) {
   const int64_t chunk = std::max<int64_t>(1, kRing / std::max<int64_t>(1, how.num_walks));

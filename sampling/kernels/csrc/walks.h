@@ -12,9 +12,9 @@
 #pragma once
 #include <algorithm>
 #include <cstdint>
-#include <stdexcept>
 #include <vector>
 
+#include "checked_graph.h"
 #include "node_table.h"
 #include "parallel.h"
 #include "random.h"
@@ -33,33 +33,6 @@ inline uint64_t walk_key(uint64_t seed, uint64_t number, uint64_t start) {
 inline uint64_t step_word(uint64_t key, uint64_t step) { return mix(key + kGolden * (step + 1)); }
 inline uint64_t coin(uint64_t key, uint64_t step) { return step_word(key, step) >> 32; }
 
-// An adjacency whose every read is checked: walks go where its columns say.
-template <class Node>
-struct WalkGraph {
-  const int64_t* indptr;
-  const Node* indices;
-  uint64_t num_nodes, num_edges;
-  bool sorted_rows;  // by source alone, so that an edge is found by bisection
-
-  int64_t degree(int64_t node) const { return indptr[node + 1] - indptr[node]; }
-  int64_t edge(int64_t node, uint64_t place) const {
-    const int64_t edge = indptr[node] + int64_t(place);
-    if (uint64_t(edge) >= num_edges) throw std::invalid_argument("indptr leads outside indices");
-    return edge;
-  }
-  int64_t source(int64_t edge) const {
-    const int64_t node = indices[edge];
-    if (uint64_t(node) >= num_nodes) throw std::invalid_argument("a node is outside the graph");
-    return node;
-  }
-  bool has_edge(int64_t from, int64_t into) const {
-    if (degree(into) <= 0) return false;
-    const Node *first = indices + edge(into, 0), *last = indices + edge(into, degree(into) - 1) + 1;
-    return sorted_rows ? std::binary_search(first, last, Node(from))
-                       : std::find(first, last, Node(from)) != last;
-  }
-};
-
 // What a ring walks: row i of `nodes`, (size, length + 1), starts at starts[i] with keys[i]. Rows
 // end in -1 from a dead end on.
 struct Walks {
@@ -77,7 +50,7 @@ struct Ring {
   int64_t size = 0;
 
   template <class Node>
-  void start(const WalkGraph<Node>& graph, const Walks& walks, int64_t begin, int64_t end) {
+  void start(const CheckedGraph<Node>& graph, const Walks& walks, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       walks.row(i)[0] = walks.starts[i];
       __builtin_prefetch(graph.indptr + walks.starts[i]);
@@ -90,7 +63,7 @@ struct Ring {
 // `restart`, of 2^32. Coins cannot be predicted, so nothing branches on them but a dead end: a
 // walker that returns reads column 0 and forgets it.
 template <class Node>
-void walk_ring(const WalkGraph<Node>& graph, const Walks& walks, uint64_t restart, int64_t begin,
+void walk_ring(const CheckedGraph<Node>& graph, const Walks& walks, uint64_t restart, int64_t begin,
                int64_t end) {
   Ring ring;
   bool back[kRing];
@@ -132,13 +105,13 @@ struct Biases {
 
   // The bias of stepping to `next` when the walk came from `before`, which is -1 at the start.
   template <class Node>
-  uint64_t of(const WalkGraph<Node>& graph, int64_t before, int64_t next) const {
+  uint64_t of(const CheckedGraph<Node>& graph, int64_t before, int64_t next) const {
     if (next == before) return back;
     return graph.has_edge(next, before) ? near : far;
   }
   // Whether a coin keeps `next`: the edge is looked for only when the answer hangs on it.
   template <class Node>
-  bool keeps(const WalkGraph<Node>& graph, int64_t before, int64_t next, uint64_t coin) const {
+  bool keeps(const CheckedGraph<Node>& graph, int64_t before, int64_t next, uint64_t coin) const {
     if (before < 0) return true;
     if (next != before && coin < std::min(near, far)) return true;
     if (next != before && coin >= std::max(near, far)) return false;
@@ -146,7 +119,7 @@ struct Biases {
   }
   // A step drawn from the biases of the whole row.
   template <class Node>
-  int64_t exact(const WalkGraph<Node>& graph, int64_t before, int64_t at, uint64_t key) const {
+  int64_t exact(const CheckedGraph<Node>& graph, int64_t before, int64_t at, uint64_t key) const {
     std::vector<uint64_t> until(graph.degree(at));
     uint64_t total = 0;
     for (size_t j = 0; j < until.size(); ++j)
@@ -159,7 +132,7 @@ struct Biases {
 
 // One step of second order for every walker of a ring; those that were refused try again together.
 template <class Node>
-void step_by_rejection(const WalkGraph<Node>& graph, const Walks& walks, const Biases& biases,
+void step_by_rejection(const CheckedGraph<Node>& graph, const Walks& walks, const Biases& biases,
                        int64_t step, Ring ring) {
   for (uint64_t attempt = 0; ring.size; ++attempt) {
     for (int64_t r = 0; r < ring.size; ++r) {
@@ -188,7 +161,7 @@ void step_by_rejection(const WalkGraph<Node>& graph, const Walks& walks, const B
 }
 
 template <class Node>
-void walk_ring_biased(const WalkGraph<Node>& graph, const Walks& walks, const Biases& biases,
+void walk_ring_biased(const CheckedGraph<Node>& graph, const Walks& walks, const Biases& biases,
                       int64_t begin, int64_t end) {
   Ring ring;
   ring.start(graph, walks, begin, end);

@@ -24,6 +24,9 @@ from sampling.kernels.reference.neighbors import (
 )
 from sampling.kernels.reference.random import GOLDEN, MASK, draw, mix, stream_key
 from sampling.kernels.reference.rows import aggregate, gather, max_backward, to_float32
+from sampling.kernels.reference.subgraphs import (
+    induced_subgraph,
+)
 from sampling.kernels.reference.walks import (
     biased_walks,
     random_walks,
@@ -48,6 +51,7 @@ __all__ = [
     "floyd",
     "gather",
     "important_neighbors",
+    "induced_subgraph",
     "max_backward",
     "mix",
     "random_walks",
