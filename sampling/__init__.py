@@ -1,6 +1,7 @@
 """The graph at rest, and mini-batches cut from it."""
 
 from sampling.block import Block, MiniBatch
+from sampling.clusters import ClusterLoader, cluster_nodes, edge_cut
 from sampling.graph.csc import Graph, NodeType
 from sampling.graph.features import FeatureTable
 from sampling.graph.ids import NodeIds
@@ -15,6 +16,7 @@ from sampling.walks import random_walks
 
 __all__ = [
     "Block",
+    "ClusterLoader",
     "Dataset",
     "FeatureTable",
     "FullNeighborSampler",
@@ -30,6 +32,8 @@ __all__ = [
     "SAINTSampler",
     "ShaDowSampler",
     "Subgraph",
+    "cluster_nodes",
+    "edge_cut",
     "induced_block",
     "random_walks",
 ]

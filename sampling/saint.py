@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -163,7 +164,7 @@ def _walk_draws(graph: Graph, budget: int, walk_length: int) -> Draw:
     return draw
 
 
-def _weighted(rng: np.random.Generator, until: NDArray[np.float64], size: int) -> NDArray[np.int64]:
+def _weighted(rng: np.random.Generator, until: NDArray[Any], size: int) -> NDArray[np.int64]:
     """Places drawn with replacement, in proportion to the steps of the running sum `until`."""
     places: NDArray[np.int64] = np.searchsorted(until, rng.random(size) * until[-1], "right")
     return places.clip(max=len(until) - 1)  # a product may round up to the whole sum

@@ -14,6 +14,7 @@ from sampling.kernels.reference import gather as gather
 from sampling.kernels.reference import important_neighbors as important_neighbors
 from sampling.kernels.reference import induced_subgraph as induced_subgraph
 from sampling.kernels.reference import max_backward as max_backward
+from sampling.kernels.reference import propagate_labels as propagate_labels
 from sampling.kernels.reference import random_walks as random_walks
 from sampling.kernels.reference import relabel as relabel
 from sampling.kernels.reference import sample_blocks as sample_blocks

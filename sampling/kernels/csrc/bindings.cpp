@@ -10,4 +10,5 @@ NB_MODULE(_core, m) {
   gnn::bind_ids(m);
   gnn::bind_walks(m);
   gnn::bind_subgraphs(m);
+  gnn::bind_clusters(m);
 }

@@ -5,6 +5,9 @@ is written in `csrc/`.
 """
 
 from sampling.kernels.reference.adjacency import build_csc, check_csc, csc_order, transpose
+from sampling.kernels.reference.clusters import (
+    propagate_labels,
+)
 from sampling.kernels.reference.ids import (
     build_id_table,
     build_string_table,
@@ -54,6 +57,7 @@ __all__ = [
     "induced_subgraph",
     "max_backward",
     "mix",
+    "propagate_labels",
     "random_walks",
     "relabel",
     "sample_blocks",
