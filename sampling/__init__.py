@@ -2,13 +2,16 @@
 
 from sampling.block import Block, MiniBatch
 from sampling.clusters import ClusterLoader, cluster_nodes, edge_cut
+from sampling.exclusion import without_edges
 from sampling.graph.csc import Graph, NodeType
 from sampling.graph.features import FeatureTable
 from sampling.graph.ids import NodeIds
 from sampling.graph.meta import GraphMeta
 from sampling.graph.store import Dataset, GraphStore
 from sampling.importance import PinSAGESampler
+from sampling.links import LinkBatch, LinkLoader
 from sampling.loader import MiniBatchLoader
+from sampling.negatives import NegativeSampler
 from sampling.saint import SAINTSampler
 from sampling.sampler import FullNeighborSampler, NeighborSampler
 from sampling.subgraphs import ShaDowSampler, Subgraph, induced_block
@@ -23,8 +26,11 @@ __all__ = [
     "Graph",
     "GraphMeta",
     "GraphStore",
+    "LinkBatch",
+    "LinkLoader",
     "MiniBatch",
     "MiniBatchLoader",
+    "NegativeSampler",
     "NeighborSampler",
     "NodeIds",
     "NodeType",
@@ -36,4 +42,5 @@ __all__ = [
     "edge_cut",
     "induced_block",
     "random_walks",
+    "without_edges",
 ]

@@ -23,6 +23,7 @@ from sampling.kernels._core import (
     random_walks,
     relabel,
     sample_blocks,
+    sample_negatives,
     sample_neighbors,
     transpose,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "random_walks",
     "relabel",
     "sample_blocks",
+    "sample_negatives",
     "sample_neighbors",
     "transpose",
 ]

@@ -18,5 +18,6 @@ from sampling.kernels.reference import propagate_labels as propagate_labels
 from sampling.kernels.reference import random_walks as random_walks
 from sampling.kernels.reference import relabel as relabel
 from sampling.kernels.reference import sample_blocks as sample_blocks
+from sampling.kernels.reference import sample_negatives as sample_negatives
 from sampling.kernels.reference import sample_neighbors as sample_neighbors
 from sampling.kernels.reference import transpose as transpose

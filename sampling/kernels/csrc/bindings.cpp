@@ -11,4 +11,5 @@ NB_MODULE(_core, m) {
   gnn::bind_walks(m);
   gnn::bind_subgraphs(m);
   gnn::bind_clusters(m);
+  gnn::bind_negatives(m);
 }

@@ -27,6 +27,7 @@ void bind_ids(nb::module_& m);
 void bind_walks(nb::module_& m);
 void bind_subgraphs(nb::module_& m);
 void bind_clusters(nb::module_& m);
+void bind_negatives(nb::module_& m);
 
 // Define a kernel for graphs of 32-bit and of 64-bit nodes.
 #define BOTH_NODE_TYPES(name, function, ...)    \

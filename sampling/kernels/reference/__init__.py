@@ -17,6 +17,9 @@ from sampling.kernels.reference.ids import (
 from sampling.kernels.reference.importance import (
     important_neighbors,
 )
+from sampling.kernels.reference.negatives import (
+    sample_negatives,
+)
 from sampling.kernels.reference.neighbors import (
     LINEAR_LIMIT,
     Workspace,
@@ -61,6 +64,7 @@ __all__ = [
     "random_walks",
     "relabel",
     "sample_blocks",
+    "sample_negatives",
     "sample_neighbors",
     "stream_key",
     "to_float32",
