@@ -111,7 +111,7 @@ class LinkLoader:
         self.epoch = 0
 
     def __len__(self) -> int:
-        return -(-self.edges.shape[1] // self.batch_size)
+        return -(-len(self.edges[0]) // self.batch_size)
 
     def __iter__(self) -> Iterator[LinkBatch]:
         epoch, self.epoch = self.epoch, self.epoch + 1
@@ -146,7 +146,7 @@ class LinkLoader:
         return self.edges[:, rng.permutation(self.edges.shape[1])]
 
     def _prepare(self, edges: Edges, seed: int) -> LinkBatch:
-        negatives = self.negatives.sample(*edges, seed).numpy()
+        negatives = self.negatives.sample(edges[0], edges[1], seed).numpy()
         pairs = np.concatenate([edges, _with_sources(edges, negatives)], axis=1)
         nodes, rows = np.unique(pairs, return_inverse=True)
         seeds = torch.from_numpy(nodes)

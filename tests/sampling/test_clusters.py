@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import edge_lists
 
 from gnn import ModelConfig, build_model
 from sampling import ClusterLoader, Graph, cluster_nodes, edge_cut, induced_block
 from sampling.errors import InputError
+
+settings.register_profile("clusters", max_examples=50, deadline=None)
+settings.load_profile("clusters")
 
 
 def planted(num_groups: int, size: int, seed: int = 0) -> tuple[Graph, np.ndarray]:

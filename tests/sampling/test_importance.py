@@ -7,11 +7,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from strategies import edge_lists
 
 from sampling import Block, Graph, PinSAGESampler
 from sampling.errors import InputError
+
+settings.register_profile("importance", max_examples=50, deadline=None)
+settings.load_profile("importance")
 
 
 def two_cliques() -> Graph:

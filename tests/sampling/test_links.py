@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import edge_lists
 
@@ -23,6 +23,9 @@ from sampling import (
     without_edges,
 )
 from sampling.errors import InputError
+
+settings.register_profile("links", max_examples=50, deadline=None)
+settings.load_profile("links")
 
 EXCLUDES = ["target", "reverse", "none"]
 
@@ -48,7 +51,7 @@ def positives(batch: LinkBatch) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("exclude", EXCLUDES)
-@given(edge_lists(max_nodes=25), st.integers(1, 40), st.booleans(), st.data())
+@given(edge_lists(max_nodes=25, max_edges=80), st.integers(4, 40), st.booleans(), st.data())
 def test_no_block_holds_an_edge_that_is_excluded(exclude, edges, batch_size, shadow, data):
     graph = edges.graph()
     sampler = ShaDowSampler(graph, 2, [3]) if shadow else NeighborSampler(graph, [4, 3])

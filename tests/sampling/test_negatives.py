@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from strategies import edge_lists
 
 from sampling import Graph, NegativeSampler, NodeType
 from sampling.errors import InputError
+
+settings.register_profile("negatives", max_examples=50, deadline=None)
+settings.load_profile("negatives")
 
 
 def skewed_graph(**keys: object) -> Graph:

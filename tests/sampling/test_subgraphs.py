@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import edge_lists
 
 from gnn import ModelConfig, build_model
 from sampling import FullNeighborSampler, Graph, ShaDowSampler, induced_block
 from sampling.errors import InputError
+
+settings.register_profile("subgraphs", max_examples=50, deadline=None)
+settings.load_profile("subgraphs")
 
 
 def random_graph(num_nodes: int = 60, num_edges: int = 300, **keys: np.ndarray) -> Graph:

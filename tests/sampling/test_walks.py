@@ -7,13 +7,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from strategies import edge_lists
 
 from sampling import Graph, random_walks
 from sampling.errors import InputError
+
+settings.register_profile("walks", max_examples=50, deadline=None)
+settings.load_profile("walks")
 
 
 def undirected(num_nodes: int, num_edges: int, seed: int = 0, **keys: np.ndarray) -> Graph:
