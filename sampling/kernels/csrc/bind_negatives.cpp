@@ -7,14 +7,6 @@ using namespace nb::literals;
 
 namespace {
 
-void check_running_sum(const In<int64_t>& until, int64_t size) {
-  require(int64_t(until.shape(0)) == size, "the running sum differs in length from the candidates");
-  int64_t before = 0;
-  for (int64_t i = 0; i < size; before = until.data()[i++])
-    require(until.data()[i] >= before, "the running sum falls");
-  require(before > 0, "the running sum is zero");
-}
-
 template <class Node>
 Out<int64_t> py_sample_negatives(In<int64_t> indptr, In<Node> indices, In<int64_t> src,
                                  In<int64_t> dst, int64_t count, int64_t start, int64_t end,
@@ -26,19 +18,19 @@ Out<int64_t> py_sample_negatives(In<int64_t> indptr, In<Node> indices, In<int64_
   require(0 <= start && start < end && end <= int64_t(graph.num_nodes),
           "the candidates are outside the graph");
   require(count >= 0 && tries >= 1, "a count is too small");
-  if (until) check_running_sum(*until, end - start);
+  if (until) {
+    require(int64_t(until->shape(0)) == end - start, "until differs in length from the candidates");
+    require(until->data()[end - start - 1] > 0, "the running sum is zero");
+  }
   const int64_t size = src.shape(0);
   Buffer<int64_t> out(size * count);
   {
     nb::gil_scoped_release unlocked;
     const Candidates candidates{start, end - start, until ? until->data() : nullptr};
     const NegativeSampling<Node> sampling(graph, candidates, exclude, tries);
-    parallel_pieces(size, 256, threads, [&](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; ++i) {
-        const int64_t node = src.data()[i];
-        const uint64_t key = negative_key(seed, node, dst.data()[i]);
-        for (int64_t j = 0; j < count; ++j) out[i * count + j] = sampling.draw(node, key, j);
-      }
+    parallel_pieces(size, 16, threads, [&](int64_t begin, int64_t end) {
+      draw_together(sampling, src.data() + begin, dst.data() + begin, end - begin, count, seed,
+                    out.data() + begin * count);
     });
   }
   return to_numpy(out, {size_t(size), size_t(count)});

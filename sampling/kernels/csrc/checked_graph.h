@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <stdexcept>
+#include <utility>
 
 namespace gnn {
 
@@ -25,9 +26,16 @@ struct CheckedGraph {
     if (uint64_t(node) >= num_nodes) throw std::invalid_argument("a node is outside the graph");
     return node;
   }
+  // The first edge into a node, and one past the last.
+  std::pair<int64_t, int64_t> row(int64_t node) const {
+    const int64_t size = degree(node);
+    if (size <= 0) return {0, 0};
+    return {edge(node, 0), edge(node, size - 1) + 1};
+  }
+  void prefetch_row(int64_t node) const { __builtin_prefetch(indices + indptr[node]); }
   bool has_edge(int64_t from, int64_t into) const {
-    if (degree(into) <= 0) return false;
-    const Node *first = indices + edge(into, 0), *last = indices + edge(into, degree(into) - 1) + 1;
+    const auto [begin, end] = row(into);
+    const Node *first = indices + begin, *last = indices + end;
     return sorted_rows ? std::binary_search(first, last, Node(from))
                        : std::find(first, last, Node(from)) != last;
   }

@@ -41,8 +41,9 @@ class LabelPropagation {
 
  private:
   void count_votes(int64_t node) {
-    for (int64_t j = 0; j < graph_.degree(node); ++j) {
-      const int64_t neighbor = graph_.source(graph_.edge(node, j)), label = labels_[neighbor];
+    const auto [begin, end] = graph_.row(node);
+    for (int64_t edge = begin; edge < end; ++edge) {
+      const int64_t neighbor = graph_.source(edge), label = labels_[neighbor];
       if (neighbor == node || label < 0) continue;
       if (votes_[label]++ == 0) voted_.push_back(label);
     }

@@ -24,7 +24,8 @@ struct Candidates {
   int64_t draw(uint64_t key, uint64_t j) const {
     if (!until) return int64_t(Stream(key)(2 * j, size));
     const int64_t place = int64_t(Stream(key)(2 * j, until[size - 1]));
-    return std::upper_bound(until, until + size, place) - until;
+    // A running sum that falls may send the search past its end.
+    return std::min<int64_t>(std::upper_bound(until, until + size, place) - until, size - 1);
   }
   bool possible(int64_t i) const { return !until || until[i] > (i ? until[i - 1] : 0); }
 };
@@ -36,21 +37,34 @@ class NegativeSampling {
                    int64_t tries)
       : graph_(graph), candidates_(candidates), exclude_(exclude), tries_(tries) {}
 
-  // Negative number j of an edge from src with this key; -1 when src has an edge to every candidate.
-  int64_t draw(int64_t src, uint64_t key, int64_t j) const {
-    int64_t last = 0;
-    for (int64_t attempt = 0; attempt < tries_; ++attempt) {
-      last = candidates_.draw(key, j * tries_ + attempt);
-      if (good(src, last)) return candidates_.start + last;
+  // The first candidate for negative j of an edge with this key, and a request for its row.
+  int64_t first(uint64_t key, int64_t j) const {
+    const int64_t candidate = candidates_.draw(key, j * tries_);
+    __builtin_prefetch(graph_.indptr + candidates_.start + candidate);
+    return candidate;
+  }
+  // A request for the middle of that row, where a bisection begins.
+  void prefetch(int64_t candidate) const {
+    const int64_t node = candidates_.start + candidate;
+    __builtin_prefetch(graph_.indices + (graph_.indptr[node] + graph_.degree(node) / 2));
+  }
+  // Negative j of an edge from src; -1 when src has an edge to every candidate.
+  int64_t draw(int64_t src, uint64_t key, int64_t j, int64_t candidate) const {
+    for (int64_t attempt = 1; !good(src, candidate); ++attempt) {
+      if (attempt == tries_) return next_good(src, candidate);
+      candidate = candidates_.draw(key, j * tries_ + attempt);
     }
+    return candidates_.start + candidate;
+  }
+
+ private:
+  int64_t next_good(int64_t src, int64_t last) const {
     for (int64_t step = 1; step <= candidates_.size; ++step) {
       const int64_t i = (last + step) % candidates_.size;
       if (candidates_.possible(i) && good(src, i)) return candidates_.start + i;
     }
     return -1;
   }
-
- private:
   bool good(int64_t src, int64_t i) const {
     const int64_t node = candidates_.start + i;
     return !exclude_ || (node != src && !graph_.has_edge(src, node));
@@ -64,6 +78,20 @@ class NegativeSampling {
 
 inline uint64_t negative_key(uint64_t seed, uint64_t src, uint64_t dst) {
   return stream_key(layer_key(seed ^ kNegativeSalt, src), dst);
+}
+
+// `count` negatives for each of a few edges, in step: draws, then rows, then searches, so that the
+// misses of all of them overlap.
+template <class Node>
+void draw_together(const NegativeSampling<Node>& sampling, const int64_t* src, const int64_t* dst,
+                   int64_t edges, int64_t count, uint64_t seed, int64_t* out) {
+  for (int64_t k = 0; k < edges * count; ++k)
+    out[k] = sampling.first(negative_key(seed, src[k / count], dst[k / count]), k % count);
+  for (int64_t k = 0; k < edges * count; ++k) sampling.prefetch(out[k]);
+  for (int64_t k = 0; k < edges * count; ++k) {
+    const uint64_t key = negative_key(seed, src[k / count], dst[k / count]);
+    out[k] = sampling.draw(src[k / count], key, k % count, out[k]);
+  }
 }
 
 }  // namespace gnn

@@ -16,6 +16,7 @@ class NodeTable {
     while ((int64_t(1) << bits_) * 2 < most * 3) ++bits_;
     slots_ = Buffer<Slot>(size_t(1) << bits_, kHugeScratch);
     for (size_t i = 0; i < slots_.size(); ++i) slots_[i].key = kEmpty;
+    filter_.resize((slots_.size() << kFilterBits) / 64);
   }
 
   // The place of `key`; a new key gets the next one.
@@ -23,6 +24,7 @@ class NodeTable {
     const size_t i = probe(key);
     if (slots_[i].key == kEmpty) {
       slots_[i] = {key, int64_t(taken_.size())};
+      filter_[bit(key) / 64] |= uint64_t(1) << bit(key) % 64;
       taken_.push_back(i);
     }
     return slots_[i].place;
@@ -32,12 +34,17 @@ class NodeTable {
     const Slot& slot = slots_[probe(key)];
     return slot.key == kEmpty ? -1 : slot.place;
   }
+  // False when `key` was never inserted; true when it was, and now and then when it was not.
+  bool may_hold(int64_t key) const { return filter_[bit(key) / 64] >> bit(key) % 64 & 1; }
   void prefetch(int64_t key) const { __builtin_prefetch(slots_.data() + home(key)); }
   int64_t size() const { return int64_t(taken_.size()); }
   int64_t key(int64_t place) const { return slots_[taken_[place]].key; }
   // Forget every key; costs what was put in, not the size of the table.
   void clear() {
-    for (size_t i : taken_) slots_[i].key = kEmpty;
+    for (size_t i : taken_) {
+      filter_[bit(slots_[i].key) / 64] = 0;
+      slots_[i].key = kEmpty;
+    }
     taken_.clear();
   }
 
@@ -47,7 +54,10 @@ class NodeTable {
     int64_t key, place;
   };
 
+  static constexpr int kFilterBits = 3;  // a slot has 2^3 bits of the filter
+
   size_t home(int64_t key) const { return (uint64_t(key) * kGolden) >> (64 - bits_); }
+  size_t bit(int64_t key) const { return (uint64_t(key) * kGolden) >> (64 - bits_ - kFilterBits); }
   size_t probe(int64_t key) const {
     const size_t mask = slots_.size() - 1;
     size_t i = home(key);
@@ -58,6 +68,7 @@ class NodeTable {
   int bits_ = 6;
   Buffer<Slot> slots_;
   std::vector<size_t> taken_;
+  std::vector<uint64_t> filter_;
 };
 
 }  // namespace gnn

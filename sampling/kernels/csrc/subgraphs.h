@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "checked_graph.h"
@@ -18,6 +19,7 @@ namespace gnn {
 struct InducedRows {
   std::vector<int32_t> local;
   std::vector<int64_t> edges;
+  std::vector<std::pair<int64_t, int64_t>> maybe;  // of the row at hand: key of the source, edge
 };
 
 template <class Node>
@@ -54,24 +56,30 @@ class InducedSubgraph {
   }
 
  private:
-  static constexpr int64_t kPiece = 256;
+  static constexpr int64_t kPiece = 256, kAhead = 4;
 
   int64_t key(int64_t row, int64_t node) const {
     return (groups_ ? groups_[row] * int64_t(graph_.num_nodes) : 0) + node;
   }
   // Append the edges of row i whose source is in its component; offsets[i + 1] is their number.
+  // Most sources are not, and a small filter tells; the table is asked about the others only.
   void find_row(int64_t i, InducedRows& out) {
-    constexpr int64_t kAhead = 8;
-    const int64_t degree = std::max<int64_t>(graph_.degree(nodes_[i]), 0);
+    const auto [begin, end] = graph_.row(nodes_[i]);
+    if (i + kAhead < size_) graph_.prefetch_row(nodes_[i + kAhead]);
+    out.maybe.resize(std::max<size_t>(out.maybe.size(), end - begin));
+    int64_t asked = 0;
+    for (int64_t edge = begin; edge < end; ++edge) {
+      const int64_t wanted = key(i, graph_.source(edge));
+      out.maybe[asked] = {wanted, edge};
+      asked += table_.may_hold(wanted);
+    }
+    for (int64_t j = 0; j < asked; ++j) table_.prefetch(out.maybe[j].first);
     const size_t before = out.local.size();
-    for (int64_t j = 0; j < degree + kAhead; ++j) {
-      if (j < degree) table_.prefetch(key(i, graph_.source(graph_.edge(nodes_[i], j))));
-      if (j < kAhead) continue;
-      const int64_t edge = graph_.edge(nodes_[i], j - kAhead);
-      const int64_t place = table_.find(key(i, graph_.source(edge)));
+    for (int64_t j = 0; j < asked; ++j) {
+      const int64_t place = table_.find(out.maybe[j].first);
       if (place < 0) continue;
       out.local.push_back(int32_t(place));
-      out.edges.push_back(edge);
+      out.edges.push_back(out.maybe[j].second);
     }
     offsets[i + 1] = int64_t(out.local.size() - before);
   }
