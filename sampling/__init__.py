@@ -1,17 +1,26 @@
 """The graph at rest, and mini-batches cut from it."""
 
 from sampling.block import Block, MiniBatch
+from sampling.clusters import ClusterLoader, cluster_nodes, edge_cut
+from sampling.exclusion import without_edges
 from sampling.graph.csc import Graph, NodeType
 from sampling.graph.features import FeatureTable
 from sampling.graph.ids import NodeIds
 from sampling.graph.meta import GraphMeta
 from sampling.graph.store import Dataset, GraphStore
+from sampling.importance import PinSAGESampler
+from sampling.links import LinkBatch, LinkLoader
 from sampling.loader import MiniBatchLoader
+from sampling.negatives import NegativeSampler
 from sampling.reduced import InputReduction, ReducedNeighborSampler
+from sampling.saint import SAINTSampler
 from sampling.sampler import FullNeighborSampler, NeighborSampler
+from sampling.subgraphs import ShaDowSampler, Subgraph, induced_block
+from sampling.walks import random_walks
 
 __all__ = [
     "Block",
+    "ClusterLoader",
     "Dataset",
     "FeatureTable",
     "FullNeighborSampler",
@@ -19,10 +28,22 @@ __all__ = [
     "GraphMeta",
     "GraphStore",
     "InputReduction",
+    "LinkBatch",
+    "LinkLoader",
     "MiniBatch",
     "MiniBatchLoader",
+    "NegativeSampler",
     "NeighborSampler",
     "NodeIds",
     "NodeType",
+    "PinSAGESampler",
     "ReducedNeighborSampler",
+    "SAINTSampler",
+    "ShaDowSampler",
+    "Subgraph",
+    "cluster_nodes",
+    "edge_cut",
+    "induced_block",
+    "random_walks",
+    "without_edges",
 ]

@@ -108,7 +108,11 @@ class MiniBatchLoader:
         nodes = torch.from_numpy(seeds)
         blocks = self.sampler.sample(nodes, seed)
         features = self.data.features
-        x = None if features is None else features.gather(blocks[0].src_nodes, self.sampler.num_threads)
+        x = (
+            None
+            if features is None
+            else features.gather(blocks[0].src_nodes, self.sampler.num_threads)
+        )
         y = None if self.labels is None else self.labels[nodes]
         return MiniBatch(nodes, blocks, x, y)
 

@@ -5,7 +5,11 @@
 NB_MODULE(_core, m) {
   m.doc() = "Compiled kernels; sampling.kernels.reference says what each one computes.";
   gnn::bind_adjacency(m);
+  gnn::bind_clusters(m);
+  gnn::bind_ids(m);
+  gnn::bind_negatives(m);
   gnn::bind_neighbors(m);
   gnn::bind_rows(m);
-  gnn::bind_ids(m);
+  gnn::bind_subgraphs(m);
+  gnn::bind_walks(m);
 }

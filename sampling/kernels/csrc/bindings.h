@@ -21,9 +21,13 @@ namespace nb = nanobind;
 namespace gnn {
 
 void bind_adjacency(nb::module_& m);
+void bind_clusters(nb::module_& m);
+void bind_ids(nb::module_& m);
+void bind_negatives(nb::module_& m);
 void bind_neighbors(nb::module_& m);
 void bind_rows(nb::module_& m);
-void bind_ids(nb::module_& m);
+void bind_subgraphs(nb::module_& m);
+void bind_walks(nb::module_& m);
 
 // Define a kernel for graphs of 32-bit and of 64-bit nodes.
 #define BOTH_NODE_TYPES(name, function, ...)    \
