@@ -89,3 +89,21 @@ def test_important_neighbors_are_equal_under_any_threads(edges, num_walks, lengt
         ours = _core.important_neighbors(*adjacency(edges), *rest, threads)
         for one, other in zip(ours, twin, strict=True):
             np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda *graph: _core.random_walks(*graph, -1, 0, 1, 1),
+        lambda *graph: _core.random_walks(*graph, 2**62, 0, 1, 1),
+        lambda *graph: _core.biased_walks(*graph, 2**63 - 1, (1, 1, 1), True, 1, 1),
+        lambda *graph: _core.biased_walks(*graph, 3, (0, 1, 1), True, 1, 1),
+        lambda *graph: _core.important_neighbors(*graph, 2**62, 4, 0, 3, 1, 1),
+        lambda *graph: _core.important_neighbors(*graph, 5, -4, 0, 3, 1, 1),
+        lambda *graph: _core.important_neighbors(*graph, 5, 4, 0, -3, 1, 1),
+        lambda *graph: _core.important_neighbors(*graph, -5, 4, 0, 3, 1, 1),
+    ],
+)
+def test_counts_that_make_no_table_raise(call):
+    with pytest.raises(ValueError, match="outside"):
+        call(np.array([0, 1, 2]), np.array([1, 0]), np.array([0, 1]))

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from strategies import edge_lists
 
-from sampling import Block, Graph, PinSAGESampler
+from gnn import ModelConfig, build_model
+from sampling import Block, Dataset, Graph, MiniBatchLoader, PinSAGESampler
 from sampling.errors import InputError
 
 settings.register_profile("importance", max_examples=50, deadline=None)
@@ -86,6 +87,18 @@ def test_alone_and_in_a_batch_under_any_threads_the_neighbors_are_the_same():
             assert rows(alone)[node] == rows(batch)[node]
     assert rows(together[0]) != rows(together[1])
     assert rows(together[1]) != rows(sampler.sample(np.arange(20), seed=8)[1])
+
+
+def test_a_loader_and_a_model_take_it_like_any_sampler():
+    graph = two_cliques()
+    data = Dataset.in_memory(graph, features=np.eye(20, dtype=np.float32), labels=np.arange(20) % 2)
+    model = build_model(ModelConfig(conv="sage", d_in=20, d_hidden=4, d_out=2, num_layers=2))
+    sampler = PinSAGESampler(graph, 2, 3, num_walks=10)
+    batches = list(MiniBatchLoader(data, sampler, np.arange(20), batch_size=8))
+    assert [model(batch.blocks, batch.x).shape[0] for batch in batches] == [8, 8, 4]
+    first = MiniBatchLoader(data, sampler, np.arange(20), batch_size=8, resample=False)
+    for batch, block in zip(first, (sampler.sample(b.seeds) for b in batches), strict=True):
+        assert torch.equal(batch.blocks[0].edge_weight, block[0].edge_weight)
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,9 @@ Out<int64_t> py_propagate_labels(In<int64_t> indptr, In<Node> indices, In<int64_
   require(weights.shape(0) == graph.num_nodes && labels.shape(0) == graph.num_nodes,
           "weights or labels differ in length from the graph");
   require(num_labels > 0, "there are no labels");
+  table_size(num_labels, 1);
   for (size_t v = 0; v < graph.num_nodes; ++v)
-    require(labels.data()[v] >= -1 && labels.data()[v] < num_labels, "a label is outside the range");
+    require(labels.data()[v] >= -1 && labels.data()[v] < num_labels, "a label is outside");
   Buffer<int64_t> out(graph.num_nodes);
   {
     nb::gil_scoped_release unlocked;

@@ -17,13 +17,13 @@ Out<int64_t> py_sample_negatives(In<int64_t> indptr, In<Node> indices, In<int64_
   require(dst.shape(0) == src.shape(0), "src and dst differ in length");
   require(0 <= start && start < end && end <= int64_t(graph.num_nodes),
           "the candidates are outside the graph");
-  require(count >= 0 && tries >= 1, "a count is too small");
+  require(tries >= 1, "a count is too small");
   if (until) {
     require(int64_t(until->shape(0)) == end - start, "until differs in length from the candidates");
     require(until->data()[end - start - 1] > 0, "the running sum is zero");
   }
   const int64_t size = src.shape(0);
-  Buffer<int64_t> out(size * count);
+  Buffer<int64_t> out(table_size(size, count));
   {
     nb::gil_scoped_release unlocked;
     const Candidates candidates{start, end - start, until ? until->data() : nullptr};

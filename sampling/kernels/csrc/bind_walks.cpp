@@ -1,4 +1,5 @@
 // Kernels that walk at random.
+#include "biased_walks.h"
 #include "bind_graph.h"
 #include "importance.h"
 #include "walks.h"
@@ -19,9 +20,9 @@ template <class Node, class Walk>
 Out<int64_t> walked(const CheckedGraph<Node>& graph, const In<int64_t>& starts, int64_t length,
                     uint64_t seed, int threads, const Walk& walk) {
   const int64_t size = starts.shape(0);
-  require(length >= 0, "the length is negative");
   check_nodes(starts, graph.num_nodes + 1);
-  Buffer<int64_t> nodes(size * (length + 1));
+  table_size(size, length);
+  Buffer<int64_t> nodes(table_size(size, length + 1));
   {
     nb::gil_scoped_release unlocked;
     const Buffer<int64_t> number = repeats(starts);
@@ -71,14 +72,14 @@ nb::object py_important_neighbors(In<int64_t> indptr, In<Node> indices, In<int64
                                   uint64_t seed, int threads) {
   const auto graph = checked_graph(indptr, indices);
   check_nodes(nodes, indptr.shape(0));
-  require(num_walks >= 0 && length >= 0 && top >= 0, "a count is negative");
+  require(top >= 0, "a count is outside 0 … 2^63");
+  top = std::min(top, table_size(num_walks, length));
   const int64_t size = nodes.shape(0);
   Buffer<int64_t> offsets(size + 1), neighbors, counts;
   {
     nb::gil_scoped_release unlocked;
-    top = std::min(top, num_walks * length);
     const Importance how{num_walks, length, top, restart, seed};
-    Buffer<int64_t> wide(size * top), wide_counts(size * top);
+    Buffer<int64_t> wide(table_size(size, top)), wide_counts(wide.size());
     offsets[0] = 0;
     important_neighbors(graph, nodes.data(), size, how, threads, wide.data(), wide_counts.data(),
                         offsets.data() + 1);

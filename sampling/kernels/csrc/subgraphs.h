@@ -32,7 +32,8 @@ class InducedSubgraph {
     if (size > std::numeric_limits<int32_t>::max())
       throw std::invalid_argument("a subgraph of 2^31 nodes or more: use fewer nodes");
     for (int64_t i = 0; i < size; ++i)
-      if (table_.insert(key(i, nodes[i])) != i) throw std::invalid_argument("a node is there twice");
+      if (table_.insert(key(i, nodes[i])) != i)
+        throw std::invalid_argument("a node is there twice");
   }
 
   Buffer<int64_t> offsets, edges;
@@ -44,7 +45,8 @@ class InducedSubgraph {
     offsets = Buffer<int64_t>(size_ + 1);
     offsets[0] = 0;
     parallel_pieces(pieces, 1, threads, [&](int64_t p, int64_t) {
-      for (int64_t i = p * kPiece; i < std::min(size_, (p + 1) * kPiece); ++i) find_row(i, found[p]);
+      const int64_t end = std::min(size_, (p + 1) * kPiece);
+      for (int64_t i = p * kPiece; i < end; ++i) find_row(i, found[p]);
     });
     for (int64_t i = 0; i < size_; ++i) offsets[i + 1] += offsets[i];
     local = Buffer<int32_t>(offsets[size_]);
