@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from sampling.kernels._core import (
+    ChoiceWorkspace,
     Workspace,
     aggregate,
+    alias_table,
     build_csc,
     build_id_table,
     build_string_table,
@@ -15,16 +17,23 @@ from sampling.kernels._core import (
     find_ids,
     find_strings,
     gather,
+    labor_blocks,
     max_backward,
     relabel,
+    replacement_blocks,
     sample_blocks,
     sample_neighbors,
+    temporal_blocks,
     transpose,
+    typed_blocks,
+    weighted_blocks,
 )
 
 __all__ = [
+    "ChoiceWorkspace",
     "Workspace",
     "aggregate",
+    "alias_table",
     "build_csc",
     "build_id_table",
     "build_string_table",
@@ -34,11 +43,16 @@ __all__ = [
     "find_ids",
     "find_strings",
     "gather",
+    "labor_blocks",
     "max_backward",
     "relabel",
+    "replacement_blocks",
     "sample_blocks",
     "sample_neighbors",
+    "temporal_blocks",
     "transpose",
+    "typed_blocks",
+    "weighted_blocks",
 ]
 
 

@@ -1,7 +1,9 @@
 """The compiled kernels have the signatures of their twins; a contract test holds them to it."""
 
+from sampling.kernels.reference import ChoiceWorkspace as ChoiceWorkspace
 from sampling.kernels.reference import Workspace as Workspace
 from sampling.kernels.reference import aggregate as aggregate
+from sampling.kernels.reference import alias_table as alias_table
 from sampling.kernels.reference import build_csc as build_csc
 from sampling.kernels.reference import build_id_table as build_id_table
 from sampling.kernels.reference import build_string_table as build_string_table
@@ -10,8 +12,13 @@ from sampling.kernels.reference import csc_order as csc_order
 from sampling.kernels.reference import find_ids as find_ids
 from sampling.kernels.reference import find_strings as find_strings
 from sampling.kernels.reference import gather as gather
+from sampling.kernels.reference import labor_blocks as labor_blocks
 from sampling.kernels.reference import max_backward as max_backward
 from sampling.kernels.reference import relabel as relabel
+from sampling.kernels.reference import replacement_blocks as replacement_blocks
 from sampling.kernels.reference import sample_blocks as sample_blocks
 from sampling.kernels.reference import sample_neighbors as sample_neighbors
+from sampling.kernels.reference import temporal_blocks as temporal_blocks
 from sampling.kernels.reference import transpose as transpose
+from sampling.kernels.reference import typed_blocks as typed_blocks
+from sampling.kernels.reference import weighted_blocks as weighted_blocks

@@ -5,6 +5,19 @@ is written in `csrc/`.
 """
 
 from sampling.kernels.reference.adjacency import build_csc, check_csc, csc_order, transpose
+from sampling.kernels.reference.choose import (
+    ChoiceWorkspace,
+    alias_pick,
+    alias_table,
+    arrival_times,
+    labor_blocks,
+    natural_log,
+    replacement_blocks,
+    subset,
+    temporal_blocks,
+    typed_blocks,
+    weighted_blocks,
+)
 from sampling.kernels.reference.ids import (
     build_id_table,
     build_string_table,
@@ -26,8 +39,12 @@ __all__ = [
     "GOLDEN",
     "LINEAR_LIMIT",
     "MASK",
+    "ChoiceWorkspace",
     "Workspace",
     "aggregate",
+    "alias_pick",
+    "alias_table",
+    "arrival_times",
     "build_csc",
     "build_id_table",
     "build_string_table",
@@ -38,12 +55,19 @@ __all__ = [
     "find_strings",
     "floyd",
     "gather",
+    "labor_blocks",
     "max_backward",
     "mix",
+    "natural_log",
     "relabel",
+    "replacement_blocks",
     "sample_blocks",
     "sample_neighbors",
     "stream_key",
+    "subset",
+    "temporal_blocks",
     "to_float32",
     "transpose",
+    "typed_blocks",
+    "weighted_blocks",
 ]
