@@ -6,7 +6,8 @@
 //
 // A rule has
 //   most(row)                         no more positions than this are chosen
-//   look_ahead(rows, count)           prefetches; may narrow rows to the edges that are eligible
+//   narrow(rows, count)               may cut a block of rows down to the edges that are eligible
+//   look_ahead(row)                   prefetches what choose(row) will read a block of rows later
 //   choose(row, positions, scratch)   writes positions in the row, returns how many
 #pragma once
 #include <algorithm>
@@ -16,6 +17,7 @@
 
 #include "in_order.h"
 #include "memory.h"
+#include "prefetch.h"
 #include "random.h"
 #include "sampler.h"
 #include "subset.h"
@@ -90,6 +92,7 @@ class ChunkDraw {
     prefetch_offsets(begin);
     prefetch_offsets(begin + kRowBlock);
     open(begin);
+    for (int64_t i = begin; i < last_of(begin); ++i) rule_.look_ahead(rows_of(begin)[i - begin]);
     for (int64_t block = begin; block < end; block += kRowBlock) {
       const int64_t before = out_.size;
       prefetch_offsets(block + 2 * kRowBlock);
@@ -107,26 +110,27 @@ class ChunkDraw {
 
   void prefetch_offsets(int64_t block) const {
     for (int64_t i = block; i < last_of(block); ++i)
-      __builtin_prefetch(graph_.indptr + graph_.node(frontier_[i]));
+      prefetch(graph_.indptr + graph_.node(frontier_[i]));
   }
 
   void open(int64_t block) {
     Row* rows = rows_of(block);
     for (int64_t i = block; i < last_of(block); ++i)
       rows[i - block] = graph_.row(frontier_[i], layer_key_);
-    if (block < end_) rule_.look_ahead(rows, last_of(block) - block);
+    if (block < end_) rule_.narrow(rows, last_of(block) - block);
   }
 
   void choose(int64_t block, int64_t* counts) {
     const Row* rows = rows_of(block);
     for (int64_t i = block; i < last_of(block); ++i) {
       const Row& row = rows[i - block];
+      if (i + kRowBlock < end_) rule_.look_ahead(rows_of(block + kRowBlock)[i - block]);
       out_.edges.reserve(out_.size + rule_.most(row), out_.size);
       int64_t* edges = out_.edges.data() + out_.size;
       const int64_t count = rule_.choose(row, edges, scratch_);
       for (int64_t j = 0; j < count; ++j) {
         edges[j] += row.start;
-        __builtin_prefetch(graph_.indices + edges[j]);
+        prefetch(graph_.indices + edges[j]);
       }
       counts[i + 1] = count;
       out_.size += count;

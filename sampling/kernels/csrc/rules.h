@@ -18,11 +18,20 @@ template <class T>
 void prefetch_run(const T* first, int64_t size, int64_t lines) {
   constexpr int64_t kPerLine = 64 / sizeof(T);
   for (int64_t i = 0; i < std::min(size, lines * kPerLine); i += kPerLine)
-    __builtin_prefetch(first + i);
+    prefetch(first + i);
 }
 
 // The word of draw j of a stream.
 inline uint64_t word_of(uint64_t key, int64_t j) { return mix(key + kGolden * uint64_t(j + 1)); }
+
+// The entries of an alias table that the first draws from a row read.
+inline void prefetch_picks(const uint64_t* table, const Row& row, int64_t draws) {
+  constexpr int64_t kMost = 32;
+  for (int64_t j = 0; j < std::min(draws, kMost); ++j) {
+    const auto product = (unsigned __int128)word_of(row.key, j) * uint64_t(row.degree);
+    prefetch(table + row.start + uint64_t(product >> 64));
+  }
+}
 
 // Without replacement, in proportion to the weights: the law of `fanout` successive draws.
 //
@@ -31,7 +40,7 @@ inline uint64_t word_of(uint64_t key, int64_t j) { return mix(key + kGolden * ui
 // race goes on among the rest, which is the same law, for what comes next depends only on the set
 // that was drawn.
 struct ByWeight {
-  static constexpr int64_t kRaceDegree = 64, kRaceShare = 4, kPatience = 2, kAhead = 32;
+  static constexpr int64_t kRaceDegree = kRunners, kRaceShare = 4, kPatience = 2, kAhead = 32;
 
   const float* weight;
   const uint64_t* table;
@@ -40,20 +49,12 @@ struct ByWeight {
   bool raced(int64_t degree) const {
     return degree <= kRaceDegree || fanout < 0 || fanout >= degree / kRaceShare;
   }
-  // One more than is taken: the race writes a position before it knows whether it counts.
-  int64_t most(const Row& row) const { return bounded(fanout, row.degree) + 1; }
-  void look_ahead(const Row* rows, int64_t count) const {
-    for (const Row* row = rows; row < rows + count; ++row) {
-      if (raced(row->degree)) {
-        prefetch_run(weight + row->start, row->degree, 5);
-        continue;
-      }
-      const uint64_t* entries = table + row->start;
-      for (int64_t j = 0; j < std::min(fanout, kAhead); ++j) {
-        const auto product = (unsigned __int128)word_of(row->key, j) * uint64_t(row->degree);
-        __builtin_prefetch(entries + uint64_t(product >> 64));
-      }
-    }
+  // The race writes a position before it knows whether it counts.
+  int64_t most(const Row& row) const { return raced(row.degree) ? row.degree : fanout + 1; }
+  void narrow(Row*, int64_t) const {}
+  void look_ahead(const Row& row) const {
+    if (raced(row.degree)) return prefetch_run(weight + row.start, row.degree, 5);
+    prefetch_picks(table, row, fanout);
   }
   int64_t choose(const Row& row, int64_t* out, Scratch& scratch) const {
     if (raced(row.degree)) return race(row, 0, out, scratch);
@@ -71,12 +72,13 @@ struct ByWeight {
  private:
   // Complete out[0 … taken) to `fanout` positions.
   int64_t race(const Row& row, int64_t taken, int64_t* out, Scratch& scratch) const {
-    scratch.times.resize(row.degree);
+    scratch.times.resize(std::max<size_t>(scratch.times.size(), row.degree + kRunners));
     double* times = scratch.times.data();
     arrival_times(weight + row.start, row.degree, branch_key(row.key, 0), times);
     for (int64_t i = 0; i < taken; ++i) times[out[i]] = kNever;
     const int64_t wanted = bounded(fanout, row.degree) - taken;
-    return taken + first_arrivals(times, row.degree, wanted, out + taken, scratch.order);
+    const auto first = row.degree <= kRunners ? first_of_run : first_arrivals;
+    return taken + first(times, row.degree, wanted, out + taken, scratch.order);
   }
 };
 
@@ -86,13 +88,9 @@ struct WithReplacement {
   int64_t fanout;
 
   int64_t most(const Row& row) const { return row.degree ? fanout : 0; }
-  void look_ahead(const Row* rows, int64_t count) const {
-    if (!table) return;
-    for (const Row* row = rows; row < rows + count; ++row)
-      for (int64_t j = 0; row->degree && j < std::min<int64_t>(fanout, 32); ++j) {
-        const auto product = (unsigned __int128)word_of(row->key, j) * uint64_t(row->degree);
-        __builtin_prefetch(table + row->start + uint64_t(product >> 64));
-      }
+  void narrow(Row*, int64_t) const {}
+  void look_ahead(const Row& row) const {
+    if (table && row.degree) prefetch_picks(table, row, fanout);
   }
   int64_t choose(const Row& row, int64_t* out, Scratch&) const {
     Stream draw(row.key);
@@ -114,9 +112,9 @@ struct ByType {
   int64_t num_types;
 
   int64_t most(const Row& row) const { return row.degree; }
-  void look_ahead(const Row* rows, int64_t count) const {
-    for (const Row* row = rows; edge_type && row < rows + count; ++row)
-      prefetch_run(edge_type + row->start, row->degree, 4);
+  void narrow(Row*, int64_t) const {}
+  void look_ahead(const Row& row) const {
+    if (edge_type) prefetch_run(edge_type + row.start, row.degree, 4);
   }
   int64_t choose(const Row& row, int64_t* out, Scratch& scratch) const {
     int64_t taken = 0;
@@ -157,10 +155,8 @@ struct ByLayer {
   int64_t fanout;
 
   int64_t most(const Row& row) const { return row.degree; }
-  void look_ahead(const Row* rows, int64_t count) const {
-    for (const Row* row = rows; row < rows + count; ++row)
-      prefetch_run(indices + row->start, row->degree, 8);
-  }
+  void narrow(Row*, int64_t) const {}
+  void look_ahead(const Row& row) const { prefetch_run(indices + row.start, row.degree, 8); }
   int64_t choose(const Row& row, int64_t* out, Scratch&) const {
     if (fanout < 0 || row.degree <= fanout) return whole_row(row.degree, out);
     const auto limit = uint64_t(((unsigned __int128)uint64_t(fanout) << 64) / uint64_t(row.degree));

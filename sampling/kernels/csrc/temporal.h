@@ -27,7 +27,7 @@ void search_together(const int64_t* times, const Row* rows, int64_t count, const
     found[i] = 0;
     left[i] = rows[i].degree;
     longest = std::max(longest, left[i]);
-    __builtin_prefetch(times + rows[i].start + left[i] / 2);
+    prefetch(times + rows[i].start + left[i] / 2);
   }
   for (; longest > 0; longest /= 2)
     for (int64_t i = 0; i < count; ++i) {
@@ -36,7 +36,7 @@ void search_together(const int64_t* times, const Row* rows, int64_t count, const
       const bool earlier = times[middle] < limit(i);
       found[i] += earlier ? half + 1 : 0;
       left[i] = earlier ? left[i] - half - 1 : half;
-      __builtin_prefetch(times + rows[i].start + found[i] + left[i] / 2);
+      prefetch(times + rows[i].start + found[i] + left[i] / 2);
     }
 }
 
@@ -49,26 +49,9 @@ struct BeforeTime {
 
   int64_t most(const Row& row) const { return bounded(fanout, row.degree); }
 
-  void look_ahead(Row* rows, int64_t count) const {
-    if (!edge_type) return narrow(rows, count);
-    for (const Row* row = rows; row < rows + count; ++row) {
-      prefetch_run(edge_type + row->start, row->degree, 2);
-      prefetch_run(edge_time + row->start, row->degree, 4);
-    }
-  }
-
-  int64_t choose(const Row& row, int64_t* out, Scratch& scratch) const {
-    scratch.runs.clear();
-    if (edge_type) find_runs(row, scratch.runs); else scratch.runs.push_back({0, row.degree});
-    int64_t eligible = 0;
-    for (const Run& run : scratch.runs) eligible += run.end - run.begin;
-    if (!recent || fanout < 0 || eligible <= fanout) return any(row, eligible, out, scratch);
-    return latest(row, scratch.runs, out);
-  }
-
- private:
-  // Cut rows down to the edges of their era.
+  // Cut rows of one type down to the edges of their era.
   void narrow(Row* rows, int64_t count) const {
+    if (edge_type) return;
     int64_t found[kRowBlock];
     auto before = [&](int64_t i) { return eras[rows[i].tag].before; };
     auto first = [&](int64_t i) { return eras[rows[i].tag].first; };
@@ -82,6 +65,22 @@ struct BeforeTime {
     }
   }
 
+  void look_ahead(const Row& row) const {
+    if (!edge_type) return;
+    prefetch_run(edge_type + row.start, row.degree, 2);
+    prefetch_run(edge_time + row.start, row.degree, 4);
+  }
+
+  int64_t choose(const Row& row, int64_t* out, Scratch& scratch) const {
+    scratch.runs.clear();
+    if (edge_type) find_runs(row, scratch.runs); else scratch.runs.push_back({0, row.degree});
+    int64_t eligible = 0;
+    for (const Run& run : scratch.runs) eligible += run.end - run.begin;
+    if (!recent || fanout < 0 || eligible <= fanout) return any(row, eligible, out, scratch);
+    return latest(row, scratch.runs, out);
+  }
+
+ private:
   void find_runs(const Row& row, std::vector<Run>& runs) const {
     const int16_t* types = edge_type + row.start;
     const int64_t* times = edge_time + row.start;

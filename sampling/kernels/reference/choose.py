@@ -70,21 +70,20 @@ def subset(degree: int, fanout: int, key: int) -> list[int]:
 def natural_log(x: Array) -> Array:
     """ln x of positive normal numbers, by artanh; the operations of the compiled one, in order."""
     mantissa, exponent = np.frexp(x)
-    mantissa, exponent = mantissa * 2.0, exponent - 1.0
-    upper = mantissa > 1.4142135623730951
-    mantissa, exponent = np.where(upper, mantissa * 0.5, mantissa), exponent + upper
+    lower = mantissa < 0.7071067811865476
+    mantissa, exponent = np.where(lower, mantissa * 2.0, mantissa), exponent - lower
     s = (mantissa - 1.0) / (mantissa + 1.0)
     z = s * s
     series = np.full_like(z, 1.0 / 17.0)
     for odd in (15.0, 13.0, 11.0, 9.0, 7.0, 5.0, 3.0, 1.0):
         series = series * z + 1.0 / odd
-    return exponent * 0.6931471805599453 + 2.0 * s * series
+    return exponent.astype(np.float64) * 0.6931471805599453 + 2.0 * s * series
 
 
 def arrival_times(weight: Array, key: int) -> Array:
     """When each position arrives in a race: a standard exponential over its weight."""
     words = np.array([word_of(key, i) >> 12 for i in range(len(weight))], np.float64)
-    uniform = 1.0 - words / 2.0**52
+    uniform = 1.0 - words / 2.0**52 - 2.0**-53
     times = np.full(len(weight), np.inf)
     runs = weight > 0
     times[runs] = -natural_log(uniform[runs]) / weight[runs].astype(np.float64)
