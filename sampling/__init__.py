@@ -8,6 +8,14 @@ from sampling.graph.meta import GraphMeta
 from sampling.graph.store import Dataset, GraphStore
 from sampling.loader import MiniBatchLoader
 from sampling.sampler import FullNeighborSampler, NeighborSampler
+from sampling.samplers import (
+    LaborSampler,
+    ReplacementNeighborSampler,
+    TemporalBatch,
+    TemporalNeighborSampler,
+    TypedNeighborSampler,
+    WeightedNeighborSampler,
+)
 
 __all__ = [
     "Block",
@@ -17,9 +25,15 @@ __all__ = [
     "Graph",
     "GraphMeta",
     "GraphStore",
+    "LaborSampler",
     "MiniBatch",
     "MiniBatchLoader",
     "NeighborSampler",
     "NodeIds",
     "NodeType",
+    "ReplacementNeighborSampler",
+    "TemporalBatch",
+    "TemporalNeighborSampler",
+    "TypedNeighborSampler",
+    "WeightedNeighborSampler",
 ]

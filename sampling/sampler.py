@@ -22,7 +22,7 @@ from sampling.block import Block
 from sampling.errors import InputError
 from sampling.graph.csc import Graph, as_tensor
 
-__all__ = ["FullNeighborSampler", "NeighborSampler", "Sampler"]
+__all__ = ["FullNeighborSampler", "NeighborSampler", "Sampler", "checked_seeds", "make_block"]
 
 ALL = -1
 
@@ -84,7 +84,7 @@ class NeighborSampler:
         Raises:
             InputError: a seed is not a node of the graph.
         """
-        nodes = _checked_seeds(seeds, self.graph.num_nodes)
+        nodes = checked_seeds(seeds, self.graph.num_nodes)
         graph, wants_ids = self.graph, _has_edge_data(self.graph)
         with self._workspace() as workspace:
             src_nodes, hops = kernels.sample_blocks(
@@ -100,7 +100,7 @@ class NeighborSampler:
         all_nodes = torch.from_numpy(src_nodes)
         indptr = as_tensor(graph.indptr)
         return tuple(
-            _block(graph, indptr, all_nodes[:num_src], offsets, local, edge_ids)
+            make_block(graph, indptr, all_nodes[:num_src], offsets, local, edge_ids)
             for offsets, local, num_src, edge_ids in hops
         )
 
@@ -133,7 +133,7 @@ def _has_edge_data(graph: Graph) -> bool:
     return any(a is not None for a in (graph.edge_type, graph.edge_weight, graph.edge_time))
 
 
-def _block(
+def make_block(
     graph: Graph,
     graph_indptr: Tensor,
     src_nodes: Tensor,
@@ -141,6 +141,8 @@ def _block(
     local: NDArray[Any],
     edge_ids: NDArray[np.int64] | None,
 ) -> Block:
+    """One hop as a Block that carries the graph's edge data."""
+
     def edges(array: NDArray[Any] | None) -> Tensor | None:
         return None if array is None or edge_ids is None else torch.from_numpy(array[edge_ids])
 
@@ -156,7 +158,8 @@ def _block(
     )
 
 
-def _checked_seeds(seeds: ArrayLike | Tensor, num_nodes: int) -> NDArray[np.int64]:
+def checked_seeds(seeds: ArrayLike | Tensor, num_nodes: int) -> NDArray[np.int64]:
+    """Seeds as an array of dense nodes; an InputError where one is not a node."""
     array = seeds.numpy(force=True) if isinstance(seeds, Tensor) else np.asarray(seeds)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise InputError(f"seeds must be a list of integers, got {array.dtype} {array.shape}")

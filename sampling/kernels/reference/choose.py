@@ -7,6 +7,7 @@ all hops by it. An entry is a node, or a node with the time of the seed that it 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -235,15 +236,13 @@ def typed_blocks(
     return _plain_batch(indptr, indices, seeds, len(fanouts), rule)
 
 
-def _type_runs(
-    edge_type: Array | None, start: int, end: int
-) -> list[tuple[int, tuple[int, int]]]:
+def _type_runs(edge_type: Array | None, start: int, end: int) -> list[tuple[int, tuple[int, int]]]:
     """(type, first and last edge) of every type in a row that is sorted by type."""
     if edge_type is None:
         return [(0, (start, end))] if start < end else []
     codes, firsts = np.unique(edge_type[start:end], return_index=True)
     bounds = [*(start + firsts).tolist(), end]
-    return list(zip(codes.tolist(), zip(bounds[:-1], bounds[1:], strict=True), strict=True))
+    return list(zip(codes.tolist(), pairwise(bounds), strict=True))
 
 
 def labor_blocks(
@@ -255,16 +254,14 @@ def labor_blocks(
     seed: int,
     num_threads: int,
 ) -> tuple[Array, list[Hop]]:
-    """LABOR-0 (Balin, Catalyurek 2023): keep u where its variate of this layer < fanout / degree."""
+    """LABOR-0 (Balin, Catalyurek 2023): u stays if its variate of the layer < fanout / degree."""
 
     def rule(layer: int, entry: Entry, start: int, end: int) -> list[int]:
         fanout, degree = fanouts[layer], end - start
         if fanout < 0 or degree <= fanout:
             return list(range(start, end))
         limit = (fanout << 64) // degree
-        return [
-            e for e in range(start, end) if stream_key(seed, layer, int(indices[e])) < limit
-        ]
+        return [e for e in range(start, end) if stream_key(seed, layer, int(indices[e])) < limit]
 
     return _plain_batch(indptr, indices, seeds, len(fanouts), rule)
 
@@ -300,10 +297,10 @@ def temporal_blocks(
         by_age = sorted(eligible, key=lambda e: (int(edge_time[e]), e))
         return sorted(by_age[len(by_age) - fanout :])
 
-    entries = list(zip(seeds.tolist(), times.tolist(), strict=True))
-    entries, hops = _batch(indptr, indices, entries, len(fanouts), rule)
-    pairs = np.array(entries, np.int64).reshape(-1, 2)
-    return pairs[:, 0].copy(), pairs[:, 1].copy(), hops
+    pairs = zip(seeds.tolist(), times.tolist(), strict=True)
+    entries, hops = _batch(indptr, indices, list(pairs), len(fanouts), rule)
+    columns = np.array(entries, np.int64).reshape(-1, 2)
+    return columns[:, 0].copy(), columns[:, 1].copy(), hops
 
 
 def _plain_batch(
@@ -317,7 +314,8 @@ def _batch(
     indptr: Array, indices: Array, entries: Sequence[Entry], layers: int, rule: Rule
 ) -> tuple[list[Entry], list[Hop]]:
     """All hops, in layer order, and every entry of the batch in the order first seen."""
-    known, hops = list(entries), []
+    known = list(entries)
+    hops: list[Hop] = []
     place: dict[Entry, int] = {}
     for i, entry in enumerate(known):
         place.setdefault(entry, i)
