@@ -26,6 +26,7 @@ namespace gnn {
 
 constexpr int64_t kRowBlock = 32;
 constexpr int64_t kChoiceChunk = 256;
+constexpr int64_t kWorthAThread = 512;  // frontier entries
 
 // One row that is drawn from. A frontier entry is a node and, in the bits above it, a tag: entries
 // of one node with two tags are two entries, and what is drawn for an entry has its tag.
@@ -168,7 +169,7 @@ Hop choose_hop(ChoiceWorkspace& space, const Adjacency<Node>& graph, const Rule&
                uint64_t key, int threads) {
   const int64_t size = space.places.num_nodes;
   const int64_t chunks = (size + kChoiceChunk - 1) / kChoiceChunk;
-  threads = int(std::clamp<int64_t>(chunks, 1, std::max(threads, 1)));
+  threads = int(std::clamp<int64_t>(size / kWorthAThread, 1, std::max(threads, 1)));
   if (int64_t(space.chunks.size()) < chunks) space.chunks.resize(chunks);
   if (int64_t(space.scratch.size()) < threads) space.scratch.resize(threads);
   // The list of places may move while it grows; the frontier that is drawn from may not.
