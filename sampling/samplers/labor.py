@@ -73,7 +73,17 @@ class LaborSampler(NodeRuleSampler):
             InputError: a seed is not a node of the graph.
         """
         blocks = super().sample(seeds, seed)
-        return tuple(_with_factors(b, k) for b, k in zip(blocks, self.fanouts, strict=True))
+        return tuple(self._weighed(b, k) for b, k in zip(blocks, self.fanouts, strict=True))
+
+    def _weighed(self, block: Block, fanout: int) -> Block:
+        """The block with importance factors as, or times, its edge weights."""
+        nodes = block.dst_nodes.numpy()
+        degrees = self.graph.indptr[nodes + 1] - self.graph.indptr[nodes]
+        factors = np.maximum(degrees / fanout, 1) if fanout > 0 else np.ones(len(nodes))
+        per_edge = np.repeat(factors.astype(np.float32), np.diff(block.indptr.numpy()))
+        if block.edge_weight is not None:
+            per_edge *= block.edge_weight.numpy()
+        return replace(block, edge_weight=torch.from_numpy(per_edge))
 
     def _draw(
         self, workspace: kernels.ChoiceWorkspace, nodes: NDArray[np.int64], seed: int
@@ -87,13 +97,3 @@ class LaborSampler(NodeRuleSampler):
             seed,
             self.num_threads,
         )
-
-
-def _with_factors(block: Block, fanout: int) -> Block:
-    factors = torch.ones(block.num_dst)
-    if fanout > 0:
-        factors = (block.dst_degrees() / fanout).clamp(min=1).float()
-    weight = torch.repeat_interleave(factors, block.in_degrees())
-    return replace(
-        block, edge_weight=weight if block.edge_weight is None else weight * block.edge_weight
-    )

@@ -38,8 +38,8 @@ def test_weighted_by_their_factors_the_sums_are_unbiased():
         owner = np.repeat(np.arange(2000), graph.in_degrees())
         factor = graph.edge_weight if weights else 1.0
         exact = np.bincount(owner, x[graph.indices] * factor, minlength=2000)
-        got = estimates(graph, x, 5, 400)
-        error = (got.mean(0) - exact) / (got.std(0) / 20)
+        got = estimates(graph, x, 5, 150)
+        error = (got.mean(0) - exact) / (got.std(0) / 150**0.5)
         assert (error**2).mean() < 1.3
         assert np.abs(error).max() < 6
 
