@@ -15,6 +15,14 @@ from sampling.negatives import NegativeSampler
 from sampling.reduced import InputReduction, ReducedNeighborSampler
 from sampling.saint import SAINTSampler
 from sampling.sampler import FullNeighborSampler, NeighborSampler
+from sampling.samplers import (
+    LaborSampler,
+    ReplacementNeighborSampler,
+    TemporalBatch,
+    TemporalNeighborSampler,
+    TypedNeighborSampler,
+    WeightedNeighborSampler,
+)
 from sampling.subgraphs import ShaDowSampler, Subgraph, induced_block
 from sampling.walks import random_walks
 
@@ -28,6 +36,7 @@ __all__ = [
     "GraphMeta",
     "GraphStore",
     "InputReduction",
+    "LaborSampler",
     "LinkBatch",
     "LinkLoader",
     "MiniBatch",
@@ -38,9 +47,14 @@ __all__ = [
     "NodeType",
     "PinSAGESampler",
     "ReducedNeighborSampler",
+    "ReplacementNeighborSampler",
     "SAINTSampler",
     "ShaDowSampler",
     "Subgraph",
+    "TemporalBatch",
+    "TemporalNeighborSampler",
+    "TypedNeighborSampler",
+    "WeightedNeighborSampler",
     "cluster_nodes",
     "edge_cut",
     "induced_block",

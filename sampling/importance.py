@@ -23,7 +23,7 @@ from sampling.block import Block
 from sampling.errors import InputError
 from sampling.graph.csc import Graph, as_tensor
 from sampling.kernels.reference import GOLDEN, MASK, mix
-from sampling.sampler import _checked_seeds
+from sampling.sampler import checked_seeds
 from sampling.walks import restart_threshold
 
 __all__ = ["PinSAGESampler"]
@@ -84,7 +84,7 @@ class PinSAGESampler:
         Their `edge_weight` holds the importance of every neighbor; each row sums to 1. Edges are
         not edges of the graph, so `edge_ids` and the graph's own edge data are left out.
         """
-        nodes = _checked_seeds(seeds, self.graph.num_nodes)
+        nodes = checked_seeds(seeds, self.graph.num_nodes)
         blocks = []
         for layer in reversed(range(self.num_layers)):
             key = mix(((self.seed if seed is None else seed) + GOLDEN * (layer + 1)) & MASK)

@@ -18,7 +18,7 @@ from sampling.exclusion import without_edges
 from sampling.graph.store import Dataset
 from sampling.kernels.reference import GOLDEN, MASK, mix
 from sampling.negatives import NegativeSampler
-from sampling.sampler import Sampler, _checked_seeds
+from sampling.sampler import Sampler, checked_seeds
 
 __all__ = ["LinkBatch", "LinkLoader"]
 
@@ -178,4 +178,4 @@ def _checked_edges(edges: ArrayLike | Tensor, num_nodes: int) -> Edges:
     if array.ndim != 2 or array.shape[0] != 2:
         raise InputError(f"edges have shape {array.shape}; give (2, num_edges): a row of sources "
                          "and a row of destinations")  # fmt: skip
-    return _checked_seeds(array.ravel(), num_nodes).reshape(2, -1)
+    return checked_seeds(array.ravel(), num_nodes).reshape(2, -1)

@@ -16,7 +16,7 @@ from torch import Tensor
 from sampling import kernels
 from sampling.errors import InputError
 from sampling.graph.csc import Graph, NodeType
-from sampling.sampler import _checked_seeds
+from sampling.sampler import checked_seeds
 from sampling.walks import rows_are_sorted
 
 __all__ = ["NegativeSampler"]
@@ -90,8 +90,8 @@ class NegativeSampler:
             InputError: an entry is not a node, the lengths differ, or a source has an edge to
                 every candidate.
         """
-        sources = _checked_seeds(src, self.graph.num_nodes)
-        destinations = _checked_seeds(dst, self.graph.num_nodes)
+        sources = checked_seeds(src, self.graph.num_nodes)
+        destinations = checked_seeds(dst, self.graph.num_nodes)
         if len(sources) != len(destinations):
             raise InputError(f"src has {len(sources)} entries and dst has {len(destinations)}; "
                              "give one of each per edge")  # fmt: skip

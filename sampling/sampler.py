@@ -22,7 +22,7 @@ from sampling.block import Block
 from sampling.errors import InputError
 from sampling.graph.csc import Graph, as_tensor
 
-__all__ = ["FullNeighborSampler", "NeighborSampler", "Sampler"]
+__all__ = ["FullNeighborSampler", "NeighborSampler", "Sampler", "checked_seeds", "make_block"]
 
 ALL = -1
 MOST = 1 << 62
@@ -98,7 +98,7 @@ class NeighborSampler:
                 workspace,
                 graph.indptr,
                 graph.indices,
-                _checked_seeds(seeds, graph.num_nodes),
+                checked_seeds(seeds, graph.num_nodes),
                 self.fanouts[first_layer:],
                 key,
                 self.num_threads,
@@ -107,7 +107,7 @@ class NeighborSampler:
             )
         all_nodes, indptr = torch.from_numpy(nodes), as_tensor(graph.indptr)
         return nodes, tuple(
-            _block(graph, indptr, all_nodes[:num_src], offsets, local, edge_ids)
+            make_block(graph, indptr, all_nodes[:num_src], offsets, local, edge_ids)
             for offsets, local, num_src, edge_ids in hops
         )
 
@@ -144,7 +144,7 @@ def _has_edge_data(graph: Graph) -> bool:
     return any(a is not None for a in (graph.edge_type, graph.edge_weight, graph.edge_time))
 
 
-def _block(
+def make_block(
     graph: Graph,
     graph_indptr: Tensor,
     src_nodes: Tensor,
@@ -152,6 +152,8 @@ def _block(
     local: NDArray[Any],
     edge_ids: NDArray[np.int64] | None,
 ) -> Block:
+    """One hop as a Block that carries the graph's edge data."""
+
     def edges(array: NDArray[Any] | None) -> Tensor | None:
         return None if array is None or edge_ids is None else torch.from_numpy(array[edge_ids])
 
@@ -167,7 +169,8 @@ def _block(
     )
 
 
-def _checked_seeds(seeds: ArrayLike | Tensor, num_nodes: int) -> NDArray[np.int64]:
+def checked_seeds(seeds: ArrayLike | Tensor, num_nodes: int) -> NDArray[np.int64]:
+    """Seeds as an array of dense nodes; an InputError where one is not a node."""
     array = seeds.numpy(force=True) if isinstance(seeds, Tensor) else np.asarray(seeds)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise InputError(f"seeds must be a list of integers, got {array.dtype} {array.shape}")

@@ -18,7 +18,7 @@ from sampling import kernels
 from sampling.block import Block
 from sampling.errors import InputError
 from sampling.graph.csc import Graph, as_tensor
-from sampling.sampler import ALL, _checked_seeds
+from sampling.sampler import ALL, checked_seeds
 
 __all__ = ["ShaDowSampler", "Subgraph", "induced_block"]
 
@@ -60,7 +60,7 @@ def induced_block(
     Raises:
         InputError: an entry is not a node of the graph, or is there twice.
     """
-    nodes = _checked_seeds(nodes, graph.num_nodes)
+    nodes = checked_seeds(nodes, graph.num_nodes)
     try:
         offsets, local, edges = kernels.induced_subgraph(
             graph.indptr, graph.indices, nodes, groups, num_threads or kernels.default_threads()
@@ -133,7 +133,7 @@ class ShaDowSampler:
         Raises:
             InputError: a seed is not a node of the graph, or the batch is too large to number.
         """
-        nodes = _checked_seeds(seeds, self.graph.num_nodes)
+        nodes = checked_seeds(seeds, self.graph.num_nodes)
         groups, members = self._scopes(nodes, (self.seed if seed is None else seed) & MASK)
         block = induced_block(self.graph, members, groups=groups, num_threads=self.num_threads)
         return (block,) * (self.num_layers - 1) + (first_rows(block, len(nodes)),)

@@ -24,7 +24,7 @@ from torch import Tensor
 from sampling import kernels
 from sampling.errors import InputError
 from sampling.graph.csc import Graph
-from sampling.sampler import _checked_seeds
+from sampling.sampler import checked_seeds
 
 __all__ = ["random_walks", "restart_threshold", "rows_are_sorted"]
 
@@ -67,7 +67,7 @@ def random_walks(
         >>> random_walks(ring, [0, 2], 4).tolist()
         [[0, 1, 2, 0, 1], [2, 0, 1, 2, 0]]
     """
-    nodes = _checked_seeds(starts, graph.num_nodes)
+    nodes = checked_seeds(starts, graph.num_nodes)
     if length < 0:
         raise InputError(f"length is {length}; a walk has no fewer than 0 steps")
     threshold, biases = restart_threshold(restart), _biases(p, q)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from sampling.kernels._core import (
+    ChoiceWorkspace,
     Workspace,
     aggregate,
+    alias_table,
     biased_walks,
     build_csc,
     build_id_table,
@@ -18,20 +20,27 @@ from sampling.kernels._core import (
     gather,
     important_neighbors,
     induced_subgraph,
+    labor_blocks,
     max_backward,
     propagate_labels,
     random_walks,
     relabel,
+    replacement_blocks,
     sample_aggregate,
     sample_blocks,
     sample_negatives,
     sample_neighbors,
+    temporal_blocks,
     transpose,
+    typed_blocks,
+    weighted_blocks,
 )
 
 __all__ = [
+    "ChoiceWorkspace",
     "Workspace",
     "aggregate",
+    "alias_table",
     "biased_walks",
     "build_csc",
     "build_id_table",
@@ -44,15 +53,20 @@ __all__ = [
     "gather",
     "important_neighbors",
     "induced_subgraph",
+    "labor_blocks",
     "max_backward",
     "propagate_labels",
     "random_walks",
     "relabel",
+    "replacement_blocks",
     "sample_aggregate",
     "sample_blocks",
     "sample_negatives",
     "sample_neighbors",
+    "temporal_blocks",
     "transpose",
+    "typed_blocks",
+    "weighted_blocks",
 ]
 
 

@@ -1,7 +1,9 @@
 """The compiled kernels have the signatures of their twins; a contract test holds them to it."""
 
+from sampling.kernels.reference import ChoiceWorkspace as ChoiceWorkspace
 from sampling.kernels.reference import Workspace as Workspace
 from sampling.kernels.reference import aggregate as aggregate
+from sampling.kernels.reference import alias_table as alias_table
 from sampling.kernels.reference import biased_walks as biased_walks
 from sampling.kernels.reference import build_csc as build_csc
 from sampling.kernels.reference import build_id_table as build_id_table
@@ -13,12 +15,17 @@ from sampling.kernels.reference import find_strings as find_strings
 from sampling.kernels.reference import gather as gather
 from sampling.kernels.reference import important_neighbors as important_neighbors
 from sampling.kernels.reference import induced_subgraph as induced_subgraph
+from sampling.kernels.reference import labor_blocks as labor_blocks
 from sampling.kernels.reference import max_backward as max_backward
 from sampling.kernels.reference import propagate_labels as propagate_labels
 from sampling.kernels.reference import random_walks as random_walks
 from sampling.kernels.reference import relabel as relabel
+from sampling.kernels.reference import replacement_blocks as replacement_blocks
 from sampling.kernels.reference import sample_aggregate as sample_aggregate
 from sampling.kernels.reference import sample_blocks as sample_blocks
 from sampling.kernels.reference import sample_negatives as sample_negatives
 from sampling.kernels.reference import sample_neighbors as sample_neighbors
+from sampling.kernels.reference import temporal_blocks as temporal_blocks
 from sampling.kernels.reference import transpose as transpose
+from sampling.kernels.reference import typed_blocks as typed_blocks
+from sampling.kernels.reference import weighted_blocks as weighted_blocks

@@ -21,6 +21,7 @@ namespace nb = nanobind;
 namespace gnn {
 
 void bind_adjacency(nb::module_& m);
+void bind_choose(nb::module_& m);
 void bind_clusters(nb::module_& m);
 void bind_ids(nb::module_& m);
 void bind_negatives(nb::module_& m);

@@ -4,6 +4,8 @@
 // each stage of a block prefetches what the next one reads, so that the misses of a block overlap.
 #include "draw.h"
 
+#include "prefetch.h"
+
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
@@ -137,7 +139,7 @@ GNN_INLINE bool draw_block(const Draw& job, const int64_t* nodes, int64_t size, 
       pick(start, degree, job.fanout, stream_key(job.layer_key, uint64_t(node)), at);
       counts[i] = job.fanout;
     }
-    for (int64_t j = 0; j < counts[i]; ++j) __builtin_prefetch(indices + at[j]);
+    for (int64_t j = 0; j < counts[i]; ++j) prefetch(indices + at[j]);
     out.size += counts[i];
   }
   return true;
@@ -166,7 +168,7 @@ int64_t draw_nodes(const Draw& job, const int64_t* nodes, int64_t size, int64_t*
   uint64_t largest = 0;
   auto prefetch_offsets = [&](int64_t from) {
     const int64_t last = from + kBlock < size ? from + kBlock : size;
-    for (int64_t i = from; i < last; ++i) __builtin_prefetch(job.indptr + nodes[i]);
+    for (int64_t i = from; i < last; ++i) prefetch(job.indptr + nodes[i]);
   };
   auto read = [&](const Positions& block) {
     const uint64_t here =
@@ -224,7 +226,7 @@ int64_t relabel_nodes(const Lines& table, const Node* neighbors, int64_t size, i
   uint64_t nowhere;  // where a node that is known is "written"
   for (int64_t e = 0; e < size; ++e) {
     if (e + kAhead < size)
-      __builtin_prefetch(table.slots + table.home(neighbors[e + kAhead]) * kLineSlots, 1);
+      prefetch(table.slots + table.home(neighbors[e + kAhead]) * kLineSlots);
     const uint64_t node = uint64_t(neighbors[e]);
     uint64_t line = table.home(neighbors[e]);
     Match here = match(table.slots + line * kLineSlots, node, table.epoch);

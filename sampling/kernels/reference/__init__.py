@@ -5,6 +5,19 @@ is written in `csrc/`.
 """
 
 from sampling.kernels.reference.adjacency import build_csc, check_csc, csc_order, transpose
+from sampling.kernels.reference.choose import (
+    ChoiceWorkspace,
+    alias_pick,
+    alias_table,
+    arrival_times,
+    labor_blocks,
+    natural_log,
+    replacement_blocks,
+    subset,
+    temporal_blocks,
+    typed_blocks,
+    weighted_blocks,
+)
 from sampling.kernels.reference.clusters import propagate_labels
 from sampling.kernels.reference.ids import (
     build_id_table,
@@ -33,8 +46,12 @@ __all__ = [
     "GOLDEN",
     "LINEAR_LIMIT",
     "MASK",
+    "ChoiceWorkspace",
     "Workspace",
     "aggregate",
+    "alias_pick",
+    "alias_table",
+    "arrival_times",
     "biased_walks",
     "build_csc",
     "build_id_table",
@@ -48,17 +65,24 @@ __all__ = [
     "gather",
     "important_neighbors",
     "induced_subgraph",
+    "labor_blocks",
     "max_backward",
     "mix",
+    "natural_log",
     "propagate_labels",
     "random_walks",
     "relabel",
+    "replacement_blocks",
     "sample_aggregate",
     "sample_blocks",
     "sample_negatives",
     "sample_neighbors",
     "stream_key",
+    "subset",
+    "temporal_blocks",
     "to_float32",
     "transpose",
+    "typed_blocks",
     "walk_key",
+    "weighted_blocks",
 ]
