@@ -21,6 +21,7 @@ from sampling.kernels.reference.neighbors import (
 )
 from sampling.kernels.reference.random import GOLDEN, MASK, draw, mix, stream_key
 from sampling.kernels.reference.rows import aggregate, gather, max_backward, to_float32
+from sampling.kernels.reference.runs import merge_runs, order_runs, partition_edges
 
 __all__ = [
     "GOLDEN",
@@ -39,7 +40,10 @@ __all__ = [
     "floyd",
     "gather",
     "max_backward",
+    "merge_runs",
     "mix",
+    "order_runs",
+    "partition_edges",
     "relabel",
     "sample_blocks",
     "sample_neighbors",
