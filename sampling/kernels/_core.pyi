@@ -12,9 +12,11 @@ from sampling.kernels.reference import find_strings as find_strings
 from sampling.kernels.reference import gather as gather
 from sampling.kernels.reference import max_backward as max_backward
 from sampling.kernels.reference import merge_runs as merge_runs
+from sampling.kernels.reference import normals as normals
 from sampling.kernels.reference import order_runs as order_runs
 from sampling.kernels.reference import partition_edges as partition_edges
 from sampling.kernels.reference import relabel as relabel
+from sampling.kernels.reference import rmat_edges as rmat_edges
 from sampling.kernels.reference import sample_blocks as sample_blocks
 from sampling.kernels.reference import sample_neighbors as sample_neighbors
 from sampling.kernels.reference import transpose as transpose

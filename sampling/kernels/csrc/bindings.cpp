@@ -9,4 +9,5 @@ NB_MODULE(_core, m) {
   gnn::bind_rows(m);
   gnn::bind_ids(m);
   gnn::bind_runs(m);
+  gnn::bind_generate(m);
 }

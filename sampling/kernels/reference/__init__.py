@@ -5,6 +5,7 @@ is written in `csrc/`.
 """
 
 from sampling.kernels.reference.adjacency import build_csc, check_csc, csc_order, transpose
+from sampling.kernels.reference.generate import normals, rmat_edges
 from sampling.kernels.reference.ids import (
     build_id_table,
     build_string_table,
@@ -42,9 +43,11 @@ __all__ = [
     "max_backward",
     "merge_runs",
     "mix",
+    "normals",
     "order_runs",
     "partition_edges",
     "relabel",
+    "rmat_edges",
     "sample_blocks",
     "sample_neighbors",
     "stream_key",
