@@ -23,12 +23,13 @@ from sampling.errors import InputError
 from sampling.graph.arrays import ArrayWriter, write_array
 from sampling.graph.csc import MAX_EDGE_TYPES, index_dtype
 from sampling.graph.ids import NodeIds
+from sampling.graph.idset import utf8_parts
 from sampling.graph.memory import release
 from sampling.graph.meta import ArrayInfo
 from sampling.graph.readers.ahead import read_ahead
 from sampling.graph.runs import Rows, Run, RunMerger, SpilledArray
 
-__all__ = ["EdgeSink", "EdgeTypes", "Edges", "dense_nodes", "mirror", "utf8_parts"]
+__all__ = ["EdgeSink", "EdgeTypes", "Edges", "dense_nodes", "mirror"]
 
 RUN_BYTES = 64 << 20
 
@@ -77,10 +78,8 @@ def concat(parts: Sequence[Edges]) -> Edges:
 def dense_nodes(ids: NodeIds, keys: Any, num_threads: int) -> NDArray[Any]:
     """Dense node of every id, -1 where there is none, int32 where that is enough."""
     if isinstance(keys, pa.Array):
-        encoded = keys.dictionary_encode()
-        found = ids.find_strings(*utf8_parts(encoded.dictionary), num_threads)
-        places: NDArray[np.int32] = encoded.indices.to_numpy()
-        return found.astype(index_dtype(ids.num_nodes))[places]
+        found = ids.find_strings(*utf8_parts(keys), num_threads)
+        return found.astype(index_dtype(ids.num_nodes))
     if ids.kind == "range" and len(keys) and _within(keys, ids):
         shifted = keys.astype(np.int64) - ids.first if ids.first else keys
         return np.asarray(shifted, index_dtype(ids.num_nodes))
@@ -90,14 +89,6 @@ def dense_nodes(ids: NodeIds, keys: Any, num_threads: int) -> NDArray[Any]:
 
 def _within(keys: NDArray[Any], ids: NodeIds) -> bool:
     return int(keys.min()) >= ids.first and int(keys.max()) < ids.first + ids.num_nodes
-
-
-def utf8_parts(strings: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Bytes and offsets of a large_string array without nulls."""
-    _, offsets, data = strings.buffers()
-    ends = np.frombuffer(offsets, np.int64)[strings.offset : strings.offset + len(strings) + 1]
-    raw = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
-    return raw[ends[0] : ends[-1]], ends - ends[0]
 
 
 class EdgeTypes:

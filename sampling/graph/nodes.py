@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from sampling.errors import InputError, ParseError
 from sampling.graph.csc import NodeType
-from sampling.graph.edges import utf8_parts
 from sampling.graph.ids import NodeIds
+from sampling.graph.idset import utf8_parts
 from sampling.graph.labels import encode_labels, plain_labels, split_codes
 from sampling.graph.meta import LabelInfo
 from sampling.graph.readers.source import Ids, NodeChunk, NodeSource

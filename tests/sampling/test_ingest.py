@@ -249,6 +249,24 @@ def test_collected_ids_are_the_distinct_ones_sorted(bitmap_ids: int) -> None:
     assert np.array_equal(collector.sorted(), expected)
 
 
+@pytest.mark.parametrize("memory", [1 << 12, 1 << 30])
+@pytest.mark.parametrize("text", [True, False])
+def test_ids_are_collected_alike_with_and_without_an_index(
+    monkeypatch: pytest.MonkeyPatch, memory: int, text: bool
+) -> None:
+    monkeypatch.setattr("sampling.graph.idset.INDEX_FROM", 100)
+    rng, collector = np.random.default_rng(5), IdCollector(memory, num_threads=2)
+    chunks = [rng.integers(0, 3000, 300) - (1 << 50) for _ in range(40)]
+    for chunk in chunks:
+        collector.add(pa.array(chunk.astype(str), pa.large_string()) if text else chunk)
+    expected = np.unique(np.concatenate(chunks))
+    found = collector.sorted()
+    if text:
+        assert found.to_pylist() == sorted(expected.astype(str).tolist())
+    else:
+        assert np.array_equal(found, expected)
+
+
 # --- features, labels, splits -------------------------------------------------------------------
 
 
