@@ -59,6 +59,22 @@ class Nodes:
     file_rows: NDArray[np.int64] | None = None
     listed: bool = False
 
+    def renumbered(self, order: NDArray[np.int64]) -> Nodes:
+        """The same nodes under other numbers; `order` holds the old number of every new node."""
+
+        def sort(array: Any) -> Any:
+            return None if array is None else array[order]
+
+        ids = strings_of(self.ids) if self.ids.is_string else self.ids.to_ints(order)
+        return replace(
+            self,
+            ids=number_ids(_take(ids, order) if self.ids.is_string else ids),
+            labels=sort(self.labels),
+            splits=sort(self.splits),
+            time=sort(self.time),
+            file_rows=order if self.file_rows is None else self.file_rows[order],
+        )
+
     def with_created(self, ids: Ids) -> Nodes:
         """These nodes and more behind them, without labels."""
         old, more = self.ids.num_nodes, len(ids)

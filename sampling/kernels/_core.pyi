@@ -15,6 +15,7 @@ from sampling.kernels.reference import merge_runs as merge_runs
 from sampling.kernels.reference import normals as normals
 from sampling.kernels.reference import order_runs as order_runs
 from sampling.kernels.reference import partition_edges as partition_edges
+from sampling.kernels.reference import propagate_labels as propagate_labels
 from sampling.kernels.reference import relabel as relabel
 from sampling.kernels.reference import rmat_edges as rmat_edges
 from sampling.kernels.reference import sample_blocks as sample_blocks

@@ -10,4 +10,5 @@ NB_MODULE(_core, m) {
   gnn::bind_ids(m);
   gnn::bind_runs(m);
   gnn::bind_generate(m);
+  gnn::bind_reorder(m);
 }

@@ -21,6 +21,7 @@ from sampling.kernels.reference.neighbors import (
     sample_neighbors,
 )
 from sampling.kernels.reference.random import GOLDEN, MASK, draw, mix, stream_key
+from sampling.kernels.reference.reorder import propagate_labels
 from sampling.kernels.reference.rows import aggregate, gather, max_backward, to_float32
 from sampling.kernels.reference.runs import merge_runs, order_runs, partition_edges
 
@@ -46,6 +47,7 @@ __all__ = [
     "normals",
     "order_runs",
     "partition_edges",
+    "propagate_labels",
     "relabel",
     "rmat_edges",
     "sample_blocks",
