@@ -578,3 +578,23 @@ def test_overwrite_replaces_nothing_but_graphs(tmp_path: Path):
             list(synthesize(RmatConfig(nodes=4, edges=4), out, overwrite=True))
     assert (precious / "thesis.txt").read_text() == "years of work"
     assert plain.read_text() == "a file"
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[1]", '{"version": "x"}', '{"version": 6}'])
+def test_a_graph_with_a_damaged_manifest_is_replaced_where_that_is_asked_for(
+    tmp_path: Path, damage: str
+) -> None:
+    config = {"edges": [text(tmp_path / "e.csv", EDGES)], "out": tmp_path / "g"}
+    list(ingest(IngestConfig(**config)))
+    (tmp_path / "g/graph.json").write_text(damage)
+    with pytest.raises(ExistsError):
+        list(ingest(IngestConfig(**config)))
+    *_, last = ingest(IngestConfig(**config, overwrite=True))
+    assert last.meta is not None and last.meta.version == (7 if "6" in damage else 1)
+    assert GraphStore.open(tmp_path / "g").meta == last.meta
+
+
+def test_zeros_before_an_integer_id_are_kept_where_ids_are_text(tmp_path: Path) -> None:
+    edges = text(tmp_path / "e.csv", "src,dst\n007,7\n")
+    assert ingested(tmp_path, edges).ids.to_ids(np.arange(1)) == [7]
+    assert ingested(tmp_path, edges, id_type="string").ids.to_ids(np.arange(2)) == ["007", "7"]
