@@ -14,6 +14,7 @@ from sampling.kernels.reference import max_backward as max_backward
 from sampling.kernels.reference import merge_runs as merge_runs
 from sampling.kernels.reference import normals as normals
 from sampling.kernels.reference import order_runs as order_runs
+from sampling.kernels.reference import parse_integers as parse_integers
 from sampling.kernels.reference import partition_edges as partition_edges
 from sampling.kernels.reference import propagate_labels as propagate_labels
 from sampling.kernels.reference import relabel as relabel

@@ -11,4 +11,5 @@ NB_MODULE(_core, m) {
   gnn::bind_runs(m);
   gnn::bind_generate(m);
   gnn::bind_reorder(m);
+  gnn::bind_text(m);
 }

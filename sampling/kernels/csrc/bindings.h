@@ -27,6 +27,7 @@ void bind_ids(nb::module_& m);
 void bind_runs(nb::module_& m);
 void bind_generate(nb::module_& m);
 void bind_reorder(nb::module_& m);
+void bind_text(nb::module_& m);
 
 // Define a kernel for graphs of 32-bit and of 64-bit nodes.
 #define BOTH_NODE_TYPES(name, function, ...)    \

@@ -24,6 +24,7 @@ from sampling.kernels.reference.random import GOLDEN, MASK, draw, mix, stream_ke
 from sampling.kernels.reference.reorder import propagate_labels
 from sampling.kernels.reference.rows import aggregate, gather, max_backward, to_float32
 from sampling.kernels.reference.runs import merge_runs, order_runs, partition_edges
+from sampling.kernels.reference.text import parse_integers
 
 __all__ = [
     "GOLDEN",
@@ -46,6 +47,7 @@ __all__ = [
     "mix",
     "normals",
     "order_runs",
+    "parse_integers",
     "partition_edges",
     "propagate_labels",
     "relabel",
