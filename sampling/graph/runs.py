@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sampling import kernels
 from sampling.graph.csc import index_dtype
 
-__all__ = ["Rows", "Run", "RunMerger", "SpilledArray"]
+__all__ = ["GROUP_EDGES", "MERGE_BYTES", "Rows", "Run", "RunMerger", "SpilledArray"]
 
 MERGE_BYTES = 24
 BUILD_FACTOR = 4
