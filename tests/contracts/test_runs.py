@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import EdgeList, edge_lists
 
 from sampling.kernels import _core, reference
+
+settings.register_profile("contracts", max_examples=60, deadline=None)
+settings.load_profile("contracts")
 
 
 @given(edge_lists(), st.booleans(), st.integers(1, 3))
@@ -73,6 +76,13 @@ def test_typed_runs_are_ordered_alike(edges: EdgeList, seed: int, which: int, co
            edges.num_nodes, kinds, times, weights, 2)  # fmt: skip
     for ours, twin in zip(_core.order_runs(*job), reference.order_runs(*job), strict=True):
         np.testing.assert_array_equal(ours, twin)
+
+
+def test_no_rows_make_no_edges() -> None:
+    job = ([np.empty(0, np.uint64)], np.zeros((1, 2), np.int64), 0, 0, 0, 1)
+    for implementation in (_core, reference):
+        indptr, indices = implementation.merge_runs(*job)
+        assert indptr.tolist() == [0] and len(indices) == 0
 
 
 WORDS, BOUNDS = np.zeros(2, np.uint64), np.array([[0, 2]])

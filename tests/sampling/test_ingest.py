@@ -418,6 +418,9 @@ def test_a_list_of_nodes_without_edges_is_a_graph(tmp_path: Path) -> None:
     edges = text(tmp_path / "e.csv", "src,dst\n")
     data = ingested(tmp_path, edges, nodes=[text(tmp_path / "n.csv", "id\n4\n8\n")])
     assert (data.graph.num_nodes, data.graph.num_edges) == (2, 0)
+    for reorder in ("none", "degree", "community"):
+        none = ingested(tmp_path, edges, nodes=[text(tmp_path / "n.csv", "id\n")], reorder=reorder)
+        assert (none.graph.num_nodes, none.graph.num_edges) == (0, 0)
 
 
 def test_an_existing_graph_is_kept_unless_it_is_to_be_replaced(tmp_path: Path) -> None:

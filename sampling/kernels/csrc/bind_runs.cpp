@@ -49,8 +49,8 @@ Merge merge_of(const std::vector<In<uint64_t>>& words, const In2<int64_t>& bound
   job.buckets = int64_t(bounds.shape(1)) - 1;
   job.shift = shift, job.bits = source_bits(num_nodes), job.num_rows = num_rows;
   require(shift >= 0 && shift < 48 && job.bits < 64, "too many nodes for one build");
-  require(num_rows >= 0 && job.buckets == ((num_rows + (int64_t(1) << shift) - 1) >> shift),
-          "rows and buckets differ");
+  const int64_t spanned = (std::max<int64_t>(num_rows, 1) - 1) >> shift;
+  require(num_rows >= 0 && job.buckets == spanned + 1, "rows and buckets differ");
   for (size_t r = 0; r < words.size(); ++r) {
     const int64_t* at = bounds.data() + r * bounds.shape(1);
     require(at[0] >= 0 && at[job.buckets] <= int64_t(words[r].shape(0)), "bounds leave the run");
