@@ -9,7 +9,7 @@ were.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,12 +43,8 @@ class Edges(NamedTuple):
     time: NDArray[np.int64] | None = None
     weight: NDArray[np.float32] | None = None
 
-    @property
-    def nbytes(self) -> int:
-        return sum(a.nbytes for a in self if a is not None)
-
-    def take(self, rows: NDArray[Any]) -> Edges:
-        """These rows, by mask or position."""
+    def take(self, rows: NDArray[Any] | slice) -> Edges:
+        """These rows, by mask, position or slice."""
         columns: list[Any] = [None if a is None else a[rows] for a in self]
         return Edges(*columns)
 
@@ -63,16 +59,6 @@ def mirror(edges: Edges) -> Edges:
     back = edges._replace(src=edges.dst, dst=edges.src)
     loops = edges.src == edges.dst
     return back.take(~loops) if loops.any() else back
-
-
-def concat(parts: Sequence[Edges]) -> Edges:
-    """One array for each column."""
-    if len(parts) == 1:
-        return parts[0]
-    columns: list[Any] = [
-        None if column[0] is None else np.concatenate(column) for column in zip(*parts, strict=True)
-    ]
-    return Edges(*columns)
 
 
 def dense_nodes(ids: NodeIds, keys: Any, num_threads: int) -> NDArray[Any]:
@@ -148,31 +134,34 @@ class EdgeSink:
         self.free = free_bytes
         self.num_spilled = self.num_edges = self.num_duplicates = 0
         self.arrays: dict[str, ArrayInfo] = {}
-        self._held: list[Edges] = []
-        self._held_bytes = self._kept_bytes = self._spill_bytes = self._shift = 0
+        self._staged: Edges | None = None
+        self._num_staged = self._kept_bytes = self._spill_bytes = self._shift = 0
         self._runs: list[Run] = []
         self._last: tuple[Any, ...] = ()
         self._writers: dict[str, ArrayWriter] = {}
         self._spill = (directory / "spill").open("w+b", buffering=0)
         (directory / "spill").unlink()
 
-    @property
-    def run_bytes(self) -> int:
-        """Size of the edges that one run is made of."""
-        return min(RUN_BYTES, self.free // 12)
-
     def add(self, edges: Edges) -> None:
         """Keep edges, in memory or on disk."""
-        if len(edges.src):
-            self._held.append(edges)
-            self._held_bytes += edges.nbytes
-        if self._held_bytes > self.run_bytes:
-            self._close_run()
+        if self._staged is None:
+            self._staged = self._room(edges)
+        start, size = 0, len(edges.src)
+        while start < size:
+            place = self._num_staged
+            count = min(size - start, len(self._staged.src) - place)
+            for staged, column in zip(self._staged, edges, strict=True):
+                if staged is not None and column is not None:
+                    staged[place : place + count] = column[start : start + count]
+            start, self._num_staged = start + count, place + count
+            if self._num_staged == len(self._staged.src):
+                self._close_run()
 
     def finish(self, *, drop_duplicates: bool) -> Iterator[int]:
         """Write the arrays; yields edges written so far. `arrays` then holds their facts."""
-        if self._held or not self._runs:
+        if self._num_staged or not self._runs:
             self._close_run()
+        self._staged = None
         indptr = np.zeros(self.num_nodes + 1, np.int64)
         merger = RunMerger(
             self._runs,
@@ -203,10 +192,17 @@ class EdgeSink:
         for writer in self._writers.values():
             writer.abort()
 
+    def _room(self, like: Edges) -> Edges:
+        """Arrays for the edges of one run: filled again and again, so that no page is new twice."""
+        row = sum(column.dtype.itemsize for column in like if column is not None)
+        size = max(min(RUN_BYTES, self.free // 12) // row, 1)
+        columns: list[Any] = [None if c is None else np.empty(size, c.dtype) for c in like]
+        return Edges(*columns)
+
     def _close_run(self) -> None:
-        """Make a run of what is held; keep it in memory while there is room for runs."""
-        edges = concat(self._held or [_no_edges(self.num_nodes)])
-        self._held, self._held_bytes = [], 0
+        """Make a run of what is staged; keep it in memory while there is room for runs."""
+        edges = (self._staged or _no_edges(self.num_nodes)).take(slice(self._num_staged))
+        self._num_staged = 0
         words, bounds, order, self._shift = kernels.partition_edges(
             edges.src, edges.dst, self.num_nodes, not edges.is_plain, self.num_threads
         )
@@ -215,7 +211,6 @@ class EdgeSink:
         if self._kept_bytes + run.nbytes > self.free // 2:
             self.num_spilled += len(words)
             self._runs.append(Run(run.bounds, *(self._spilled(c) for c in run.columns)))
-            del edges, words, more, run
             release()
         else:
             self._kept_bytes += run.nbytes
