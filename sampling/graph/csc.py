@@ -13,10 +13,12 @@ from torch import Tensor
 from sampling import kernels
 from sampling.block import Block
 from sampling.errors import InputError
+from sampling.graph.memory import allowed_bytes
 
 __all__ = ["Graph", "NodeType"]
 
 MAX_EDGE_TYPES = 32768
+CHECKED_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +142,8 @@ class Graph:
             num_threads: threads to build with; all cores when left out.
 
         Raises:
-            InputError: lengths differ, an index is outside 0 … num_nodes - 1, or a weight is
-                not finite.
+            InputError: lengths differ, an index is outside 0 … num_nodes - 1, a weight is not
+                finite, or there are more nodes than memory holds offsets of.
 
         Example:
             >>> graph = Graph.from_edges([1, 2, 0], [0, 0, 1], num_nodes=3)
@@ -157,6 +159,7 @@ class Graph:
         if src_array.dtype != dst_array.dtype:
             src_array, dst_array = src_array.astype(np.int64), dst_array.astype(np.int64)
         num_nodes = _checked_num_nodes(src_array, dst_array, num_nodes)
+        _check_offsets_fit(num_nodes)
         threads = num_threads or kernels.default_threads()
         keys = {
             "edge_type": _edge_array(edge_type, np.int16, len(src_array), "edge_type"),
@@ -236,6 +239,16 @@ def _edge_type_names(codes: NDArray[Any] | None, names: tuple[str, ...] | None) 
             f"they must lie in 0 … {len(names) - 1}"
         )
     return names
+
+
+def _check_offsets_fit(num_nodes: int) -> None:
+    needed = 8 * (num_nodes + 1)
+    if needed > CHECKED_BYTES and needed > allowed_bytes():
+        raise InputError(
+            f"the offsets of {num_nodes} nodes take {needed >> 30} GiB and "
+            f"{allowed_bytes() >> 30} GiB are free; give a smaller num_nodes, or ingest files to "
+            "have ids translated"
+        )
 
 
 def _checked_num_nodes(src: NDArray[Any], dst: NDArray[Any], num_nodes: int | None) -> int:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from sampling.errors import InputError, ParseError
 from sampling.graph.csc import NodeType
-from sampling.graph.edges import utf8_parts
 from sampling.graph.ids import NodeIds
+from sampling.graph.idset import utf8_parts
 from sampling.graph.labels import encode_labels, plain_labels, split_codes
 from sampling.graph.meta import LabelInfo
 from sampling.graph.readers.source import Ids, NodeChunk, NodeSource
@@ -58,6 +58,22 @@ class Nodes:
     time: NDArray[np.int64] | None = None
     file_rows: NDArray[np.int64] | None = None
     listed: bool = False
+
+    def renumbered(self, order: NDArray[np.int64]) -> Nodes:
+        """The same nodes under other numbers; `order` holds the old number of every new node."""
+
+        def sort(array: Any) -> Any:
+            return None if array is None else array[order]
+
+        ids = strings_of(self.ids) if self.ids.is_string else self.ids.to_ints(order)
+        return replace(
+            self,
+            ids=number_ids(_take(ids, order) if self.ids.is_string else ids),
+            labels=sort(self.labels),
+            splits=sort(self.splits),
+            time=sort(self.time),
+            file_rows=order if self.file_rows is None else self.file_rows[order],
+        )
 
     def with_created(self, ids: Ids) -> Nodes:
         """These nodes and more behind them, without labels."""

@@ -203,11 +203,21 @@ def write_manifest(
     temporary: Path, final: Path, meta: GraphMeta, arrays: dict[str, ArrayInfo]
 ) -> GraphMeta:
     """Finish a graph directory: the next version, checksums, fingerprint, `graph.json`."""
-    version = GraphStore.meta(final).version + 1 if (final / MANIFEST).exists() else meta.version
-    meta = meta.model_copy(update={"arrays": arrays, "version": version})
+    if (final / MANIFEST).exists():
+        meta = meta.model_copy(update={"version": _version_there(final) + 1})
+    meta = meta.model_copy(update={"arrays": arrays})
     meta = meta.model_copy(update={"fingerprint": fingerprint(meta)})
     write_json(temporary / MANIFEST, meta.model_dump(mode="json"))
     return meta
+
+
+def _version_there(path: Path) -> int:
+    """The version of a graph that is to be replaced; 0 where damage has made it unreadable."""
+    try:
+        version = read_json(path / MANIFEST).get("version")
+    except DamagedError:
+        return 0
+    return version if isinstance(version, int) and version > 0 else 0
 
 
 def fingerprint(meta: GraphMeta) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,21 +22,24 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from sampling import kernels
 from sampling.errors import InputError
 from sampling.graph.arrays import ArrayWriter, publish
 from sampling.graph.hashing import mix
+from sampling.graph.readers.ahead import read_ahead
+from sampling.kernels.reference.generate import scramble
 
 __all__ = ["RmatConfig", "SbmConfig", "SynthReport", "synthesize"]
 
-EDGE_CHUNK = 1 << 20
+EDGE_CHUNK = 1 << 21
 BLOCK = 1 << 16
 FEATURE_CHUNK_BYTES = 16 << 20
 MAX_NODES = 1 << 40
-GRAPH500 = (0.57, 0.19, 0.19)
+GRAPH500 = tuple(round(p * 65536) for p in np.cumsum((0.57, 0.19, 0.19)))
 FEATURE_TYPES = ("float32", "float16")
 SPLIT = np.array(["train", "val", "test"])
 SPLIT_TENTHS = (6, 8)
-LEVELS, SCRAMBLE, LABELS, SPLITS, CENTERS, NOISE, ENDS = (i << 48 for i in range(1, 8))
+LABELS, SPLITS, CENTERS, NOISE, ENDS = (i << 48 for i in range(3, 8))
 
 
 class Config(Protocol):
@@ -92,11 +96,8 @@ class RmatConfig:
 
     def pairs(self, start: int, end: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Edges `start … end`; `start` is a multiple of 4."""
-        bits = max(1, (self.nodes - 1).bit_length())
-        src, dst = rmat_pairs(bits, start, end, self.seed)
-        return (
-            scramble(src, bits, self.nodes, self.seed),
-            scramble(dst, bits, self.nodes, self.seed),
+        return kernels.rmat_edges(
+            start, end, self.nodes, self.seed, GRAPH500, kernels.default_threads()
         )
 
     def labels(self) -> NDArray[np.int32] | None:
@@ -168,6 +169,12 @@ class SbmConfig:
 
     def pairs(self, start: int, end: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Edges `start … end`."""
+        parts = [self._block(low, min(low + BLOCK, end)) for low in range(start, end, BLOCK)]
+        src, dst = zip(*parts, strict=True) if parts else ((), ())
+        none = np.empty(0, np.int64)
+        return np.concatenate([none, *src]), np.concatenate([none, *dst])
+
+    def _block(self, start: int, end: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         words = [
             mix(np.arange(ENDS + place, ENDS + place + end - start, dtype=np.uint64), self.seed)
             for place in (start + (i << 44) for i in range(3))
@@ -253,16 +260,19 @@ def _write_edges(config: Config, path: Path) -> Iterator[SynthReport]:
     type_ = pa.int32() if config.nodes < 2**31 else pa.int64()
     schema, began = pa.schema([("src", type_), ("dst", type_)]), time.perf_counter()
     # Random ids do not compress and do not repeat: plain pages are both smaller and faster.
-    with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
-        for start in range(0, config.num_edges, EDGE_CHUNK):
-            end = min(start + EDGE_CHUNK, config.num_edges)
-            columns = [np.empty(end - start, type_.to_pandas_dtype()) for _ in range(2)]
-            for low in range(start, end, BLOCK):
-                high = min(low + BLOCK, end)
-                for column, ids in zip(columns, config.pairs(low, high), strict=True):
-                    column[low - start : high - start] = ids
+    plain = {"compression": "none", "use_dictionary": False, "write_statistics": False}
+    done, chunks = 0, read_ahead(_edge_chunks(config, type_.to_pandas_dtype()))
+    with closing(chunks), pq.ParquetWriter(path, schema, **plain) as writer:
+        for columns in chunks:
+            done += len(columns[0])
             writer.write_batch(pa.record_batch(columns, schema))
-            yield _report("edges", end, config.num_edges, 0, began)
+            yield _report("edges", done, config.num_edges, 0, began)
+
+
+def _edge_chunks(config: Config, dtype: type[Any]) -> Iterator[list[NDArray[Any]]]:
+    for start in range(0, config.num_edges, EDGE_CHUNK):
+        pairs = config.pairs(start, min(start + EDGE_CHUNK, config.num_edges))
+        yield [ids.astype(dtype, copy=False) for ids in pairs]
 
 
 def _write_nodes(
@@ -272,7 +282,9 @@ def _write_nodes(
     fields = [("id", pa.int64()), ("label", pa.int32()), ("split", split)]
     schema = pa.schema([f for f in fields if f[0] != "label" or labels is not None])
     began = time.perf_counter()
-    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=["split"]) as writer:
+    packed = {"compression": "zstd", "use_dictionary": ["split"]}
+    encoding = {"id": "DELTA_BINARY_PACKED"}
+    with pq.ParquetWriter(path, schema, **packed, column_encoding=encoding) as writer:
         for start in range(0, config.nodes, EDGE_CHUNK):
             ids = np.arange(start, min(start + EDGE_CHUNK, config.nodes))
             tenth = _bounded(mix((ids + SPLITS).astype(np.uint64), config.seed), 10)
@@ -286,86 +298,35 @@ def _write_nodes(
 def _write_features(
     config: Config, labels: NDArray[np.int32] | None, path: Path
 ) -> Iterator[SynthReport]:
-    d, began = config.features, time.perf_counter()
-    centers = normals(CENTERS, max(config.classes, 1) * d, config.seed).reshape(-1, d)
-    writer = ArrayWriter(path, np.dtype(config.feature_dtype), (config.nodes, d))
+    shape, began, done = (config.nodes, config.features), time.perf_counter(), 0
+    with (
+        ArrayWriter(path, np.dtype(config.feature_dtype), shape) as writer,
+        closing(read_ahead(_feature_chunks(config, labels))) as chunks,
+    ):
+        for rows in chunks:
+            writer.write(rows)
+            done += len(rows)
+            yield _report("features", done, config.nodes, 0, began)
+        writer.close()
+
+
+def _feature_chunks(
+    config: Config, labels: NDArray[np.int32] | None
+) -> Iterator[NDArray[np.float32]]:
+    d, threads = config.features, kernels.default_threads()
+    centers = kernels.normals(CENTERS, max(config.classes, 1) * d, config.seed, 1).reshape(-1, d)
     rows = max(1, FEATURE_CHUNK_BYTES // (8 * d))
     for start in range(0, config.nodes, rows):
         end = min(start + rows, config.nodes)
-        x = normals(NOISE + start * d, (end - start) * d, config.seed).reshape(-1, d)
+        x = kernels.normals(NOISE + start * d, (end - start) * d, config.seed, threads)
+        x = x.reshape(-1, d)
         if labels is not None:
             x *= np.float32(config.noise)
             x += centers[labels[start:end]]
-        writer.write(x)
-        yield _report("features", end, config.nodes, 0, began)
-    writer.close()
+        yield x
 
 
 # --- draws --------------------------------------------------------------------------------------
-
-
-def rmat_pairs(
-    bits: int, start: int, end: int, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """R-MAT edges between 0 … 2**bits - 1 before their names are scrambled.
-
-    Four edges share a 64-bit word at each level: 16 bits choose a quadrant.
-    """
-    a, b, c = (round(p * 65536) for p in np.cumsum(GRAPH500))
-    src, dst = (np.zeros(end - start, np.int64) for _ in range(2))
-    words = np.arange(start // 4, (end + 3) // 4, dtype=np.uint64)
-    for level in range(bits):
-        stream = np.uint64(LEVELS + (level << 42))
-        lanes = mix(words + stream, seed).view(np.uint16)[: end - start]
-        below = lanes >= b
-        right = (lanes >= a) ^ below ^ (lanes >= c)
-        src <<= 1
-        src |= below
-        dst <<= 1
-        dst |= right
-    return src, dst
-
-
-def scramble(nodes: NDArray[np.int64], bits: int, num_nodes: int, seed: int) -> NDArray[np.int64]:
-    """Other names for nodes, so that a number says nothing of a degree.
-
-    A keyed bijection of 0 … 2**bits - 1, walked along its cycle until it falls below `num_nodes`
-    again: a bijection of 0 … num_nodes - 1 (Black, Rogaway, CT-RSA 2002). Numbers from there on
-    fold onto the first ones before, because a cycle that never falls below would not end.
-    """
-    x = nodes.astype(np.uint64)
-    keys = mix(np.arange(SCRAMBLE, SCRAMBLE + 6, dtype=np.uint64), seed)
-    if num_nodes == 1 << bits:
-        return _permute(x, bits, keys).astype(np.int64)
-    x = _permute(np.where(x < num_nodes, x, x - np.uint64(num_nodes)), bits, keys)
-    outside = np.flatnonzero(x >= num_nodes)
-    while len(outside):
-        x[outside] = _permute(x[outside], bits, keys)
-        outside = outside[x[outside] >= num_nodes]
-    return x.astype(np.int64)
-
-
-def _permute(x: NDArray[np.uint64], bits: int, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Rounds of multiply by an odd key, add, and fold the high half into the low half."""
-    mask, half = np.uint64((1 << bits) - 1), np.uint64((bits + 1) // 2)
-    for i in range(0, len(keys), 2):
-        x = x * (keys[i] | np.uint64(1))
-        x += keys[i + 1]
-        x &= mask
-        x ^= x >> half
-    return x
-
-
-def normals(counter: int, count: int, seed: int) -> NDArray[np.float32]:
-    """Nearly normal numbers: each the sum of four uniforms (Irwin–Hall), scaled to variance 1."""
-    low = np.uint64(0x0000FFFF0000FFFF)
-    first = counter // 2 * 2
-    words = np.arange(first, first + 2 * ((counter - first + count + 1) // 2), dtype=np.uint64)
-    w = mix(words, seed ^ 0x5851F42D4C957F2D)
-    w = (w & low) + (w >> np.uint64(16) & low)
-    pair = w[0::2] + w[1::2]
-    sums = pair.view(np.uint32).astype(np.float32)[counter - first :][:count]
-    return (sums - np.float32(2 * 65535)) * np.float32(3**0.5 / 65536)
 
 
 def _bounded(words: NDArray[np.uint64], n: int) -> NDArray[np.int64]:

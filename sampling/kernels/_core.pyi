@@ -17,10 +17,16 @@ from sampling.kernels.reference import important_neighbors as important_neighbor
 from sampling.kernels.reference import induced_subgraph as induced_subgraph
 from sampling.kernels.reference import labor_blocks as labor_blocks
 from sampling.kernels.reference import max_backward as max_backward
+from sampling.kernels.reference import merge_runs as merge_runs
+from sampling.kernels.reference import normals as normals
+from sampling.kernels.reference import order_runs as order_runs
+from sampling.kernels.reference import parse_integers as parse_integers
+from sampling.kernels.reference import partition_edges as partition_edges
 from sampling.kernels.reference import propagate_labels as propagate_labels
 from sampling.kernels.reference import random_walks as random_walks
 from sampling.kernels.reference import relabel as relabel
 from sampling.kernels.reference import replacement_blocks as replacement_blocks
+from sampling.kernels.reference import rmat_edges as rmat_edges
 from sampling.kernels.reference import sample_aggregate as sample_aggregate
 from sampling.kernels.reference import sample_blocks as sample_blocks
 from sampling.kernels.reference import sample_negatives as sample_negatives

@@ -82,6 +82,10 @@ def ingest(
         str | None, typer.Option(help="Shares of train, val and test to draw, as in 0.6,0.2,0.2.")
     ] = None,
     seed: Seed = 0,
+    reorder: Annotated[
+        Literal["none", "degree", "community"],
+        typer.Option(help="Number nodes inside so that neighbors lie near each other."),
+    ] = "none",
     memory: Size = None,
     src: Annotated[
         Column, typer.Option(help="Source of an edge; src or source.", rich_help_panel=COLUMN_PANEL)
@@ -154,6 +158,7 @@ def ingest(
         on_dangling=on_dangling,
         random_split=None if random_split is None else parse_shares(random_split),
         split_seed=seed,
+        reorder=reorder,
         overwrite=overwrite,
         num_threads=threads,
     )

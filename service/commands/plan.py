@@ -1,9 +1,9 @@
 """`gnn plan`: memory, time and disk that each step will need on this machine.
 
-Times follow from what each step must move or multiply (stated in `_steps`) and from four rates
-that are measured first: a stream through memory, rows gathered at random, a matrix product, and
-sampling itself on a few batches of this graph. They are estimates of work in memory: a graph
-that is larger than memory also waits for its disk.
+Times follow from what each step must move or multiply (stated in `_steps`) and from five rates
+that are measured first: a stream through memory, rows gathered at random, a matrix product,
+edges built into columns, and sampling itself on a few batches of this graph. They are estimates
+of work in memory: a graph that is larger than memory also waits for its disk.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ __all__ = ["plan"]
 PROBE_BYTES = 256 << 20
 PROBE_BATCHES = 3
 LINE_BYTES = 64
+PROBE_EDGES = 1 << 22
 RUNTIME_BYTES = 400 << 20  # the interpreter, torch and its buffers
 
 
@@ -35,6 +36,7 @@ class Rates:
     stream_bytes: float
     random_lines: float
     flops: float
+    built_edges: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ def _result(
             "stream_gb_per_s": rates.stream_bytes / 1e9,
             "random_rows_per_s": rates.random_lines,
             "gflops": rates.flops / 1e9,
+            "built_edges_per_s": rates.built_edges,
         },
         "batch": {
             "fanouts": fanouts,
@@ -116,10 +119,15 @@ def _steps(
 ) -> dict[str, Step]:
     """Verify and serve read what is stored; training and embedding also compute.
 
+    Ingest reads edges, translates them and builds rows of them, which together take about twice
+    as long as building alone, and copies the rest; without a bound it holds all edges once.
     A batch gathers `input_rows` rows of d_in, sends `edges` rows and multiplies every row by
     `matrices` weight matrices, forward once and backward twice. Embedding reads one row per edge
     and layer, multiplies every node once per layer, and keeps the rows of two layers.
     """
+    from sampling.graph.ingest.adjacency import EDGE_BYTES, NODE_BYTES
+    from sampling.graph.runs import GROUP_EDGES, MERGE_BYTES
+
     n, m, d_in = data.meta.num_nodes, data.meta.num_edges, max(data.meta.feature_dim, 1)
     stored = data.graph.size_bytes + (data.features.array.nbytes if data.features else 0)
     hidden = widths[-1]
@@ -136,7 +144,11 @@ def _steps(
         for a, b in sizes
     )
     table_bytes = 4 * n * hidden
+    copied = stored - data.graph.size_bytes
+    ingest_s = 2 * m / rates.built_edges + 2 * copied / rates.stream_bytes
+    edge_bytes = EDGE_BYTES * m + MERGE_BYTES * min(m, GROUP_EDGES)
     return {
+        "ingest": Step(ingest_s, RUNTIME_BYTES + NODE_BYTES * n + edge_bytes, stored),
         "verify": Step(stored / rates.stream_bytes, RUNTIME_BYTES, 0),
         "train, one epoch": Step(one_batch * batches, RUNTIME_BYTES + stored + batch_bytes, 0),
         "embed": Step(
@@ -162,13 +174,20 @@ def _probe(num_threads: int) -> Rates:
     from sampling import kernels
 
     torch.set_num_threads(num_threads)
+    src, dst = np.random.default_rng(1).integers(0, PROBE_EDGES // 8, (2, PROBE_EDGES), np.int32)
     table = torch.ones(PROBE_BYTES // LINE_BYTES, LINE_BYTES // 4)
     rows = np.random.default_rng(0).integers(0, len(table), 1 << 20)
     matrix = torch.ones(1024, 1024)
     copy_s = _seconds(lambda: table.clone())
     gather_s = _seconds(lambda: kernels.gather(table.numpy(), rows, None, num_threads))
     product_s = _seconds(lambda: matrix @ matrix)
-    return Rates(2 * PROBE_BYTES / copy_s, len(rows) / gather_s, 2 * 1024**3 / product_s)
+    build_s = _seconds(lambda: kernels.build_csc(src, dst, PROBE_EDGES // 8, num_threads))
+    return Rates(
+        2 * PROBE_BYTES / copy_s,
+        len(rows) / gather_s,
+        2 * 1024**3 / product_s,
+        PROBE_EDGES / build_s,
+    )
 
 
 def _seconds(work: Any) -> float:

@@ -443,6 +443,8 @@ def test_plan_foresees_what_embedding_writes(graph: Path, model: Path, embedding
     rows = (embeddings / "embeddings.npy").stat().st_size
     assert steps["embed"]["disk_bytes"] == pytest.approx(2 * rows, rel=0.01)
     assert all(step["fits"] for step in steps.values())
+    assert list(steps) == ["ingest", "verify", "train, one epoch", "embed", "serve"]
+    assert steps["ingest"]["seconds"] > 0 and steps["ingest"]["disk_bytes"] > 0
 
 
 def test_bench_sampling_has_the_documented_form():

@@ -103,3 +103,10 @@ def test_bad_edges_get_one_sentence(arguments, words):
     options = dict(zip(names, arguments[2:], strict=False))
     with pytest.raises(InputError, match=words):
         Graph.from_edges(arguments[0], arguments[1], **options)
+
+
+@pytest.mark.parametrize("num_nodes", [2**40, 2**45, None])
+def test_more_nodes_than_memory_holds_are_refused_in_words(num_nodes):
+    src = np.array([0, 2**40 - 1 if num_nodes is None else 1])
+    with pytest.raises(InputError, match=r"offsets of \d+ nodes take \d+ GiB"):
+        Graph.from_edges(src, src, num_nodes=num_nodes)

@@ -249,6 +249,24 @@ def test_collected_ids_are_the_distinct_ones_sorted(bitmap_ids: int) -> None:
     assert np.array_equal(collector.sorted(), expected)
 
 
+@pytest.mark.parametrize("memory", [1 << 12, 1 << 30])
+@pytest.mark.parametrize("text", [True, False])
+def test_ids_are_collected_alike_with_and_without_an_index(
+    monkeypatch: pytest.MonkeyPatch, memory: int, text: bool
+) -> None:
+    monkeypatch.setattr("sampling.graph.idset.INDEX_FROM", 100)
+    rng, collector = np.random.default_rng(5), IdCollector(memory, num_threads=2)
+    chunks = [rng.integers(0, 3000, 300) - (1 << 50) for _ in range(40)]
+    for chunk in chunks:
+        collector.add(pa.array(chunk.astype(str), pa.large_string()) if text else chunk)
+    expected = np.unique(np.concatenate(chunks))
+    found = collector.sorted()
+    if text:
+        assert found.to_pylist() == sorted(expected.astype(str).tolist())
+    else:
+        assert np.array_equal(found, expected)
+
+
 # --- features, labels, splits -------------------------------------------------------------------
 
 
@@ -400,6 +418,9 @@ def test_a_list_of_nodes_without_edges_is_a_graph(tmp_path: Path) -> None:
     edges = text(tmp_path / "e.csv", "src,dst\n")
     data = ingested(tmp_path, edges, nodes=[text(tmp_path / "n.csv", "id\n4\n8\n")])
     assert (data.graph.num_nodes, data.graph.num_edges) == (2, 0)
+    for reorder in ("none", "degree", "community"):
+        none = ingested(tmp_path, edges, nodes=[text(tmp_path / "n.csv", "id\n")], reorder=reorder)
+        assert (none.graph.num_nodes, none.graph.num_edges) == (0, 0)
 
 
 def test_an_existing_graph_is_kept_unless_it_is_to_be_replaced(tmp_path: Path) -> None:
@@ -560,3 +581,23 @@ def test_overwrite_replaces_nothing_but_graphs(tmp_path: Path):
             list(synthesize(RmatConfig(nodes=4, edges=4), out, overwrite=True))
     assert (precious / "thesis.txt").read_text() == "years of work"
     assert plain.read_text() == "a file"
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[1]", '{"version": "x"}', '{"version": 6}'])
+def test_a_graph_with_a_damaged_manifest_is_replaced_where_that_is_asked_for(
+    tmp_path: Path, damage: str
+) -> None:
+    config = {"edges": [text(tmp_path / "e.csv", EDGES)], "out": tmp_path / "g"}
+    list(ingest(IngestConfig(**config)))
+    (tmp_path / "g/graph.json").write_text(damage)
+    with pytest.raises(ExistsError):
+        list(ingest(IngestConfig(**config)))
+    *_, last = ingest(IngestConfig(**config, overwrite=True))
+    assert last.meta is not None and last.meta.version == (7 if "6" in damage else 1)
+    assert GraphStore.open(tmp_path / "g").meta == last.meta
+
+
+def test_zeros_before_an_integer_id_are_kept_where_ids_are_text(tmp_path: Path) -> None:
+    edges = text(tmp_path / "e.csv", "src,dst\n007,7\n")
+    assert ingested(tmp_path, edges).ids.to_ids(np.arange(1)) == [7]
+    assert ingested(tmp_path, edges, id_type="string").ids.to_ids(np.arange(2)) == ["007", "7"]

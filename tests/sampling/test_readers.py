@@ -14,6 +14,8 @@ import pytest
 from sampling import GraphStore
 from sampling.errors import FeatureError, InputError, ParseError
 from sampling.graph.ingest import IngestConfig, ingest
+from sampling.graph.readers import csv
+from sampling.graph.readers.source import ReadOptions
 from sampling.graph.store import Dataset
 
 KARATE = [(0, 1), (0, 2), (1, 2), (2, 3), (3, 3)]
@@ -347,3 +349,22 @@ def test_arrays_that_claim_more_than_they_hold_are_refused(tmp_path: Path) -> No
     np.save(tmp_path / "t.npy", np.array([["a", "b"]]))
     with pytest.raises(FeatureError, match="matrix of numbers"):
         ingested(tmp_path, edges, features=tmp_path / "t.npy")
+
+
+@pytest.mark.parametrize("row", [' 5,"6"', "5,6 ", '"5",6', "", f"5,{2**63 - 1}"])
+@pytest.mark.parametrize("place", [0, 450_000, 900_000])
+def test_rows_that_are_not_plain_integers_change_no_others(
+    tmp_path: Path, row: str, place: int
+) -> None:
+    plain = [f"{i},{i * 7}" for i in range(900_000)]
+    rows = [*plain[:place], row, *plain[place:]]
+    (tmp_path / "e.csv").write_text("src,dst\n" + "\n".join(rows) + "\n")
+    source = csv.open_edges(tmp_path / "e.csv", ReadOptions())
+    chunks = list(source.read("int", 100_000))
+    expected = np.insert(np.arange(900_000), place, [5] if row else [])
+    assert np.array_equal(np.concatenate([chunk.src for chunk in chunks]), expected)
+    ends = np.cumsum([len(chunk.src) for chunk in chunks])
+    assert [chunk.first_row for chunk in chunks] == [1, *(ends[:-1] + 1).tolist()]
+    (tmp_path / "e.csv").write_text("src,dst\n" + "\n".join(plain) + "\n+5,6\n")
+    with pytest.raises(ParseError, match=r"row 900001: .*'\+5'"):
+        list(source.read("int", 100_000))

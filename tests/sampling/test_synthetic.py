@@ -11,7 +11,8 @@ import pytest
 from sampling import GraphStore
 from sampling.errors import ExistsError, InputError
 from sampling.graph.ingest import IngestConfig, ingest
-from sampling.graph.synthetic import RmatConfig, SbmConfig, normals, scramble, synthesize
+from sampling.graph.synthetic import GRAPH500, RmatConfig, SbmConfig, synthesize
+from sampling.kernels.reference.generate import normals, rmat_pairs, scramble
 
 
 def made(config: RmatConfig | SbmConfig, out: Path) -> dict[str, bytes]:
@@ -56,9 +57,7 @@ def test_scrambled_names_are_a_permutation(bits: int, seed: int) -> None:
 
 
 def test_rmat_has_the_quadrants_of_graph500_before_its_names_are_scrambled() -> None:
-    from sampling.graph.synthetic import rmat_pairs
-
-    src, dst = rmat_pairs(10, 0, 400_000, 0)
+    src, dst = rmat_pairs(10, 0, 400_000, 0, GRAPH500)
     for bit in (0, 4, 9):
         quadrant = np.bincount((src >> bit & 1) * 2 + (dst >> bit & 1), minlength=4) / len(src)
         assert np.abs(quadrant - [0.57, 0.19, 0.19, 0.05]).max() < 0.004
@@ -90,9 +89,9 @@ def test_a_planted_partition_has_the_density_that_was_asked_for(tmp_path: Path) 
 
 
 def test_features_are_normal_and_say_something_of_the_class(tmp_path: Path) -> None:
-    z = normals(0, 200_000, 0)
+    z = normals(0, 200_000, 0, 1)
     assert abs(z.mean()) < 0.01 and abs(z.std() - 1) < 0.01
-    assert np.array_equal(normals(1001, 500, 0), normals(0, 2000, 0)[1001:1501])
+    assert np.array_equal(normals(1001, 500, 0, 1), normals(0, 2000, 0, 1)[1001:1501])
     made(SbmConfig(nodes=3000, classes=4, features=32), tmp_path / "s")
     x = np.load(tmp_path / "s/features.npy", allow_pickle=False)
     labels = pq.read_table(tmp_path / "s/nodes.parquet")["label"].to_numpy()

@@ -21,9 +21,9 @@ from sampling.graph.nodes import Nodes
 from sampling.graph.readers.ahead import read_ahead
 from sampling.graph.readers.source import EdgeChunk, EdgeSource
 
-__all__ = ["Adjacency", "write_edges"]
+__all__ = ["EDGE_BYTES", "NODE_BYTES", "Adjacency", "write_edges"]
 
-NODE_BYTES = 24
+NODE_BYTES, EDGE_BYTES = 24, 8
 CHUNK_EDGE_BYTES = 200
 
 

@@ -45,6 +45,7 @@ class IngestConfig:
         on_dangling: what to do with edges whose nodes are in no list: "error", "drop", "create".
         random_split: fractions for train, val and test, drawn from the labeled nodes.
         split_seed: seed of that draw.
+        reorder: "none", "degree" or "community": other dense numbers, for locality; ids hide them.
         overwrite: replace a graph that is there; its version grows.
         num_threads: threads; all cores when left out.
     """
@@ -66,6 +67,7 @@ class IngestConfig:
     on_dangling: str = "error"
     random_split: tuple[float, float, float] | None = None
     split_seed: int = 0
+    reorder: str = "none"
     overwrite: bool = False
     num_threads: int | None = None
 
@@ -79,7 +81,7 @@ class IngestReport:
     """How far an ingest is.
 
     Attributes:
-        stage: "nodes", "ids", "edges", "build", "features" or "done".
+        stage: "nodes", "ids", "edges", "build", "order", "features" or "done".
         rows: rows done in this stage.
         total_rows: rows of this stage, where known.
         bytes: bytes of the input files, or of the graph when done.
@@ -112,6 +114,7 @@ def check(config: IngestConfig) -> None:
         "feature_rows": (config.feature_rows, ("auto", "id", "nodes")),
         "on_dangling": (config.on_dangling, ("error", "drop", "create")),
         "id_type": (config.id_type, ("auto", "int", "string")),
+        "reorder": (config.reorder, ("none", "degree", "community")),
     }
     for name, (got, allowed) in choices.items():
         if got not in allowed:

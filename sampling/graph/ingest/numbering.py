@@ -38,7 +38,7 @@ def number_nodes(config: IngestConfig, inputs: Inputs, budget: MemoryBudget) -> 
             yield clock.report(step)
     assert nodes is not None
     if config.on_dangling == "create":
-        nodes = yield from _create_missing(inputs, nodes, budget)
+        nodes = yield from _create_missing(config, inputs, nodes, budget)
     return nodes
 
 
@@ -115,7 +115,8 @@ def _collect(config: IngestConfig, inputs: Inputs, budget: MemoryBudget) -> Repo
     if {"int", "string"} <= kinds:
         raise InputError("some files have integer ids and some strings; all files must agree")
     try:
-        return (yield from _collect_as("string" if "string" in kinds else "int", inputs, budget))
+        kind = "string" if "string" in kinds else "int"
+        return (yield from _collect_as(kind, config, inputs, budget))
     except BadValueError as error:
         if error.column not in _id_columns(inputs):
             raise
@@ -123,7 +124,7 @@ def _collect(config: IngestConfig, inputs: Inputs, budget: MemoryBudget) -> Repo
         if kinds != {"text"}:
             raise
         bad = error
-    ids = yield from _collect_as("string", inputs, budget)
+    ids = yield from _collect_as("string", config, inputs, budget)
     _refuse_mixture(ids, bad)
     return ids
 
@@ -132,8 +133,9 @@ def _id_columns(inputs: Inputs) -> set[str]:
     return {name for source in inputs.edges for name in source.id_columns}
 
 
-def _collect_as(kind: str, inputs: Inputs, budget: MemoryBudget) -> Reports:
-    collector, clock, done = IdCollector(budget.free()), Clock("ids"), 0
+def _collect_as(kind: str, config: IngestConfig, inputs: Inputs, budget: MemoryBudget) -> Reports:
+    collector = IdCollector(budget.free(), num_threads=config.threads)
+    clock, done = Clock("ids"), 0
     for source in inputs.edges:
         if source.declared is not None:
             collector.add_range(source.declared)
@@ -149,9 +151,12 @@ def _collect_as(kind: str, inputs: Inputs, budget: MemoryBudget) -> Reports:
     return collector.sorted()
 
 
-def _create_missing(inputs: Inputs, nodes: Nodes, budget: MemoryBudget) -> Reports:
+def _create_missing(
+    config: IngestConfig, inputs: Inputs, nodes: Nodes, budget: MemoryBudget
+) -> Reports:
     """The listed nodes, and behind them those that only edges name."""
-    kind, collector, clock, done = id_kind_of(nodes), IdCollector(budget.free()), Clock("ids"), 0
+    collector = IdCollector(budget.free(), num_threads=config.threads)
+    kind, clock, done = id_kind_of(nodes), Clock("ids"), 0
     if len(nodes.node_types) > 1:
         raise InputError("nodes that only edges name have no type, and the list has "
                          f"{len(nodes.node_types)}; list them, or drop their edges")  # fmt: skip
@@ -159,7 +164,7 @@ def _create_missing(inputs: Inputs, nodes: Nodes, budget: MemoryBudget) -> Repor
         with closing(read_ahead(source.read(kind, inputs.chunk_rows))) as chunks:
             for chunk in chunks:
                 for ids in (chunk.src, chunk.dst):
-                    missing = dense_nodes(nodes.ids, ids, 1) < 0
+                    missing = dense_nodes(nodes.ids, ids, config.threads) < 0
                     if missing.any():
                         collector.add(_where(ids, missing))
                 done += len(chunk.src)

@@ -51,10 +51,19 @@ def _row_order(config: IngestConfig, inputs_rows: int, nodes: Nodes) -> NDArray[
 
 
 def write_features(
-    config: IngestConfig, source: FeatureSource, nodes: Nodes, temporary: Path
+    config: IngestConfig,
+    source: FeatureSource,
+    nodes: Nodes,
+    numbers: NDArray[np.int64] | None,
+    temporary: Path,
 ) -> Reports:
-    """Write one row per node; returns what the manifest says of the arrays."""
+    """Write one row per node; returns what the manifest says of the arrays.
+
+    `numbers` holds the number in `nodes` of every node, where rows come in another order.
+    """
     order = _row_order(config, source.num_rows, nodes)
+    if numbers is not None:
+        order = numbers if order is None else order[numbers]
     storage, n = config.feature_storage, nodes.ids.num_nodes
     dtype = cast("np.dtype[Any]", STORAGE_TYPES[storage])
     _check_space(temporary, n * source.dim * dtype.itemsize)

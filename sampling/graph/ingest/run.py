@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from sampling.graph.arrays import publish, write_array
 from sampling.graph.ingest.adjacency import Adjacency, write_edges
-from sampling.graph.ingest.config import Clock, IngestConfig, IngestReport, check
+from sampling.graph.ingest.config import Clock, IngestConfig, IngestReport, Reports, check
 from sampling.graph.ingest.inputs import Inputs, open_inputs
 from sampling.graph.ingest.numbering import number_nodes
+from sampling.graph.ingest.reorder import reorder
 from sampling.graph.ingest.rows import splits_of, write_features
 from sampling.graph.memory import MemoryBudget
 from sampling.graph.meta import GraphMeta
@@ -44,11 +45,14 @@ def ingest(config: IngestConfig) -> Iterator[IngestReport]:
     with publish(config.out, overwrite=config.overwrite, marker=MANIFEST) as temporary:
         inputs = open_inputs(config, budget)
         nodes = yield from number_nodes(config, inputs, budget)
-        adjacency = yield from write_edges(config, inputs, nodes, budget, temporary)
+        adjacency, order = yield from _write_adjacency(config, inputs, nodes, budget, temporary)
         arrays, meta = dict(adjacency.arrays), _meta(config, inputs, nodes, adjacency)
         if inputs.features is not None:
-            arrays |= yield from write_features(config, inputs.features, nodes, temporary)
+            arrays |= yield from write_features(config, inputs.features, nodes, order, temporary)
         splits = splits_of(config, inputs, nodes)
+        if order is not None:
+            nodes, splits = nodes.renumbered(order), None if splits is None else splits[order]
+            meta = meta.model_copy(update={"ids": nodes.ids.header()})
         for name, array in node_arrays(nodes, splits).items():
             arrays[name] = write_array(temporary / f"{name}.npy", array)
         meta = meta.model_copy(update={"num_splits": 0 if splits is None else splits.shape[1]})
@@ -56,6 +60,18 @@ def ingest(config: IngestConfig) -> Iterator[IngestReport]:
     clock = Clock("done", began)
     size = sum(path.stat().st_size for path in config.out.iterdir())
     yield clock.report(meta.num_edges, meta.num_edges, size, inputs.notes, meta)
+
+
+def _write_adjacency(
+    config: IngestConfig, inputs: Inputs, nodes: Nodes, budget: MemoryBudget, temporary: Path
+) -> Reports:
+    """Write the edges, under other numbers where that is asked for; returns these as well."""
+    if config.reorder == "none":
+        return (yield from write_edges(config, inputs, nodes, budget, temporary)), None
+    numbered = temporary / "numbered"
+    numbered.mkdir()
+    adjacency = yield from write_edges(config, inputs, nodes, budget, numbered)
+    return (yield from reorder(config, nodes, adjacency, budget, numbered, temporary))
 
 
 def node_arrays(nodes: Nodes, splits: NDArray[np.uint8] | None) -> dict[str, NDArray[Any]]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from sampling import kernels
 from sampling.errors import ParseError
 from sampling.graph.readers.columns import first_index
 from sampling.graph.readers.source import EdgeSource, NodeSource, ReadOptions
@@ -30,6 +33,7 @@ from sampling.graph.readers.text import (
     MAX_LINE_BYTES,
     BadValueError,
     head,
+    line_blocks,
     open_stream,
     reading,
     words,
@@ -100,9 +104,32 @@ class _Table:
         """The columns of interest, ids as integers or strings."""
         id_type = INT if kind == "int" else TEXT
         ids = {self.picked[r]: id_type for r in IDS if r in self.picked}
+        done = 0
+        if kind == "int" and set(self.names) == ids.keys():
+            for batch in self._plain():
+                if batch is None:
+                    break
+                done += batch.num_rows
+                yield from _slices(batch, rows)
+            else:
+                return
         for batch in self._scan(self.types | ids):
-            for start in range(0, batch.num_rows, rows):
-                yield batch.slice(start, rows)
+            rest = batch.slice(min(done, batch.num_rows))
+            done -= batch.num_rows - rest.num_rows
+            yield from _slices(rest, rows)
+
+    def _plain(self) -> Iterator[pa.RecordBatch | None]:
+        """Rows of plain integers; None, at the end, where other rows follow."""
+        code, threads = ord(self.delimiter), kernels.default_threads()
+        with closing(line_blocks(self.path)) as blocks:
+            for number, block in enumerate(blocks):
+                start = 0 if number else block.index(b"\n") + 1
+                text = np.frombuffer(block, np.uint8)[start:]
+                columns = kernels.parse_integers(text, code, len(self.names), threads)
+                if columns is None:
+                    yield None
+                    return
+                yield pa.RecordBatch.from_arrays(list(columns), self.names)
 
     def _settle(self, name: str, ladder: tuple[pa.DataType, ...]) -> pa.DataType:
         """The first type of the ladder that every row has."""
@@ -161,6 +188,11 @@ class _Table:
                 return row + place
             row += batch.num_rows
         return None
+
+
+def _slices(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
+    for start in range(0, batch.num_rows, rows):
+        yield batch.slice(start, rows)
 
 
 class _RefusedError(Exception):

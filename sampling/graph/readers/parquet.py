@@ -51,6 +51,6 @@ def _batches(path: Path, columns: list[str]) -> Batches:
             reading(path),
             pq.ParquetFile(path, buffer_size=PAGE_BUFFER_BYTES, pre_buffer=False) as file,
         ):
-            yield from file.iter_batches(rows, columns=columns, use_threads=False)
+            yield from file.iter_batches(rows, columns=columns, use_threads=True)
 
     return batches

@@ -6,13 +6,15 @@ import contextlib
 import lzma
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from sampling import kernels
 from sampling.errors import ParseError
 
 __all__ = ["MAX_LINE_BYTES", "head", "line_blocks", "open_stream", "parse_block", "reading",
@@ -71,7 +73,7 @@ def head(path: Path, size: int = 1 << 16) -> bytes:
         return bytes(stream.read(size))
 
 
-def line_blocks(path: Path, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+def line_blocks(path: Path, size: int = BLOCK_BYTES) -> Generator[bytes, None, None]:
     """Blocks of about `size` bytes that end with a line; "\\r\\n" becomes "\\n".
 
     Raises:
@@ -101,10 +103,15 @@ def parse_block(
         ParseError: a line has another number of fields.
         BadValueError: a field does not have its type.
     """
-    names = list(columns)
+    names, block = list(columns), _single_spaced(block)
+    if all(pa.types.is_int64(type_) for type_ in columns.values()):
+        text, threads = np.frombuffer(block, np.uint8), kernels.default_threads()
+        parsed = kernels.parse_integers(text, ord(" "), len(names), threads)
+        if parsed is not None:
+            return pa.RecordBatch.from_arrays(list(parsed), names)
     try:
         return pacsv.read_csv(
-            pa.py_buffer(_single_spaced(block)),
+            pa.py_buffer(block),
             read_options=pacsv.ReadOptions(
                 column_names=names, block_size=len(block) + 16, use_threads=False
             ),

@@ -7,10 +7,14 @@ NB_MODULE(_core, m) {
   gnn::bind_adjacency(m);
   gnn::bind_choose(m);
   gnn::bind_clusters(m);
+  gnn::bind_generate(m);
   gnn::bind_ids(m);
   gnn::bind_negatives(m);
   gnn::bind_neighbors(m);
+  gnn::bind_reorder(m);
   gnn::bind_rows(m);
+  gnn::bind_runs(m);
   gnn::bind_subgraphs(m);
+  gnn::bind_text(m);
   gnn::bind_walks(m);
 }

@@ -23,11 +23,15 @@ namespace gnn {
 void bind_adjacency(nb::module_& m);
 void bind_choose(nb::module_& m);
 void bind_clusters(nb::module_& m);
+void bind_generate(nb::module_& m);
 void bind_ids(nb::module_& m);
 void bind_negatives(nb::module_& m);
 void bind_neighbors(nb::module_& m);
+void bind_reorder(nb::module_& m);
 void bind_rows(nb::module_& m);
+void bind_runs(nb::module_& m);
 void bind_subgraphs(nb::module_& m);
+void bind_text(nb::module_& m);
 void bind_walks(nb::module_& m);
 
 // Define a kernel for graphs of 32-bit and of 64-bit nodes.
