@@ -7,9 +7,11 @@ from sampling.kernels.reference import build_id_table as build_id_table
 from sampling.kernels.reference import build_string_table as build_string_table
 from sampling.kernels.reference import check_csc as check_csc
 from sampling.kernels.reference import csc_order as csc_order
+from sampling.kernels.reference import dense_rows as dense_rows
 from sampling.kernels.reference import find_ids as find_ids
 from sampling.kernels.reference import find_strings as find_strings
 from sampling.kernels.reference import gather as gather
+from sampling.kernels.reference import layer_rows as layer_rows
 from sampling.kernels.reference import max_backward as max_backward
 from sampling.kernels.reference import relabel as relabel
 from sampling.kernels.reference import sample_blocks as sample_blocks

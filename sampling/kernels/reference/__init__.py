@@ -11,6 +11,7 @@ from sampling.kernels.reference.ids import (
     find_ids,
     find_strings,
 )
+from sampling.kernels.reference.layers import dense_rows, layer_rows
 from sampling.kernels.reference.neighbors import (
     LINEAR_LIMIT,
     Workspace,
@@ -33,11 +34,13 @@ __all__ = [
     "build_string_table",
     "check_csc",
     "csc_order",
+    "dense_rows",
     "draw",
     "find_ids",
     "find_strings",
     "floyd",
     "gather",
+    "layer_rows",
     "max_backward",
     "mix",
     "relabel",
