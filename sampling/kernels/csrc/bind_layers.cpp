@@ -180,7 +180,8 @@ struct Outcome {
     while (largest > before && !error.compare_exchange_weak(before, largest)) {}
   }
   nb::object result() const {
-    return nb::make_tuple(failed == INT64_MAX ? -1 : failed.load(), error.load());
+    if (failed == INT64_MAX) return nb::make_tuple(-1, error.load());
+    return nb::make_tuple(failed.load(), 0.0f);
   }
 };
 
@@ -280,9 +281,9 @@ nb::object py_dense_rows(int64_t start, std::optional<Table> received, std::opti
       Scratch scratch(end - begin, 0, dense.own_rows.columns, dense.columns, false);
       const float* from = static_cast<const float*>(tile.data) + begin * tile.columns;
       float error = 0;
-      outcome.add(
-          finish(dense, received ? from : nullptr, start + begin, start + end, scratch, &error),
-          error);
+      const int64_t bad =
+          finish(dense, received ? from : nullptr, start + begin, start + end, scratch, &error);
+      outcome.add(bad, error);
     });
   }
   return outcome.result();
