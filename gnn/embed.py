@@ -133,9 +133,11 @@ def embed(
         tile_rows_for(saved.model) if tile_rows is None else tile_rows,
     )
     _check(saved, data, out, overwrite, format, settings)
+    passes = Passes.of(saved.model, data, settings.layer_storage)
+    grid = None if memory is None else Grid.of(memory, passes.widest, settings.tile_rows)
     directory = out.with_name(f"{out.name}.partial")
     with exclusive(directory):
-        run = _Run.start(saved, data, directory, settings, resume)
+        run = _Run.start(saved, data, directory, settings, passes, grid, resume)
         yield from run.work(num_threads)
         _publish(run, out, format, overwrite)
 
@@ -169,13 +171,15 @@ class _Run:
 
     @classmethod
     def start(
-        cls, saved: SavedModel, data: Dataset, directory: Path, settings: _Settings, resume: bool
+        cls,
+        saved: SavedModel,
+        data: Dataset,
+        directory: Path,
+        settings: _Settings,
+        passes: Passes,
+        grid: Grid | None,
+        resume: bool,
     ) -> _Run:
-        passes = Passes.of(saved.model, data, settings.layer_storage)
-        grid = None
-        if settings.memory is not None:
-            width = max(*saved.model.config.widths, *_message_widths(passes))
-            grid = Grid.of(settings.memory, width, settings.tile_rows)
         plan = {
             "model_digest": saved.info.digest,
             "graph_fingerprint": graph_fingerprint(data),
@@ -237,29 +241,21 @@ class _Run:
         x, messages = self._rows(stage.reads[0]), self._rows(stage.reads[-1])
         if stage.kind == "messages":
             fill: Fill = partial(passes.messages, i, x)
+            sample, streams = fill, False
         elif self.grid is None or messages.array.nbytes <= (self.settings.memory or 0):
             fill = partial(passes.rows, i, x, messages)
+            sample, streams = fill, False
         else:
-            return self._prepare_streams(
-                OutOfCoreLayer(passes, i, x, messages, self._edges()), target
-            )
+            layer = OutOfCoreLayer(passes, i, x, messages, self._edges(self.grid))
+            fill, sample, streams = layer.rows, layer.sample(num_rows), True
         if target.storage == "int8" and target.scale is None:
-            target.set_scale(sampled_scale(fill, num_rows, width))
-        return fill, False
+            target.set_scale(sampled_scale(sample, num_rows, width))
+        return fill, streams
 
-    def _prepare_streams(self, layer: OutOfCoreLayer, target: RowFile) -> tuple[Fill, bool]:
-        if target.storage == "int8" and target.scale is None:
-            num_rows, width = target.shape
-            target.set_scale(
-                sampled_scale(layer.sample(num_rows), num_rows, width, layer.sample_rows)
-            )
-        return layer.rows, True
-
-    def _edges(self) -> Buckets:
+    def _edges(self, grid: Grid) -> Buckets:
         """Edges by range and block; made anew by every run, since they are never marked."""
-        assert self.grid is not None, "only runs under a bound have them"
         if self.buckets is None:
-            self.buckets = Buckets(self.directory / BUCKETS, self.data.graph, self.grid)
+            self.buckets = Buckets(self.directory / BUCKETS, self.data.graph, grid)
         return self.buckets
 
     def _write_tile(self, fill: Fill, targets: list[RowFile], start: int, end: int) -> None:
@@ -346,10 +342,6 @@ def _check(
     if settings.tile_rows < 1:
         raise InputError(f"tile_rows is {settings.tile_rows}; it must be at least 1")
     check_replaceable(out, overwrite, MANIFEST)
-
-
-def _message_widths(passes: Passes) -> list[int]:
-    return [passes.message_width(i) for i in range(passes.model.num_layers) if passes.sends(i)]
 
 
 def _open_plan(directory: Path, plan: dict[str, object], resume: bool) -> None:

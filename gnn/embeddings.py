@@ -20,10 +20,10 @@ import xxhash
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gnn.storage import dtype_of
 from sampling import kernels
 from sampling.errors import DamagedError, FutureFormatError, InputError
 from sampling.graph.arrays import open_array, read_json, verify_array
-from sampling.graph.features import STORAGE_TYPES
 from sampling.graph.meta import ArrayInfo
 
 __all__ = [
@@ -153,7 +153,7 @@ def _infos(path: Path, meta: EmbeddingMeta) -> dict[str, ArrayInfo]:
     shapes = {name: info.shape for name, info in meta.arrays.items()}
     if shapes != expected:
         raise DamagedError(path, MANIFEST, f"lists arrays {shapes} instead of {expected}")
-    if np.dtype(meta.arrays[EMBEDDINGS].dtype) != STORAGE_TYPES[meta.storage]:
+    if np.dtype(meta.arrays[EMBEDDINGS].dtype) != dtype_of(meta.storage):
         raise DamagedError(path, MANIFEST, f"gives {EMBEDDINGS} another type than {meta.storage}")
     return meta.arrays
 

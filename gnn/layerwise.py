@@ -114,6 +114,12 @@ class Passes:
             one = torch.zeros(1, self.width(i))
             return int(self.model.conv(i).messages(one, torch.zeros(1, dtype=torch.int64)).shape[1])
 
+    @property
+    def widest(self) -> int:
+        """Width of the widest rows or messages."""
+        sent = [self.message_width(i) for i in range(self.model.num_layers) if self.sends(i)]
+        return max([*self.model.config.widths, *sent])
+
     def sends(self, i: int) -> bool:
         """Whether the messages of layer i are other rows than those that it reads."""
         layer = self.layers[i]

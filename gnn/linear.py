@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from gnn.conv.gcn import GCNConv
 from gnn.conv.sage import SAGEConv
 from gnn.model import GNN
+from gnn.storage import dtype_of
 from sampling import FeatureTable, Graph, kernels
-from sampling.graph.features import STORAGE_TYPES
 
 __all__ = ["LinearLayer", "inverse_root_degrees", "linear_layer"]
 
@@ -135,7 +135,7 @@ def _pays_to_transform(graph: Graph, before: int, after: int) -> bool:
 
 
 def _row_bytes(width: int, storage: str) -> int:
-    return width * STORAGE_TYPES[storage].itemsize
+    return width * dtype_of(storage).itemsize
 
 
 def _array(weight: Tensor) -> Array:

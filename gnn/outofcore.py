@@ -11,6 +11,7 @@ Sums are added up block by block, so their last bits differ from those of a pass
 from __future__ import annotations
 
 import shutil
+from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +23,13 @@ from numpy.typing import NDArray
 
 from gnn.layerwise import Passes
 from gnn.linear import LinearLayer
-from gnn.storage import Fill, Outcome, sample_runs
+from gnn.storage import RUN_ROWS, Fill, Outcome, sample_runs
 from sampling import FeatureTable, Graph, kernels
 from sampling.errors import InputError
 
-__all__ = ["MIN_MEMORY", "Buckets", "Grid", "OutOfCoreLayer"]
+__all__ = ["Buckets", "Grid", "OutOfCoreLayer"]
 
-MIN_MEMORY = 1 << 20
+LEAST_ROWS = 2 * RUN_ROWS
 RECORD_BYTES = 128
 """What handling one edge takes beside the row that it brings."""
 
@@ -63,9 +64,10 @@ class Grid:
             InputError: the bound is too small for anything.
         """
         row_bytes = 4 * width
-        least = max(MIN_MEMORY, 64 * row_bytes)
-        if memory < least:
-            raise InputError(f"memory is {memory} bytes; rows {width} wide need {least} or more")
+        if memory < LEAST_ROWS * row_bytes:
+            raise InputError(
+                f"memory is {memory} bytes; rows {width} wide need {LEAST_ROWS * row_bytes} or more"
+            )
         tile = min(tile_rows, memory // 16 // row_bytes)
         return cls(
             tile,
@@ -174,18 +176,20 @@ class OutOfCoreLayer:
             self._received = self._sums(f"range-{number}", [self._range])
         return self._finish(start, self._received[start - self._range[0] :], out)
 
-    @property
-    def sample_rows(self) -> int:
-        """How many rows `sample` has room for."""
-        return self.buckets.grid.range_rows // 4
-
     def sample(self, num_rows: int) -> Fill:
-        """A `Fill` for the runs of `sample_runs(num_rows)` alone."""
-        runs = sample_runs(num_rows, self.sample_rows)
-        received = self._sums("sample", runs)
-        places = np.cumsum([0, *(end - start for start, end in runs)])
-        place_of = {start: int(place) for (start, _), place in zip(runs, places[:-1], strict=True)}
-        return lambda start, out: self._finish(start, received[place_of[start] :], out)
+        """A `Fill` for the runs of `sample_runs(num_rows)` alone, in their order."""
+        runs = sample_runs(num_rows)
+        step = self.buckets.grid.range_rows // RUN_ROWS
+
+        def fill(start: int, out: FeatureTable) -> Outcome:
+            number = bisect(runs, (start, num_rows)) - 1
+            first = number - number % step
+            if number == first:
+                self._received = self._sums(f"sample-{first}", runs[first : first + step])
+            before = sum(end - begin for begin, end in runs[first:number])
+            return self._finish(start, self._received[before:], out)
+
+        return fill
 
     def _finish(self, start: int, received: Array, out: FeatureTable) -> Outcome:
         """Rows of `out` from the sums of their destinations, which come first in `received`."""

@@ -22,6 +22,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from gnn.errors import BusyError
+from gnn.storage import dtype_of
 from sampling import FeatureTable
 from sampling.errors import DamagedError
 from sampling.graph.arrays import (
@@ -32,7 +33,6 @@ from sampling.graph.arrays import (
     read_json,
     write_json,
 )
-from sampling.graph.features import STORAGE_TYPES
 from sampling.graph.meta import ArrayInfo
 
 __all__ = ["Journal", "RowFile", "exclusive"]
@@ -58,7 +58,7 @@ class RowFile:
 
     def __init__(self, directory: Path, name: str, storage: str, shape: tuple[int, int]) -> None:
         self.directory, self.name, self.storage, self.shape = directory, name, storage, shape
-        self.dtype = STORAGE_TYPES[storage]
+        self.dtype = dtype_of(storage)
         self.path = directory / f"{name}.npy"
         self.row_bytes = shape[1] * self.dtype.itemsize
         self.scale = self._read_scale() if storage == "int8" else None

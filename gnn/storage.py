@@ -8,7 +8,7 @@ steps. What lies beyond is clipped, and counts in the error that is measured whi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -40,11 +40,16 @@ Fill = Callable[[int, FeatureTable], Outcome]
 """Fills a tile with the rows of nodes from this one on."""
 
 
+def dtype_of(storage: str) -> np.dtype[Any]:
+    """The NumPy type that holds rows of a storage type; bfloat16 is kept as its bits."""
+    return cast("np.dtype[Any]", STORAGE_TYPES[storage])
+
+
 def empty_rows(
     num_rows: int, width: int, storage: str, scale: NDArray[np.float32] | None = None
 ) -> FeatureTable:
     """Room for rows, uninitialized."""
-    return FeatureTable(np.empty((num_rows, width), STORAGE_TYPES[storage]), storage, scale)
+    return FeatureTable(np.empty((num_rows, width), dtype_of(storage)), storage, scale)
 
 
 def part(rows: FeatureTable, start: int, end: int) -> FeatureTable:
@@ -61,19 +66,16 @@ def encode(rows: Tensor, start: int, out: FeatureTable) -> Outcome:
     )  # fmt: skip
 
 
-def sample_runs(num_rows: int, most: int = SAMPLED_RUNS * RUN_ROWS) -> list[tuple[int, int]]:
-    """Runs of rows that stand for all, evenly spread; not many more than `most` rows."""
-    count = min(SAMPLED_RUNS, -(-most // RUN_ROWS))
-    starts = np.linspace(0, max(num_rows - RUN_ROWS, 0), count).astype(np.int64)
+def sample_runs(num_rows: int) -> list[tuple[int, int]]:
+    """Runs of rows that stand for all, evenly spread."""
+    starts = np.linspace(0, max(num_rows - RUN_ROWS, 0), SAMPLED_RUNS).astype(np.int64)
     return [(start, min(start + RUN_ROWS, num_rows)) for start in np.unique(starts).tolist()]
 
 
-def sampled_scale(
-    fill: Fill, num_rows: int, width: int, most: int = SAMPLED_RUNS * RUN_ROWS
-) -> NDArray[np.float32]:
+def sampled_scale(fill: Fill, num_rows: int, width: int) -> NDArray[np.float32]:
     """The int8 step of every column of computed rows, (width,) float32, from a sample of them."""
     largest = np.zeros(width, np.float32)
-    for start, end in sample_runs(num_rows, most):
+    for start, end in sample_runs(num_rows):
         run = empty_rows(end - start, width, "float32")
         check_fits("a row", "int8", fill(start, run))
         np.maximum(largest, np.abs(run.array).max(axis=0, initial=0), out=largest)

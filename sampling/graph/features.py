@@ -17,7 +17,7 @@ from sampling.graph.csc import as_tensor
 
 __all__ = ["STORAGE_TYPES", "FeatureTable", "column_scale", "encode_rows"]
 
-STORAGE_TYPES: dict[str, np.dtype[Any]] = {
+STORAGE_TYPES = {
     "float32": np.dtype(np.float32),
     "float16": np.dtype(np.float16),
     "bfloat16": np.dtype(np.uint16),

@@ -93,6 +93,7 @@ def _encode(rows: Array, out: Array, scale: Array | None, start: int) -> tuple[i
             bits = values.view(np.uint32)
             out[:] = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
         elif out.dtype == np.int8:
+            assert scale is not None, "int8 rows come with their scale"
             out[:] = np.clip(np.rint(values / scale), -127, 127)
         else:
             out[:] = values
