@@ -3,7 +3,8 @@
 Layer outside, tiles inside: each layer reads the rows of the one before from a mapped file and
 writes its own, so that nothing of the size of the graph is held in memory and every node is
 computed once per layer. Work lies in `OUT.partial` until it is complete; there it can be taken
-up again after a kill.
+up again after a kill. Under a bound on memory, layers whose input rows exceed it read those rows in
+order instead (`gnn.outofcore`).
 """
 
 from __future__ import annotations
@@ -13,36 +14,42 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from gnn.checkpoint import SavedModel
-from gnn.embeddings import MANIFEST, PREDICTIONS, EmbeddingMeta
+from gnn.embeddings import (
+    EMBEDDINGS,
+    MANIFEST,
+    PREDICTIONS,
+    SCALE,
+    EmbeddingMeta,
+    StorageName,
+)
 from gnn.errors import ResumeError
 from gnn.evaluate import using_threads
 from gnn.export import write_parquet_parts
 from gnn.identity import graph_fingerprint
-from gnn.layerwise import layer_rows, message_rows, tile_rows_for, tile_starts
+from gnn.layerwise import Passes, tile_rows_for, tile_starts
+from gnn.outofcore import Buckets, Grid, OutOfCoreLayer
 from gnn.rowfile import Journal, RowFile, exclusive
 from gnn.stages import Stage, needed_files, row_files, stages_of
+from gnn.storage import Fill, check_fits, empty_rows, encode, sampled_scale
 from gnn.tasks import outputs
-from sampling import Dataset
+from sampling import Dataset, FeatureTable
 from sampling.errors import InputError
-from sampling.graph.arrays import check_replaceable, publish, read_json, write_json
-from sampling.graph.csc import as_tensor
+from sampling.graph.arrays import check_replaceable, publish, read_json, write_array, write_json
 from sampling.graph.meta import ArrayInfo
 
 __all__ = ["EmbedReport", "embed"]
 
-PLAN, JOURNAL = "plan.json", "journal.jsonl"
+PLAN, JOURNAL, BUCKETS = "plan.json", "journal.jsonl", "edges"
 
 Format = Literal["npy", "parquet"]
-Storage = Literal["float32", "float16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,8 @@ class EmbedReport:
         num_rows: rows of each stage.
         seconds: time since the run began.
         rows_per_s: rows of this stage per second, those of an earlier run left out.
+        max_error: largest error of rounding a row of this stage to its storage type.
+        out_of_core: whether input rows are streamed from disk in this stage.
     """
 
     stage: str
@@ -66,6 +75,8 @@ class EmbedReport:
     num_rows: int
     seconds: float
     rows_per_s: float
+    max_error: float
+    out_of_core: bool
 
 
 def embed(
@@ -77,7 +88,9 @@ def embed(
     resume: bool = False,
     overwrite: bool = False,
     format: Format = "npy",  # noqa: A002
-    storage: Storage = "float32",
+    storage: StorageName = "float32",
+    layer_storage: StorageName | None = None,
+    memory: int | None = None,
     tile_rows: int | None = None,
     num_threads: int | None = None,
 ) -> Iterator[EmbedReport]:
@@ -93,7 +106,10 @@ def embed(
         resume: go on with unfinished work in `OUT.partial` where there is some.
         overwrite: replace what is at `out`.
         format: "npy", or "parquet" with node ids for other programs.
-        storage: type of rows between layers and in the output.
+        storage: type of rows in the output.
+        layer_storage: type of rows between layers; `storage` when left out.
+        memory: bytes that rows, sums and edges at work may take, mapped files left out; layers
+            whose input rows exceed it run out of core. No bound when left out.
         tile_rows: rows at once; chosen from the widths of the model when left out.
         num_threads: threads; torch's own setting when left out.
 
@@ -102,17 +118,39 @@ def embed(
         SchemaMismatchError: the graph's features are not those of the model.
         ResumeError: the unfinished work was started with other settings.
         BusyError: another process is writing `out`.
-        InputError: a row does not fit float16.
+        InputError: a row does not fit its storage type, or `memory` is too small.
 
-    Cost: one pass over the edges per layer; disk for two layers of rows and one of messages.
+    Cost: one pass over the edges per layer; disk for two layers of rows and one of messages. Out
+    of core, 8 more bytes of disk per edge, and a layer reads its rows once per range of
+    destinations that `memory` has room for.
     """
     out = Path(out)
-    _check(saved, data, out, overwrite, format, storage, tile_rows)
-    partial = out.with_name(f"{out.name}.partial")
-    with exclusive(partial):
-        run = _Run.start(saved, data, partial, predictions, storage, tile_rows, resume)
+    settings = _Settings(
+        predictions,
+        storage,
+        layer_storage or storage,
+        memory,
+        tile_rows_for(saved.model) if tile_rows is None else tile_rows,
+    )
+    _check(saved, data, out, overwrite, format, settings)
+    passes = Passes.of(saved.model, data, settings.layer_storage)
+    grid = None if memory is None else Grid.of(memory, passes.widest, settings.tile_rows)
+    directory = out.with_name(f"{out.name}.partial")
+    with exclusive(directory):
+        run = _Run.start(saved, data, directory, settings, passes, grid, resume)
         yield from run.work(num_threads)
         _publish(run, out, format, overwrite)
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    """What a resumed run must have in common with the run it goes on with."""
+
+    predictions: bool
+    storage: StorageName
+    layer_storage: StorageName
+    memory: int | None
+    tile_rows: int
 
 
 @dataclass(slots=True)
@@ -122,12 +160,14 @@ class _Run:
     saved: SavedModel
     data: Dataset
     directory: Path
-    storage: Storage
-    tile_rows: int
+    settings: _Settings
+    passes: Passes
+    grid: Grid | None
     stages: list[Stage]
     files: dict[str, RowFile]
     journal: Journal
-    first_stage: int
+    first_stage: int = 0
+    buckets: Buckets | None = None
 
     @classmethod
     def start(
@@ -135,56 +175,46 @@ class _Run:
         saved: SavedModel,
         data: Dataset,
         directory: Path,
-        predictions: bool,
-        storage: Storage,
-        tile_rows: int | None,
+        settings: _Settings,
+        passes: Passes,
+        grid: Grid | None,
         resume: bool,
     ) -> _Run:
-        tile_rows = tile_rows or tile_rows_for(saved.model)
         plan = {
             "model_digest": saved.info.digest,
             "graph_fingerprint": graph_fingerprint(data),
-            "predictions": predictions,
-            "storage": storage,
-            "tile_rows": tile_rows,
+            **asdict(settings),
         }
         _open_plan(directory, plan, resume)
-        stages = stages_of(saved, data, predictions)
-        files = row_files(saved, data, directory, storage, stages)
-        run = cls(
-            saved,
-            data,
-            directory,
-            storage,
-            tile_rows,
-            stages,
-            files,
-            Journal(directory / JOURNAL),
-            0,
-        )
+        stages = stages_of(passes, settings.predictions)
+        files = row_files(passes, directory, settings.storage, stages)
+        journal = Journal(directory / JOURNAL)
+        run = cls(saved, data, directory, settings, passes, grid, stages, files, journal)
         run._recover()
         return run
+
+    @property
+    def tile_rows(self) -> int:
+        return self.grid.tile_rows if self.grid else self.settings.tile_rows
 
     def work(self, num_threads: int | None) -> Iterator[EmbedReport]:
         """Run what is left of every stage."""
         began = time.perf_counter()
-        src_nodes = torch.arange(self.data.graph.num_nodes)
         for number in range(self.first_stage, len(self.stages)):
-            yield from self._run_stage(self.stages[number], src_nodes, num_threads, began)
+            yield from self._run_stage(self.stages[number], num_threads, began)
             self._remove_unneeded(number + 1)
 
     def _run_stage(
-        self, stage: Stage, src_nodes: Tensor, num_threads: int | None, began: float
+        self, stage: Stage, num_threads: int | None, began: float
     ) -> Iterator[EmbedReport]:
         targets = [self.files[name] for name in stage.writes]
-        inputs = {name: self._rows(name) for name in stage.reads}
         num_rows, first = self.data.graph.num_nodes, targets[0].rows_done
         stage_began = time.perf_counter()
+        with torch.inference_mode(), using_threads(num_threads):
+            fill, streams = self._prepare(stage, targets[0])
         for start, end in tile_starts(num_rows, self.tile_rows, first):
             with torch.inference_mode(), using_threads(num_threads):
-                tiles = self._tile(stage, inputs, src_nodes, start, end)
-                for target, tile in zip(targets, tiles, strict=True):
-                    target.write(_encoded(tile, target, start))
+                self._write_tile(fill, targets, start, end)
             self.journal.add(targets)
             now = time.perf_counter()
             yield EmbedReport(
@@ -195,34 +225,57 @@ class _Run:
                 num_rows=num_rows,
                 seconds=now - began,
                 rows_per_s=(end - first) / max(now - stage_began, 1e-9),
+                max_error=targets[0].max_error,
+                out_of_core=streams,
             )
-        for target in targets:
-            target.sync()
+        if stage is self.stages[-1]:
+            for target in targets:
+                target.sync()
 
-    def _tile(
-        self, stage: Stage, inputs: dict[str, Tensor], src_nodes: Tensor, start: int, end: int
-    ) -> list[Tensor]:
-        model, graph, i = self.saved.model, self.data.graph, stage.layer
+    def _prepare(self, stage: Stage, target: RowFile) -> tuple[Fill, bool]:
+        """What fills the tiles of a stage, and whether it runs out of core."""
+        passes, i = self.passes, stage.layer
+        num_rows, width = target.shape
         if stage.kind == "features":
-            assert self.data.features is not None, "checked before the run"
-            return [self.data.features.rows(start, end)]
-        x = inputs[stage.reads[0]]
+            return partial(passes.prepare, passes.features), False
+        x, messages = self._rows(stage.reads[0]), self._rows(stage.reads[-1])
         if stage.kind == "messages":
-            return [message_rows(model, graph, i, x, start, end)]
-        messages = inputs[stage.reads[-1]]
-        h = layer_rows(model, graph, i, x, messages, src_nodes, start, end)
-        if PREDICTIONS not in stage.writes:
-            return [h]
-        return [h, outputs(self.saved.info.task, model.head(h))]
+            fill: Fill = partial(passes.messages, i, x)
+            sample, streams = fill, False
+        elif self.grid is None or messages.array.nbytes <= (self.settings.memory or 0):
+            fill = partial(passes.rows, i, x, messages)
+            sample, streams = fill, False
+        else:
+            layer = OutOfCoreLayer(passes, i, x, messages, self._edges(self.grid))
+            fill, sample, streams = layer.rows, layer.sample(num_rows), True
+        if target.storage == "int8" and target.scale is None:
+            target.set_scale(sampled_scale(sample, num_rows, width))
+        return fill, streams
 
-    def _rows(self, name: str) -> Tensor:
-        """The rows of a finished file, or of the graph's own features, mapped."""
-        if name in self.files:
-            return as_tensor(self.files[name].map())
-        assert self.data.features is not None, "checked before the run"
-        rows = self.data.features.tensor()
-        assert rows is not None, "int8 features are decoded into a file of their own"
-        return rows
+    def _edges(self, grid: Grid) -> Buckets:
+        """Edges by range and block; made anew by every run, since they are never marked."""
+        if self.buckets is None:
+            self.buckets = Buckets(self.directory / BUCKETS, self.data.graph, grid)
+        return self.buckets
+
+    def _write_tile(self, fill: Fill, targets: list[RowFile], start: int, end: int) -> None:
+        """Compute the rows `start … end` and append them to their files."""
+        target, width = targets[0], targets[0].shape[1]
+        out = empty_rows(end - start, width, target.storage, target.scale)
+        if len(targets) == 1:
+            outcome = fill(start, out)
+        else:
+            exact = empty_rows(end - start, width, "float32")
+            check_fits(target.name, "float32", fill(start, exact))
+            h = torch.from_numpy(exact.array)
+            outcome = encode(h, start, out)
+            values = outputs(self.saved.info.task, self.saved.model.head(h))
+            targets[1].write(values.numpy())
+        target.write(out.array, check_fits(target.name, target.storage, outcome))
+
+    def _rows(self, name: str) -> FeatureTable:
+        """The rows of a finished file, or of the graph's own features."""
+        return self.files[name].table() if name in self.files else self.passes.features
 
     def _recover(self) -> None:
         """Find the stage to go on with; start over where what it needs is not as written."""
@@ -265,28 +318,10 @@ class _Run:
         for name, file in self.files.items():
             written = any(name in stage.writes for stage in self.stages[:next_stage])
             if written and name not in needed:
-                file.path.unlink(missing_ok=True)
+                file.remove()
         if next_stage < len(self.stages):
             for name in self.stages[next_stage].writes:
                 self.files[name].create()
-
-
-def _encoded(tile: Tensor, target: RowFile, start: int) -> np.ndarray:
-    """The tile in its storage type.
-
-    Raises:
-        InputError: a value is not finite, or too large for the type.
-    """
-    with np.errstate(over="ignore"):
-        rows = tile.numpy().astype(target.dtype, copy=False)
-    if not np.isfinite(rows).all():
-        row = start + int(np.argwhere(~np.isfinite(rows))[0, 0])
-        raise InputError(
-            f"{target.name} of dense node {row} do not fit {target.dtype}; "
-            + ("embed with storage float32" if target.dtype == np.float16 else
-               "look for extreme feature values")
-        )  # fmt: skip
-    return rows
 
 
 def _check(
@@ -295,16 +330,17 @@ def _check(
     out: Path,
     overwrite: bool,
     format: str,  # noqa: A002
-    storage: str,
-    tile_rows: int | None,
+    settings: _Settings,
 ) -> None:
     saved.check(data)
     if format not in ("npy", "parquet"):
         raise InputError(f"format is {format!r}; choose npy or parquet")
-    if storage not in ("float32", "float16"):
-        raise InputError(f"storage is {storage!r}; choose float32 or float16")
-    if tile_rows is not None and tile_rows < 1:
-        raise InputError(f"tile_rows is {tile_rows}; it must be at least 1")
+    for name in ("storage", "layer_storage"):
+        known, got = get_args(StorageName), getattr(settings, name)
+        if got not in known:
+            raise InputError(f"{name} is {got!r}; choose {', '.join(known)}")
+    if settings.tile_rows < 1:
+        raise InputError(f"tile_rows is {settings.tile_rows}; it must be at least 1")
     check_replaceable(out, overwrite, MANIFEST)
 
 
@@ -329,9 +365,11 @@ def _publish(run: _Run, out: Path, format: Format, overwrite: bool) -> None:  # 
             for file in files.values():
                 _link(file.path, temporary / file.path.name)
             arrays = {name: file.info() for name, file in files.items()}
+            if (scale := run.files[EMBEDDINGS].scale) is not None:
+                arrays[SCALE] = write_array(temporary / f"{SCALE}.npy", scale)
             meta = _describe(run, format, arrays, {})
         else:
-            columns = {name.removesuffix("s"): file.map() for name, file in files.items()}
+            columns = {name.removesuffix("s"): file.table() for name, file in files.items()}
             parts = write_parquet_parts(temporary, run.data.ids, columns)
             meta = _describe(run, format, {}, parts)
         write_json(temporary / MANIFEST, meta.model_dump(mode="json"))
@@ -366,7 +404,9 @@ def _describe(
         num_nodes=run.data.graph.num_nodes,
         dim=info.config.d_embedding,
         num_outputs=info.config.d_out if PREDICTIONS in run.stages[-1].writes else 0,
-        storage=run.storage,
+        storage=run.settings.storage,
+        layer_storage=run.settings.layer_storage,
+        max_error=run.files[EMBEDDINGS].max_error,
         arrays=arrays,
         parts=parts,
     ).sealed()

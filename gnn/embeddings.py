@@ -1,7 +1,8 @@
 """Embeddings of all nodes of a graph, at rest.
 
 embeddings.json       model, graph, checksums
-embeddings.npy        (num_nodes, d) float32 or float16
+embeddings.npy        (num_nodes, d) float32, float16, uint16 (bits of bfloat16) or int8
+embeddings_scale.npy  (d,) float32, the step of every column; int8 only
 predictions.npy       (num_nodes, d_out) float32: probabilities or values; optional
 part-00000.parquet …  in place of both, for the Parquet format: node ids in the first column
 """
@@ -14,18 +15,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import xxhash
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gnn.storage import dtype_of
+from sampling import kernels
 from sampling.errors import DamagedError, FutureFormatError, InputError
 from sampling.graph.arrays import open_array, read_json, verify_array
 from sampling.graph.meta import ArrayInfo
 
-__all__ = ["EMBEDDINGS", "MANIFEST", "PREDICTIONS", "EmbeddingMeta", "EmbeddingTable"]
+__all__ = [
+    "EMBEDDINGS",
+    "MANIFEST",
+    "PREDICTIONS",
+    "SCALE",
+    "EmbeddingMeta",
+    "EmbeddingTable",
+    "StorageName",
+    "read_meta",
+]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MANIFEST, EMBEDDINGS, PREDICTIONS = "embeddings.json", "embeddings", "predictions"
+SCALE = "embeddings_scale"
+
+StorageName = Literal["float32", "float16", "bfloat16", "int8"]
 
 
 class EmbeddingMeta(BaseModel):
@@ -46,7 +62,9 @@ class EmbeddingMeta(BaseModel):
     num_nodes: int = Field(ge=0)
     dim: int = Field(ge=1)
     num_outputs: int = Field(ge=0, description="width of the predictions, 0 without them")
-    storage: Literal["float32", "float16"]
+    storage: StorageName
+    layer_storage: StorageName = Field(default="float32", description="of rows between layers")
+    max_error: float = Field(default=0.0, ge=0, description="largest error of rounding a value")
     arrays: dict[str, ArrayInfo] = Field(default_factory=dict)
     parts: dict[str, str] = Field(default_factory=dict, description="Parquet file to xxh3-64")
     digest: str = Field(default="", description="xxh3-64 of all the above")
@@ -63,14 +81,21 @@ class EmbeddingTable:
     Attributes:
         path: the directory.
         meta: what `embeddings.json` says.
-        embeddings: (num_nodes, d), row i of node i.
+        embeddings: (num_nodes, d), row i of node i, as they are stored; `rows` reads them.
         predictions: (num_nodes, d_out) float32, or None.
+        scale: (d,) float32, the step of every column of int8 embeddings, or None.
     """
 
     path: Path
     meta: EmbeddingMeta
     embeddings: NDArray[Any]
     predictions: NDArray[Any] | None
+    scale: NDArray[Any] | None = None
+
+    def rows(self, nodes: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Embeddings of these nodes, (len(nodes), d) float32."""
+        found: NDArray[np.float32] = kernels.gather(self.embeddings, nodes, self.scale, 1)
+        return found
 
     @classmethod
     def open(cls, path: str | Path, verify: bool = True) -> EmbeddingTable:
@@ -93,7 +118,7 @@ class EmbeddingTable:
         if verify:
             for name, array in arrays.items():
                 verify_array(path, name, meta.arrays[name], array)
-        return cls(path, meta, arrays[EMBEDDINGS], arrays.get(PREDICTIONS))
+        return cls(path, meta, arrays[EMBEDDINGS], arrays.get(PREDICTIONS), arrays.get(SCALE))
 
 
 def read_meta(path: Path) -> EmbeddingMeta:
@@ -120,12 +145,16 @@ def read_meta(path: Path) -> EmbeddingMeta:
 
 def _infos(path: Path, meta: EmbeddingMeta) -> dict[str, ArrayInfo]:
     """The arrays that the manifest must list, with the shapes that it must give them."""
-    expected = {EMBEDDINGS: (meta.num_nodes, meta.dim)}
+    expected: dict[str, tuple[int, ...]] = {EMBEDDINGS: (meta.num_nodes, meta.dim)}
+    if meta.storage == "int8":
+        expected[SCALE] = (meta.dim,)
     if meta.num_outputs:
         expected[PREDICTIONS] = (meta.num_nodes, meta.num_outputs)
     shapes = {name: info.shape for name, info in meta.arrays.items()}
     if shapes != expected:
         raise DamagedError(path, MANIFEST, f"lists arrays {shapes} instead of {expected}")
+    if np.dtype(meta.arrays[EMBEDDINGS].dtype) != dtype_of(meta.storage):
+        raise DamagedError(path, MANIFEST, f"gives {EMBEDDINGS} another type than {meta.storage}")
     return meta.arrays
 
 

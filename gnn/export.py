@@ -9,7 +9,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from sampling import NodeIds
+from sampling import FeatureTable, NodeIds
 from sampling.graph.arrays import CHUNK_BYTES
 
 __all__ = ["write_parquet_parts"]
@@ -19,14 +19,15 @@ GROUP_ROWS = 1 << 16
 
 
 def write_parquet_parts(
-    directory: Path, ids: NodeIds, columns: dict[str, NDArray[Any]]
+    directory: Path, ids: NodeIds, columns: dict[str, FeatureTable]
 ) -> dict[str, str]:
     """Write `part-00000.parquet` … with a column `id` first; returns checksums by file name.
 
     Args:
         directory: where.
         ids: node ids.
-        columns: (num_nodes, width) floats by column name, written as lists of fixed size.
+        columns: rows of all nodes by column name, written as lists of fixed size: of float16
+            where they are stored so, else of float32.
     """
     import pyarrow.parquet as pq
 
@@ -41,15 +42,22 @@ def write_parquet_parts(
     return parts
 
 
-def _table(ids: NodeIds, columns: dict[str, NDArray[Any]], start: int, end: int) -> Any:
+def _table(ids: NodeIds, columns: dict[str, FeatureTable], start: int, end: int) -> Any:
     import pyarrow as pa
 
     nodes = np.arange(start, end)
     keys = (
         pa.array(ids.to_ids(nodes), pa.string()) if ids.is_string else pa.array(ids.to_ints(nodes))
     )
-    rows = {name: _lists(array[start:end]) for name, array in columns.items()}
+    rows = {name: _lists(_floats(table, start, end)) for name, table in columns.items()}
     return pa.table({"id": keys, **rows})
+
+
+def _floats(table: FeatureTable, start: int, end: int) -> NDArray[Any]:
+    if table.storage == "float16":
+        return table.array[start:end]
+    rows: NDArray[Any] = table.rows(start, end).numpy()
+    return rows
 
 
 def _lists(rows: NDArray[Any]) -> Any:

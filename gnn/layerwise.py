@@ -1,67 +1,206 @@
 """Whole-graph inference, layer outside, tiles of rows inside.
 
 Every node is computed once per layer, where mini-batches would compute it once for every seed
-that it reaches (GraphSAGE's batched inference; Hamilton et al. 2017, appendix). The rows that a
-layer sends are computed once for all nodes and then read along the edges.
+that it reaches (GraphSAGE's batched inference; Hamilton et al. 2017, appendix). Linear layers run
+as one compiled pass (`gnn.linear`); any other convolution runs tile by tile as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from gnn.linear import LinearLayer, inverse_root_degrees, linear_layer
 from gnn.model import GNN
-from sampling import Dataset, Graph
+from gnn.storage import Fill, Outcome, check_fits, empty_rows, encode, part, sampled_scale
+from sampling import Dataset, FeatureTable, Graph
+from sampling.graph.csc import as_tensor
 
-__all__ = ["infer", "layer_rows", "message_rows", "tile_rows_for", "tile_starts"]
+__all__ = ["Passes", "infer", "tile_rows_for", "tile_starts", "without_scale"]
 
 TILE_BYTES = 16 << 20
 MAX_TILE_ROWS = 1 << 18
 MIN_TILE_ROWS = 1 << 9
 
 
-def infer(model: GNN, data: Dataset) -> Tensor:
+def infer(model: GNN, data: Dataset, storage: str = "float32") -> Tensor:
     """Embeddings of all nodes in memory, (num_nodes, d_embedding) float32.
 
     Args:
         model: in evaluation mode.
         data: a graph with features.
+        storage: type of the rows between layers.
+
+    Raises:
+        InputError: a row between layers does not fit its storage type.
     """
-    assert data.features is not None, "callers check that there are features"
-    graph, src_nodes = data.graph, torch.arange(data.graph.num_nodes)
-    step = tile_rows_for(model)
-    x = data.features.tensor()
-    if x is None:
-        x = data.features.rows(0, graph.num_nodes)
+    passes = Passes.of(model, data, storage)
+    x = passes.features
     with torch.no_grad():
+        if passes.prepares:
+            x = passes.all_rows(passes.input_storage, passes.width(0), partial(passes.prepare, x))
         for i in range(model.num_layers):
-            messages = _messages(model, graph, i, x, step)
-            x = _all_rows(
-                graph.num_nodes, step, _layer_tile(model, graph, i, x, messages, src_nodes)
-            )
-    return x
+            messages, last = x, i == model.num_layers - 1
+            if passes.sends(i):
+                fill = partial(passes.messages, i, x)
+                messages = passes.all_rows(passes.row_storage(i), passes.message_width(i), fill)
+            stored = "float32" if last else passes.row_storage(i + 1)
+            x = passes.all_rows(stored, passes.width(i + 1), partial(passes.rows, i, x, messages))
+    return torch.from_numpy(x.array)
 
 
-def message_rows(model: GNN, graph: Graph, i: int, x: Tensor, start: int, end: int) -> Tensor:
-    """What nodes `start … end` send in layer i, from x (num_nodes, …)."""
-    degrees = torch.from_numpy(graph.indptr[start + 1 : end + 1] - graph.indptr[start:end])
-    return model.messages(i, x[start:end], degrees)
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """The layers of a model as passes over one graph.
+
+    Attributes:
+        model: in evaluation mode.
+        graph: the whole graph.
+        features: input rows.
+        storage: type of the rows between layers, where their reader takes it.
+        layers: linear form of every layer, None where it has none.
+        src_nodes: 0 … num_nodes - 1, for blocks.
+    """
+
+    model: GNN
+    graph: Graph
+    features: FeatureTable
+    storage: str
+    layers: tuple[LinearLayer | None, ...]
+    src_nodes: Tensor
+
+    @classmethod
+    def of(cls, model: GNN, data: Dataset, storage: str) -> Passes:
+        """Decide how every layer runs."""
+        assert data.features is not None, "callers check that there are features"
+        graph, features = data.graph, data.features
+        norm = inverse_root_degrees(graph) if model.config.conv == "gcn" else None
+        first = features.storage if model.config.input_norm == "none" else without_scale(storage)
+        inputs = [first, *[storage] * (model.num_layers - 1)]
+        layers = tuple(
+            linear_layer(model, i, graph, stored, storage, norm) for i, stored in enumerate(inputs)
+        )
+        return cls(model, graph, features, storage, layers, torch.arange(graph.num_nodes))
+
+    @property
+    def prepares(self) -> bool:
+        """Whether the features become other rows before the first layer."""
+        decodes = self.features.storage == "int8" and self.layers[0] is None
+        return decodes or self.model.config.input_norm == "row"
+
+    @property
+    def input_storage(self) -> str:
+        """Type of the prepared features, which have no scale of their own."""
+        return without_scale(self.storage)
+
+    def row_storage(self, i: int) -> str:
+        """Type of the rows, and of the messages, that layer i reads."""
+        return self.storage if self.layers[i] is not None else without_scale(self.storage)
+
+    def width(self, i: int) -> int:
+        """Width of the rows that layer i reads, or that come out at the end."""
+        return self.model.config.widths[i]
+
+    def message_width(self, i: int) -> int:
+        """Width of the messages of layer i."""
+        if self.layers[i] is not None:
+            return self.width(i + 1)
+        with torch.no_grad():
+            one = torch.zeros(1, self.width(i))
+            return int(self.model.conv(i).messages(one, torch.zeros(1, dtype=torch.int64)).shape[1])
+
+    @property
+    def widest(self) -> int:
+        """Width of the widest rows or messages."""
+        sent = [self.message_width(i) for i in range(self.model.num_layers) if self.sends(i)]
+        return max([*self.model.config.widths, *sent])
+
+    def sends(self, i: int) -> bool:
+        """Whether the messages of layer i are other rows than those that it reads."""
+        layer = self.layers[i]
+        return not self.model.conv(i).sends_input if layer is None else layer.transforms_first
+
+    def prepare(self, x: FeatureTable, start: int, out: FeatureTable) -> Outcome:
+        """Fill `out` with input rows of nodes from `start` on."""
+        rows = x.rows(start, start + out.num_rows)
+        if self.model.config.input_norm == "row":
+            rows = F.normalize(rows, p=1.0, dim=1)
+        return encode(rows, start, out)
+
+    def messages(self, i: int, x: FeatureTable, start: int, out: FeatureTable) -> Outcome:
+        """Fill `out` with what nodes from `start` on send in layer i."""
+        layer, end = self.layers[i], start + out.num_rows
+        if layer is not None:
+            return layer.messages(x, start, out, torch.get_num_threads())
+        degrees = as_tensor(self.graph.indptr[start + 1 : end + 1] - self.graph.indptr[start:end])
+        return encode(self.model.conv(i).messages(x.rows(start, end), degrees), start, out)
+
+    def rows(
+        self, i: int, x: FeatureTable, messages: FeatureTable, start: int, out: FeatureTable
+    ) -> Outcome:
+        """Fill `out` with output rows of nodes from `start` on."""
+        layer = self.layers[i]
+
+        def fill(tile: FeatureTable) -> Outcome:
+            if layer is None:
+                return encode(self._conv_rows(i, x, messages, start, tile), start, tile)
+            return layer.rows(self.graph, x, messages, start, tile, torch.get_num_threads())
+
+        return self.then_between(i, x, start, out, fill)
+
+    def then_between(
+        self,
+        i: int,
+        x: FeatureTable,
+        start: int,
+        out: FeatureTable,
+        fill: Callable[[FeatureTable], Outcome],
+    ) -> Outcome:
+        """Fill `out` with what `fill` gives, after what follows the convolution of layer i."""
+        layer, last = self.layers[i], i == self.model.num_layers - 1
+        if last or (layer is not None and layer.relu and not self._adds(i)):
+            return fill(out)
+        tile = empty_rows(out.num_rows, self.width(i + 1), "float32")
+        outcome = fill(tile)
+        if outcome[0] >= 0:
+            return outcome
+        h = F.relu(self.model.norms[i](torch.from_numpy(tile.array)))
+        if self._adds(i):
+            h = h + x.rows(start, start + out.num_rows)
+        return encode(h, start, out)
+
+    def all_rows(self, storage: str, width: int, fill: Fill) -> FeatureTable:
+        """The rows of all nodes, in memory."""
+        num_rows, step = self.graph.num_nodes, tile_rows_for(self.model)
+        scale = sampled_scale(fill, num_rows, width) if storage == "int8" else None
+        out = empty_rows(num_rows, width, storage, scale)
+        for start, end in tile_starts(num_rows, step):
+            check_fits("rows", storage, fill(start, part(out, start, end)))
+        return out
+
+    def _adds(self, i: int) -> bool:
+        """Whether the rows that layer i reads are added to its output."""
+        return self.model.config.residual and self.width(i) == self.width(i + 1)
+
+    def _conv_rows(
+        self, i: int, x: FeatureTable, messages: FeatureTable, start: int, tile: FeatureTable
+    ) -> Tensor:
+        """Rows of a tile as the convolution of layer i computes them."""
+        end = start + tile.num_rows
+        block = self.graph.block(start, end, src_nodes=self.src_nodes)
+        sent = messages.tensor()
+        assert sent is not None, "messages of such a layer are not stored as int8"
+        return self.model.conv(i).combine(block, x.rows(start, end), sent)
 
 
-def layer_rows(
-    model: GNN,
-    graph: Graph,
-    i: int,
-    x: Tensor,
-    messages: Tensor,
-    src_nodes: Tensor,
-    start: int,
-    end: int,
-) -> Tensor:
-    """Output rows of nodes `start … end` in layer i, from x and the messages of all nodes."""
-    return model.layer(i, graph.block(start, end, src_nodes=src_nodes), x, messages)
+def without_scale(storage: str) -> str:
+    """The type itself, or that which stands in for int8 where rows have no steps."""
+    return "float16" if storage == "int8" else storage
 
 
 def tile_rows_for(model: GNN) -> int:
@@ -74,24 +213,3 @@ def tile_starts(num_rows: int, step: int, first: int = 0) -> Iterator[tuple[int,
     """(start, end) of every tile from row `first` on."""
     for start in range(first, num_rows, step):
         yield start, min(start + step, num_rows)
-
-
-def _messages(model: GNN, graph: Graph, i: int, x: Tensor, step: int) -> Tensor:
-    if model.sends_input(i):
-        return x
-    return _all_rows(graph.num_nodes, step, lambda a, b: message_rows(model, graph, i, x, a, b))
-
-
-def _layer_tile(
-    model: GNN, graph: Graph, i: int, x: Tensor, messages: Tensor, src_nodes: Tensor
-) -> Callable[[int, int], Tensor]:
-    return lambda a, b: layer_rows(model, graph, i, x, messages, src_nodes, a, b)
-
-
-def _all_rows(num_rows: int, step: int, tile: Callable[[int, int], Tensor]) -> Tensor:
-    first = tile(0, min(step, num_rows))
-    out = torch.empty(num_rows, first.shape[1])
-    out[: len(first)] = first
-    for start, end in tile_starts(num_rows, step, len(first) or step):
-        out[start:end] = tile(start, end)
-    return out

@@ -9,13 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from gnn.checkpoint import SavedModel
 from gnn.embeddings import EMBEDDINGS, PREDICTIONS
+from gnn.layerwise import Passes
 from gnn.rowfile import RowFile
-from sampling import Dataset
 
 __all__ = ["Stage", "needed_files", "row_files", "stages_of"]
 
@@ -30,19 +26,18 @@ class Stage:
     writes: tuple[str, ...]
 
 
-def stages_of(saved: SavedModel, data: Dataset, predictions: bool) -> list[Stage]:
+def stages_of(passes: Passes, predictions: bool) -> list[Stage]:
     """All passes, in order."""
-    model, stages = saved.model, []
-    assert data.features is not None, "checked before the run"
-    if data.features.tensor() is None:
+    stages, num_layers = [], passes.model.num_layers
+    if passes.prepares:
         stages.append(Stage("features", 0, (), ("rows-0",)))
-    for i in range(model.num_layers):
+    for i in range(num_layers):
         reads = [f"rows-{i}"]
-        if not model.sends_input(i):
+        if passes.sends(i):
             stages.append(Stage("messages", i, (f"rows-{i}",), (f"messages-{i}",)))
             reads.append(f"messages-{i}")
         writes = [f"rows-{i + 1}"]
-        if i == model.num_layers - 1:
+        if i == num_layers - 1:
             writes = [EMBEDDINGS, PREDICTIONS] if predictions else [EMBEDDINGS]
         stages.append(Stage("layer", i, tuple(reads), tuple(writes)))
     return stages
@@ -54,27 +49,17 @@ def needed_files(stages: list[Stage], first: int) -> set[str]:
 
 
 def row_files(
-    saved: SavedModel, data: Dataset, directory: Path, storage: str, stages: list[Stage]
+    passes: Passes, directory: Path, storage: str, stages: list[Stage]
 ) -> dict[str, RowFile]:
-    """The files that the passes write, by name."""
-    model, n = saved.model, data.graph.num_nodes
-    widths = model.config.widths
-    sizes = {f"rows-{i}": widths[i] for i in range(model.num_layers)}
-    sizes |= {f"messages-{i}": _message_width(saved, i) for i in range(model.num_layers)}
-    sizes |= {EMBEDDINGS: model.config.d_embedding, PREDICTIONS: model.config.d_out}
+    """The files that the passes write, by name; the embeddings in the type `storage`."""
+    model, n = passes.model, passes.graph.num_nodes
+    kinds = {"rows-0": (passes.input_storage, passes.width(0))}
+    for i in range(model.num_layers):
+        if i:
+            kinds[f"rows-{i}"] = (passes.row_storage(i), passes.width(i))
+        if passes.sends(i):
+            kinds[f"messages-{i}"] = (passes.row_storage(i), passes.message_width(i))
+    kinds[EMBEDDINGS] = (storage, model.config.d_embedding)
+    kinds[PREDICTIONS] = ("float32", model.config.d_out)
     written = [name for stage in stages for name in stage.writes]
-    return {
-        name: RowFile(
-            directory,
-            name,
-            np.dtype(np.float32 if name == PREDICTIONS else storage),
-            (n, sizes[name]),
-        )
-        for name in written
-    }
-
-
-def _message_width(saved: SavedModel, i: int) -> int:
-    with torch.inference_mode():
-        one = torch.zeros(1, saved.model.config.widths[i])
-        return int(saved.model.messages(i, one, torch.zeros(1, dtype=torch.int64)).shape[1])
+    return {name: RowFile(directory, name, kinds[name][0], (n, kinds[name][1])) for name in written}

@@ -326,4 +326,4 @@ def _put_table(
         plan.outputs = np.asarray(table.predictions[nodes], np.float32)
         plan.source[places] = TABLE
     else:
-        plan.put(places, np.asarray(table.embeddings[nodes], np.float32), TABLE)
+        plan.put(places, table.rows(nodes), TABLE)

@@ -228,8 +228,8 @@ class ModelRegistry:
             return table
         out = np.empty((num_rows, width), np.float32)
         for start in range(0, num_rows, ROWS_AT_ONCE):
-            rows = np.asarray(table.embeddings[start : start + ROWS_AT_ONCE], np.float32)
-            out[start : start + len(rows)] = model.outputs(np.array(rows))
+            end = min(start + ROWS_AT_ONCE, num_rows)
+            out[start:end] = model.outputs(table.rows(np.arange(start, end)))
         return replace(table, predictions=out)
 
     def _is_fresh(self, saved: SavedModel) -> bool:

@@ -8,11 +8,22 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from service.commands.options import Debug, GraphPath, Json, ModelPath, Overwrite, Threads
+from service.commands.options import (
+    Debug,
+    GraphPath,
+    Json,
+    ModelPath,
+    Overwrite,
+    Size,
+    Threads,
+    parse_size,
+)
 from service.commands.writing import naming_when_full
 from service.console import Progress, show
 
 __all__ = ["embed", "run_embedding"]
+
+StorageType = Literal["float32", "float16", "bfloat16", "int8"]
 
 
 def embed(
@@ -26,9 +37,11 @@ def embed(
         Literal["npy", "parquet"],
         typer.Option("--format", help="npy is served from; parquet has node ids, for others."),
     ] = "npy",
-    storage: Annotated[
-        Literal["float32", "float16"], typer.Option(help="Number type of rows.")
-    ] = "float32",
+    storage: Annotated[StorageType, typer.Option(help="Number type of the rows.")] = "float32",
+    layer_storage: Annotated[
+        StorageType | None, typer.Option(help="The same between layers; --storage when left out.")
+    ] = None,
+    memory: Size = None,
     tile_rows: Annotated[
         int | None, typer.Option(min=1, help="Rows at a time; chosen when left out.")
     ] = None,
@@ -48,6 +61,8 @@ def embed(
         predictions=predictions,
         format=output_format,
         storage=storage,
+        layer_storage=layer_storage,
+        memory=None if memory is None else parse_size(memory),
         tile_rows=tile_rows,
         resume=resume,
         overwrite=overwrite,
@@ -60,14 +75,18 @@ def run_embedding(graph: Path, model: Path, out: Path, **settings: Any) -> dict[
     """Embed with these arguments of `gnn.embed`; returns what `gnn embed --json` prints."""
     from gnn import embed as reports
     from gnn import load_model
+    from gnn.embeddings import read_meta
     from sampling import GraphStore
 
+    streamed = 0
     saved, data = load_model(model), GraphStore.open(graph)
     started = time.perf_counter()
     with naming_when_full(out), Progress("rows") as progress:
         for report in reports(saved, data, out, **settings):
             stage = f"{report.stage} {report.layer}/{report.num_layers}"
+            streamed += report.out_of_core and report.rows_done == report.num_rows
             progress.update(stage, report.rows_done, report.num_rows)
+    meta = read_meta(out)
     seconds = time.perf_counter() - started
     return {
         "embeddings": str(out),
@@ -76,6 +95,9 @@ def run_embedding(graph: Path, model: Path, out: Path, **settings: Any) -> dict[
         "graph_version": data.meta.version,
         "num_nodes": data.meta.num_nodes,
         "dim": saved.model.config.d_embedding,
+        "storage": meta.storage,
+        "max_error": meta.max_error,
+        "layers_out_of_core": streamed,
         "size_bytes": sum(path.stat().st_size for path in out.iterdir()),
         "seconds": round(seconds, 3),
         "nodes_per_s": data.meta.num_nodes / max(seconds, 1e-9),

@@ -32,8 +32,8 @@ def test_passes_are_equal(
     starts = np.concatenate([[0], np.cumsum(np.bincount(unit))])
     labels = rng.integers(0, n, unit.max() + 1)[unit]
     job = (indptr, indices, members, starts, unit.astype(np.int32), labels.astype(np.int32))
-    ours, moved = _core.propagate_labels(*job, max_size, block, threads)
-    twin, twin_moved = reference.propagate_labels(*job, max_size, block, 1)
+    ours, moved = _core.propagate_communities(*job, max_size, block, threads)
+    twin, twin_moved = reference.propagate_communities(*job, max_size, block, 1)
     np.testing.assert_array_equal(ours, twin)
     assert moved == twin_moved
 
@@ -46,10 +46,10 @@ def test_many_units_move_alike_under_any_number_of_threads(dtype: type) -> None:
     every = np.arange(n)
     job = (indptr, indices.astype(dtype), every, np.arange(n + 1), every.astype(dtype),
            every.astype(dtype), 64, 2000)  # fmt: skip
-    twin, moved = reference.propagate_labels(*job, 1)
+    twin, moved = reference.propagate_communities(*job, 1)
     assert moved > 1000 and np.bincount(twin).max() <= 64
     for threads in (1, 2, 3):
-        ours = _core.propagate_labels(*job, threads)
+        ours = _core.propagate_communities(*job, threads)
         assert ours[0].dtype == dtype and (ours[0] == twin).all() and ours[1] == moved
 
 
@@ -66,4 +66,4 @@ def test_wrong_arrays_are_refused(wrong: str) -> None:
     job[wrong] = job[wrong].copy()
     job[wrong][1] = 7
     with pytest.raises(ValueError, match=r"outside|span"):
-        _core.propagate_labels(*job.values(), 4, 1, 1)
+        _core.propagate_communities(*job.values(), 4, 1, 1)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ import torch
 from gnn import EmbeddingTable, embed
 from gnn.embeddings import MANIFEST
 from gnn.errors import BusyError, ResumeError, SchemaMismatchError
-from sampling import Dataset, GraphStore, NodeIds
+from sampling import Dataset, FeatureTable, GraphStore, NodeIds
 from sampling.errors import DamagedError, ExistsError, FutureFormatError, InputError
 
 KINDS = [("gcn", "mean"), ("sage", "mean"), ("sage", "sum"), ("sage", "max")]
@@ -25,6 +26,13 @@ KINDS = [("gcn", "mean"), ("sage", "mean"), ("sage", "sum"), ("sage", "max")]
 def forward(saved, data) -> torch.Tensor:
     x = data.features.rows(0, data.graph.num_nodes)
     return saved.model.encode([data.graph.block()] * saved.model.num_layers, x)
+
+
+def wide_data(make_data, storage="float32") -> Dataset:
+    """Features so wide that every product pays before the edges are walked."""
+    data, rng = make_data(), np.random.default_rng(0)
+    table = FeatureTable.from_rows(rng.normal(size=(60, 96)).astype(np.float32), storage)
+    return Dataset.in_memory(data.graph, features=table, labels=data.labels, classes=list("abc"))
 
 
 def files_of(path: Path) -> dict[str, bytes]:
@@ -60,6 +68,36 @@ def test_compact_features_give_what_their_values_give(
     torch.testing.assert_close(torch.from_numpy(np.array(table.embeddings)), forward(saved, data))
 
 
+@pytest.mark.parametrize("conv", ["gcn", "sage"])
+def test_products_that_are_sent_give_the_same(make_data, make_saved, tmp_path, conv):
+    data = wide_data(make_data)
+    saved = make_saved(data, conv=conv, d_in=96)
+    reports = list(embed(saved, data, tmp_path / "out", tile_rows=25))
+    assert [r.stage for r in reports] == ["messages"] * 3 + ["layer"] * 6
+    table = EmbeddingTable.open(tmp_path / "out")
+    torch.testing.assert_close(torch.from_numpy(np.array(table.embeddings)), forward(saved, data))
+
+
+@pytest.mark.parametrize(
+    ("storage", "bound"), [("float32", 0.0), ("float16", 5e-3), ("bfloat16", 4e-2), ("int8", 4e-2)]
+)
+@pytest.mark.parametrize("layer_storage", ["float32", "bfloat16", "int8"])
+def test_any_storage_reads_back_within_the_error_it_states(
+    data, make_saved, tmp_path, storage, bound, layer_storage
+):
+    saved = make_saved(data, num_layers=3)
+    settings = {"storage": storage, "layer_storage": layer_storage}
+    list(embed(saved, data, tmp_path / "out", **settings))
+    list(embed(saved, data, tmp_path / "exact", layer_storage=layer_storage))
+    table, exact = (EmbeddingTable.open(tmp_path / name) for name in ("out", "exact"))
+    rows = table.rows(np.arange(60))
+    error = np.abs(rows - exact.embeddings).max()
+    assert error == pytest.approx(table.meta.max_error, rel=1e-3, abs=1e-7)
+    assert table.meta.max_error <= bound
+    assert (table.meta.storage, table.meta.layer_storage) == (storage, layer_storage)
+    np.testing.assert_allclose(rows, forward(saved, data).numpy(), atol=0.1)
+
+
 def test_float16_storage_is_close_and_half_the_size(data, make_saved, tmp_path):
     saved = make_saved(data, conv="gcn")
     list(embed(saved, data, tmp_path / "half", storage="float16", predictions=True))
@@ -78,13 +116,12 @@ def test_rows_that_float16_cannot_hold_are_refused(data, make_saved, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("storage", ["float32", "float16"])
-@pytest.mark.parametrize("features", ["float32", "int8"])
+@pytest.mark.parametrize("storage", ["float32", "float16", "int8"])
 def test_stopping_anywhere_and_resuming_gives_the_same_bytes(
-    make_data, make_saved, tmp_path, storage, features
+    make_data, make_saved, tmp_path, storage
 ):
-    data = make_data(storage=features)
-    saved = make_saved(data, conv="gcn")
+    data = wide_data(make_data, storage)
+    saved = make_saved(data, d_in=96, conv="sage")
     options = {"predictions": True, "tile_rows": 16, "storage": storage}
     steps = len(list(embed(saved, data, tmp_path / "whole", **options)))
     expected = files_of(tmp_path / "whole")
@@ -124,10 +161,11 @@ def test_a_killed_process_is_resumed_to_the_same_bytes(data, make_saved, tmp_pat
     assert files_of(out) == files_of(whole)
 
 
-def test_rows_damaged_between_two_runs_are_computed_again(data, make_saved, tmp_path):
-    saved, out = make_saved(data, conv="gcn"), tmp_path / "out"
+def test_rows_damaged_between_two_runs_are_computed_again(make_data, make_saved, tmp_path):
+    data = wide_data(make_data)
+    saved, out = make_saved(data, d_in=96), tmp_path / "out"
     list(embed(saved, data, tmp_path / "whole", tile_rows=16))
-    for name, stop in (("messages-0", 3), ("messages-0", 5), ("rows-1", 10), ("embeddings", 14)):
+    for name, stop in (("messages-0", 3), ("messages-0", 5), ("rows-1", 10), ("embeddings", 11)):
         unfinished = embed(saved, data, out, tile_rows=16)
         for _ in range(stop):
             next(unfinished)
@@ -211,6 +249,24 @@ def test_parquet_parts_hold_ids_and_the_same_rows(data, make_saved, tmp_path):
         EmbeddingTable.open(tmp_path / "parquet")
 
 
+@pytest.mark.parametrize("storage", ["float16", "bfloat16", "int8"])
+def test_parquet_parts_hold_plain_floats_of_any_storage(data, make_saved, tmp_path, storage):
+    saved = make_saved(data)
+    list(embed(saved, data, tmp_path / "npy", storage=storage))
+    list(embed(saved, data, tmp_path / "parquet", storage=storage, format="parquet"))
+    table = pq.read_table(tmp_path / "parquet" / "part-00000.parquet")
+    rows = np.array(table["embedding"].to_pylist(), np.float32)
+    expected = EmbeddingTable.open(tmp_path / "npy").rows(np.arange(60))
+    np.testing.assert_array_equal(rows, expected)
+
+
+def test_a_full_disk_shows_before_the_work(data, make_saved, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(OSError, match="No space"):
+        next(embed(make_saved(data), data, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_table_says_what_it_was_made_from(data, make_saved, tmp_path):
     saved = make_saved(data)
     list(embed(saved, data, tmp_path / "out", predictions=True))
@@ -221,9 +277,11 @@ def test_the_table_says_what_it_was_made_from(data, make_saved, tmp_path):
     assert meta.classes == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("name", ["embeddings.npy", "predictions.npy", MANIFEST])
+@pytest.mark.parametrize(
+    "name", ["embeddings.npy", "embeddings_scale.npy", "predictions.npy", MANIFEST]
+)
 def test_any_flipped_bit_cut_or_missing_file_is_named(data, make_saved, tmp_path, name):
-    list(embed(make_saved(data), data, tmp_path / "out", predictions=True))
+    list(embed(make_saved(data), data, tmp_path / "out", predictions=True, storage="int8"))
     path = tmp_path / "out" / name
     whole = path.read_bytes()
     for place in range(0, len(whole), max(1, len(whole) // 30)):
@@ -252,7 +310,8 @@ def test_what_cannot_be_embedded_is_said(data, make_saved, tmp_path):
     narrow = Dataset.in_memory(data.graph, features=data.features.array[:, :4].copy())
     with pytest.raises(SchemaMismatchError, match="width 6, but the graph has 4"):
         next(embed(saved, narrow, tmp_path / "out"))
-    for wrong in ({"format": "csv"}, {"storage": "int4"}, {"tile_rows": 0}):
+    for wrong in ({"format": "csv"}, {"storage": "int4"}, {"tile_rows": 0},
+                  {"layer_storage": "int4"}, {"memory": 100}):  # fmt: skip
         with pytest.raises(InputError, match=next(iter(wrong))):
             next(embed(saved, data, tmp_path / "out", **wrong))
     assert [p.name for p in tmp_path.iterdir()] == ["models"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gnn import ModelConfig, build_model
 from gnn.dropout import dropout
-from gnn.layerwise import infer, layer_rows, message_rows
+from gnn.layerwise import infer
 from sampling import FullNeighborSampler, Graph, NeighborSampler
 from sampling.errors import InputError
 
@@ -44,17 +44,6 @@ def test_layer_by_layer_equals_full_forward(
     )  # fmt: skip
     whole = model.encode([data.graph.block()] * 3, data.features.tensor())
     torch.testing.assert_close(infer(model, data), whole, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize(("conv", "aggregator"), KINDS)
-def test_tiles_equal_the_whole_layer(make_data, make_model, conv, aggregator):
-    data, src_nodes = make_data(), torch.arange(60)
-    model, x = make_model(conv=conv, aggregator=aggregator), data.features.tensor()
-    messages = torch.cat([message_rows(model, data.graph, 0, x, a, a + 20) for a in (0, 20, 40)])
-    tiles = [
-        layer_rows(model, data.graph, 0, x, messages, src_nodes, a, a + 20) for a in (0, 20, 40)
-    ]
-    torch.testing.assert_close(torch.cat(tiles), model.layer(0, data.graph.block(), x))
 
 
 @settings(max_examples=25, deadline=None)

@@ -116,7 +116,7 @@ def community_order(
         members, starts, unit_of = _units(labels)
         block = int(np.clip((len(starts) - 1) // BLOCKS, 1, MAX_BLOCK))
         for _ in range(passes):
-            labels, moved = kernels.propagate_labels(
+            labels, moved = kernels.propagate_communities(
                 indptr, indices, members, starts, unit_of, labels, max_size, block, num_threads
             )
             yield moved

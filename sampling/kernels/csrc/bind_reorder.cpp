@@ -9,7 +9,7 @@ using namespace nb::literals;
 namespace {
 
 template <class Node>
-nb::object py_propagate_labels(In<int64_t> indptr, In<Node> indices, In<int64_t> members,
+nb::object py_propagate_communities(In<int64_t> indptr, In<Node> indices, In<int64_t> members,
                                In<int64_t> starts, In<Node> unit_of, In<Node> labels,
                                int64_t max_size, int64_t block, int threads) {
   check_indptr(indptr, indices);
@@ -44,7 +44,7 @@ nb::object py_propagate_labels(In<int64_t> indptr, In<Node> indices, In<int64_t>
 }  // namespace
 
 void gnn::bind_reorder(nb::module_& m) {
-  BOTH_NODE_TYPES("propagate_labels", py_propagate_labels, "indptr"_a.noconvert(),
+  BOTH_NODE_TYPES("propagate_communities", py_propagate_communities, "indptr"_a.noconvert(),
                   "indices"_a.noconvert(), "members"_a.noconvert(), "starts"_a.noconvert(),
                   "unit_of"_a.noconvert(), "labels"_a.noconvert(), "max_size"_a, "block"_a,
                   "num_threads"_a);

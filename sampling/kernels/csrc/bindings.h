@@ -25,6 +25,7 @@ void bind_choose(nb::module_& m);
 void bind_clusters(nb::module_& m);
 void bind_generate(nb::module_& m);
 void bind_ids(nb::module_& m);
+void bind_layers(nb::module_& m);
 void bind_negatives(nb::module_& m);
 void bind_neighbors(nb::module_& m);
 void bind_reorder(nb::module_& m);

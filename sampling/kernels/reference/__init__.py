@@ -5,15 +5,41 @@ is written in `csrc/`.
 """
 
 from sampling.kernels.reference.adjacency import build_csc, check_csc, csc_order, transpose
-from sampling.kernels.reference.choose import ChoiceWorkspace, alias_pick, alias_table, arrival_times, labor_blocks, natural_log, replacement_blocks, subset, temporal_blocks, typed_blocks, weighted_blocks
+from sampling.kernels.reference.choose import (
+    ChoiceWorkspace,
+    alias_pick,
+    alias_table,
+    arrival_times,
+    labor_blocks,
+    natural_log,
+    replacement_blocks,
+    subset,
+    temporal_blocks,
+    typed_blocks,
+    weighted_blocks,
+)
 from sampling.kernels.reference.clusters import propagate_labels
 from sampling.kernels.reference.generate import normals, rmat_edges, rmat_pairs, scramble
-from sampling.kernels.reference.ids import build_id_table, build_string_table, find_ids, find_strings
+from sampling.kernels.reference.ids import (
+    build_id_table,
+    build_string_table,
+    find_ids,
+    find_strings,
+)
 from sampling.kernels.reference.importance import important_neighbors
+from sampling.kernels.reference.layers import dense_rows, layer_rows
 from sampling.kernels.reference.negatives import sample_negatives
-from sampling.kernels.reference.neighbors import LINEAR_LIMIT, Workspace, floyd, relabel, sample_aggregate, sample_blocks, sample_neighbors
+from sampling.kernels.reference.neighbors import (
+    LINEAR_LIMIT,
+    Workspace,
+    floyd,
+    relabel,
+    sample_aggregate,
+    sample_blocks,
+    sample_neighbors,
+)
 from sampling.kernels.reference.random import GOLDEN, MASK, draw, mix, stream_key
-from sampling.kernels.reference.reorder import propagate_labels
+from sampling.kernels.reference.reorder import propagate_communities
 from sampling.kernels.reference.rows import aggregate, gather, max_backward, to_float32
 from sampling.kernels.reference.runs import merge_runs, order_runs, partition_edges
 from sampling.kernels.reference.subgraphs import induced_subgraph
@@ -37,6 +63,7 @@ __all__ = [
     "build_string_table",
     "check_csc",
     "csc_order",
+    "dense_rows",
     "draw",
     "find_ids",
     "find_strings",
@@ -45,6 +72,7 @@ __all__ = [
     "important_neighbors",
     "induced_subgraph",
     "labor_blocks",
+    "layer_rows",
     "max_backward",
     "merge_runs",
     "mix",
@@ -53,6 +81,7 @@ __all__ = [
     "order_runs",
     "parse_integers",
     "partition_edges",
+    "propagate_communities",
     "propagate_labels",
     "random_walks",
     "relabel",

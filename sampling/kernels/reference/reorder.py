@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["propagate_labels"]
+__all__ = ["propagate_communities"]
 
 Array = NDArray[Any]
 
 
-def propagate_labels(
+def propagate_communities(
     indptr: Array,
     indices: Array,
     members: Array,

@@ -1,0 +1,303 @@
+// Layers of a whole-graph pass: what the edges bring is summed into a tile that stays in the
+// cache, multiplied there, and leaves in its storage type.
+#include "bindings.h"
+#include "dense.h"
+#include "rows.h"
+
+using namespace gnn;
+using namespace nb::literals;
+
+namespace {
+
+constexpr int64_t kTileFloats = 128 << 10;  // of all rows of a tile: half of a 1 MiB cache
+constexpr int64_t kMinTileRows = 16;
+
+using Table = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Target = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Floats = std::optional<In<float>>;
+
+template <class Array>
+Rows as_stored(const Array& x, const Floats& scale) {
+  const auto type = x.dtype();
+  auto is = [&](nb::dlpack::dtype_code code, int bits) {
+    return type.code == uint8_t(code) && type.bits == bits && type.lanes == 1;
+  };
+  Rows rows{};
+  rows.data = x.data();
+  rows.columns = int64_t(x.shape(1));
+  if (is(nb::dlpack::dtype_code::Float, 32)) rows.storage = Storage::kFloat32;
+  else if (is(nb::dlpack::dtype_code::Float, 16)) rows.storage = Storage::kFloat16;
+  else if (is(nb::dlpack::dtype_code::UInt, 16)) rows.storage = Storage::kBfloat16;
+  else if (is(nb::dlpack::dtype_code::Int, 8)) rows.storage = Storage::kInt8;
+  else throw nb::type_error("rows must be float32, float16, uint16 (bfloat16 bits) or int8");
+  require(rows.storage != Storage::kInt8 || scale, "int8 rows need their scale");
+  if (scale) {
+    require(scale->shape(0) == x.shape(1), "scale differs in length from the columns");
+    rows.scale = scale->data();
+  }
+  return rows;
+}
+
+// A weight as torch keeps it (columns, width), packed for the product.
+struct Weight {
+  Buffer<float> packed;
+  int64_t columns = 0, width = 0;
+
+  explicit Weight(const std::optional<In2<float>>& weight) {
+    if (!weight) return;
+    columns = weight->shape(0), width = weight->shape(1);
+    const auto& kernels = best_dense_kernels();
+    packed = Buffer<float>(kernels.packed_size(columns, width));
+    kernels.pack(weight->data(), columns, width, packed.data());
+  }
+};
+
+// Float32 rows begin … end of a matrix in any storage type; `room` holds them where they are not
+// float32 already.
+const float* decoded(const Rows& x, int64_t begin, int64_t end, Buffer<float>& room,
+                     Buffer<int64_t>& numbers) {
+  if (x.storage == Storage::kFloat32)
+    return static_cast<const float*>(x.data) + begin * x.columns;
+  for (int64_t i = begin; i < end; ++i) numbers[i - begin] = i;
+  best_row_kernels().gather(x, numbers.data(), 0, end - begin, room.data());
+  return room.data();
+}
+
+// The graph's side of a layer.
+struct Edges {
+  const int64_t* indptr;
+  const void* indices;
+  bool wide;
+  const float* norm;  // per node, or null: GCN's (d + 1)^(-1/2)
+  Reduce reduce;
+  Rows x;
+
+  int64_t source(int64_t e) const {
+    return wide ? static_cast<const int64_t*>(indices)[e] : static_cast<const int32_t*>(indices)[e];
+  }
+};
+
+// What one thread needs for a tile.
+struct Scratch {
+  Buffer<float> received, own, out, weight;
+  Buffer<int64_t> numbers, winners;
+
+  Scratch(int64_t rows, int64_t received_width, int64_t own_width, int64_t columns, bool max)
+      : received(rows * received_width), own(rows * std::max(own_width, received_width)),
+        out(rows * columns), numbers(rows), winners(max ? rows * received_width : 0) {}
+};
+
+// Rows begin … end of what the edges bring, into scratch.received.
+void receive(const Edges& edges, int64_t begin, int64_t end, Scratch& scratch) {
+  const int64_t first = edges.indptr[begin], last = edges.indptr[end], d = edges.x.columns;
+  Aggregation job{};
+  job.indptr = edges.indptr + begin;
+  job.indices = edges.indices;
+  job.wide = edges.wide;
+  job.reduce = edges.reduce;
+  job.out = scratch.received.data();
+  job.arg = scratch.winners.data();
+  if (edges.norm) {
+    scratch.weight.reserve(last - first, 0);
+    for (int64_t e = first; e < last; ++e)
+      scratch.weight[e - first] = edges.norm[edges.source(e)];
+    job.weight = scratch.weight.data() - first;
+  }
+  best_row_kernels().aggregate(edges.x, job, 0, end - begin);
+  if (!edges.norm) return;
+  const float* own = decoded(edges.x, begin, end, scratch.own, scratch.numbers);
+  for (int64_t i = 0; i < end - begin; ++i) {
+    const float norm = edges.norm[begin + i];
+    float* row = scratch.received.data() + i * d;
+    for (int64_t c = 0; c < d; ++c) row[c] = norm * (row[c] + norm * own[i * d + c]);
+  }
+}
+
+// The dense side of a layer: how its rows become rows of output.
+struct Dense {
+  Weight received, own;
+  Rows own_rows;  // columns is 0 where there are none
+  const float* bias;
+  bool relu;
+  Rows target;
+  char* out;  // of the first row of the call
+  int64_t start, columns, item;
+};
+
+// Round the rows begin … end of output; the first that does not fit, or -1.
+int64_t encode(const Dense& dense, const float* rows, int64_t begin, int64_t end, float* error) {
+  const auto& kernels = best_dense_kernels();
+  char* to = dense.out + (begin - dense.start) * dense.columns * dense.item;
+  if (kernels.encode(rows, end - begin, dense.target, to, error)) return -1;
+  int64_t row = begin;
+  while (kernels.encode(rows + (row - begin) * dense.columns, 1, dense.target, to, error)) ++row;
+  return row;
+}
+
+// Output rows begin … end, of which what the edges brought lies at `received`, or is null; the
+// first that does not fit, or -1.
+int64_t finish(const Dense& dense, const float* received, int64_t begin, int64_t end,
+            Scratch& scratch, float* error) {
+  Product product{};
+  product.bias = dense.bias, product.relu = dense.relu, product.columns = dense.columns;
+  if (received && dense.received.width)
+    product.operands[product.count++] = {received, dense.received.width,
+                                         dense.received.packed.data()};
+  else
+    product.added = received;
+  if (dense.own_rows.columns)
+    product.operands[product.count++] = {
+        decoded(dense.own_rows, begin, end, scratch.own, scratch.numbers), dense.own.width,
+        dense.own.packed.data()};
+  float* rows = scratch.out.data();
+  if (dense.target.storage == Storage::kFloat32)
+    rows = reinterpret_cast<float*>(dense.out) + (begin - dense.start) * dense.columns;
+  best_dense_kernels().multiply(product, end - begin, rows);
+  return encode(dense, rows, begin, end, error);
+}
+
+Reduce parse_reduce(const std::string& name) {
+  if (name == "sum") return Reduce::kSum;
+  if (name == "mean") return Reduce::kMean;
+  if (name == "max") return Reduce::kMax;
+  throw nb::value_error("reduce must be sum, mean or max");
+}
+
+// Rows per tile: as many as the cache holds beside the weights.
+int64_t tile_rows(int64_t widths) {
+  return std::max(kMinTileRows, kTileFloats / std::max<int64_t>(widths, 1) / 12 * 12);
+}
+
+// The first row that does not fit, and the largest error, of all threads.
+struct Outcome {
+  std::atomic<int64_t> failed{INT64_MAX};
+  std::atomic<float> error{0};
+
+  void add(int64_t row, float largest) {
+    int64_t first = failed;
+    while (row >= 0 && row < first && !failed.compare_exchange_weak(first, row)) {}
+    float before = error;
+    while (largest > before && !error.compare_exchange_weak(before, largest)) {}
+  }
+  nb::object result() const {
+    if (failed == INT64_MAX) return nb::make_tuple(-1, error.load());
+    return nb::make_tuple(failed.load(), 0.0f);
+  }
+};
+
+Dense make_dense(const std::optional<In2<float>>& received_weight, const std::optional<Table>& own,
+                 const Floats& own_scale, const std::optional<In2<float>>& own_weight,
+                 const Floats& bias, bool relu, const Target& out, const Floats& out_scale,
+                 int64_t start) {
+  Dense dense{Weight(received_weight), Weight(own_weight), Rows{}, nullptr, relu,
+              as_stored(out, out_scale), static_cast<char*>(out.data()), start,
+              int64_t(out.shape(1)), int64_t(out.itemsize())};
+  require(bool(own) == bool(own_weight), "own rows and their weight come together");
+  if (own) {
+    dense.own_rows = as_stored(*own, own_scale);
+    require(dense.own.width == dense.own_rows.columns && dense.own.columns == dense.columns,
+            "the own weight differs in shape from own rows and out");
+    require(start + int64_t(out.shape(0)) <= int64_t(own->shape(0)), "own rows end before out does");
+  }
+  if (bias) require(int64_t(bias->shape(0)) == dense.columns, "bias differs from the columns of out");
+  dense.bias = bias ? bias->data() : nullptr;
+  return dense;
+}
+
+void check_received(const Dense& dense, int64_t width) {
+  if (dense.received.width)
+    require(dense.received.width == width && dense.received.columns == dense.columns,
+            "the weight differs in shape from x and out");
+  else
+    require(width == dense.columns, "x and out differ in columns");
+}
+
+// Offsets rise within the edges, and every edge of these rows has its source in x.
+template <class Node>
+void check_edges(const In<int64_t>& indptr, const In<Node>& indices, int64_t start, int64_t end,
+                 uint64_t num_src, int threads) {
+  const int64_t* offsets = indptr.data();
+  bool rising = offsets[start] >= 0 && offsets[end] <= int64_t(indices.shape(0));
+  for (int64_t v = start; v < end; ++v) rising &= offsets[v] <= offsets[v + 1];
+  require(rising, "indptr does not span indices");
+  require(all_below(indices.data() + offsets[start], offsets[end] - offsets[start], num_src, threads),
+          "an edge reads a row outside x");
+}
+
+template <class Node>
+nb::object py_layer_rows(In<int64_t> indptr, In<Node> indices, int64_t start, Table x, Floats scale,
+                         Floats norm, const std::string& reduce,
+                         std::optional<In2<float>> weight, std::optional<Table> own,
+                         Floats own_scale, std::optional<In2<float>> own_weight, Floats bias,
+                         bool relu, Target out, Floats out_scale, int threads) {
+  const int64_t rows = out.shape(0), num_dst = int64_t(indptr.shape(0)) - 1;
+  require(start >= 0 && start + rows <= num_dst, "out has more rows than the graph from start on");
+  const Edges edges{indptr.data(), indices.data(), sizeof(Node) == 8,
+                    data_or_null(norm, x.shape(0)), parse_reduce(reduce), as_stored(x, scale)};
+  require(!edges.norm || (edges.reduce == Reduce::kSum && num_dst <= int64_t(x.shape(0))),
+          "norm belongs to a sum over a graph whose nodes all have a row");
+  const Dense dense = make_dense(weight, own, own_scale, own_weight, bias, relu, out, out_scale, start);
+  check_received(dense, edges.x.columns);
+  Outcome outcome;
+  {
+    nb::gil_scoped_release unlocked;
+    check_edges(indptr, indices, start, start + rows, x.shape(0), threads);
+    const bool max = edges.reduce == Reduce::kMax;
+    const int64_t d = edges.x.columns, own_d = dense.own_rows.columns;
+    const int64_t step = tile_rows(d * (max ? 3 : 1) + std::max(own_d, d) + dense.columns);
+    parallel_rows(indptr.data() + start, rows, threads, [&](int64_t first, int64_t last) {
+      Scratch scratch(std::min(step, last - first), d, own_d, dense.columns, max);
+      for (int64_t begin = start + first; begin < start + last; begin += step) {
+        const int64_t end = std::min(begin + step, start + last);
+        float error = 0;
+        receive(edges, begin, end, scratch);
+        const int64_t bad = finish(dense, scratch.received.data(), begin, end, scratch, &error);
+        outcome.add(bad, error);
+      }
+    });
+  }
+  return outcome.result();
+}
+
+nb::object py_dense_rows(int64_t start, std::optional<Table> received, std::optional<In2<float>> weight,
+                         std::optional<Table> own, Floats own_scale,
+                         std::optional<In2<float>> own_weight, Floats bias, bool relu, Target out,
+                         Floats out_scale, int threads) {
+  const int64_t rows = out.shape(0);
+  require(start >= 0, "start is negative");
+  const Dense dense = make_dense(weight, own, own_scale, own_weight, bias, relu, out, out_scale, start);
+  Rows tile{};
+  if (received) {
+    tile = as_stored(*received, std::nullopt);
+    require(tile.storage == Storage::kFloat32 && int64_t(received->shape(0)) == rows,
+            "received rows are float32, one for each of out");
+    check_received(dense, tile.columns);
+  }
+  Outcome outcome;
+  {
+    nb::gil_scoped_release unlocked;
+    const int64_t step = tile_rows(tile.columns + dense.own_rows.columns + dense.columns);
+    parallel_pieces(rows, step, threads, [&](int64_t begin, int64_t end) {
+      Scratch scratch(end - begin, 0, dense.own_rows.columns, dense.columns, false);
+      const float* from = static_cast<const float*>(tile.data) + begin * tile.columns;
+      float error = 0;
+      const int64_t bad =
+          finish(dense, received ? from : nullptr, start + begin, start + end, scratch, &error);
+      outcome.add(bad, error);
+    });
+  }
+  return outcome.result();
+}
+
+}  // namespace
+
+void gnn::bind_layers(nb::module_& m) {
+  BOTH_NODE_TYPES("layer_rows", py_layer_rows, "indptr"_a.noconvert(), "indices"_a.noconvert(),
+                  "start"_a, "x"_a.noconvert(), "scale"_a.none(), "norm"_a.none(), "reduce"_a,
+                  "weight"_a.none(), "own"_a.none(), "own_scale"_a.none(), "own_weight"_a.none(),
+                  "bias"_a.none(), "relu"_a, "out"_a.noconvert(), "out_scale"_a.none(),
+                  "num_threads"_a);
+  m.def("dense_rows", &py_dense_rows, "start"_a, "received"_a.none(), "weight"_a.none(),
+        "own"_a.none(), "own_scale"_a.none(), "own_weight"_a.none(), "bias"_a.none(), "relu"_a,
+        "out"_a.noconvert(), "out_scale"_a.none(), "num_threads"_a);
+}
