@@ -18,6 +18,8 @@ from sampling.samplers.weighted import alias_table_of
 
 __all__ = ["ReplacementNeighborSampler"]
 
+MAX_DRAWS = 2**20
+
 
 class ReplacementNeighborSampler(NodeRuleSampler):
     """Draws `fanouts[i]` in-neighbors per node for layer i, independently of each other.
@@ -26,7 +28,7 @@ class ReplacementNeighborSampler(NodeRuleSampler):
 
     Args:
         graph: the graph to sample from.
-        fanouts: draws per node for each layer, 0 or more.
+        fanouts: draws per node for each layer, 0 … 2**20.
         weighted: draw in proportion to `edge_weight` instead of uniformly, by the alias method
             (Walker 1977, Vose 1991).
         seed: any integer; the default of `sample`.
@@ -52,7 +54,7 @@ class ReplacementNeighborSampler(NodeRuleSampler):
         num_threads: int | None = None,
     ) -> None:
         super().__init__(graph, seed, num_threads)
-        self.fanouts = checked_fanouts(fanouts, least=0)
+        self.fanouts = checked_fanouts(fanouts, least=0, most=MAX_DRAWS)
         self._table = alias_table_of(graph, self.num_threads) if weighted else None
 
     def _draw(

@@ -31,10 +31,11 @@ __all__ = [
     "checked_fanout",
     "checked_fanouts",
     "to_blocks",
+    "too_large_is_an_input_error",
 ]
 
 ALL = -1
-MAX_FANOUT = 2**31 - 1
+MAX_INT = 2**31 - 1
 
 Hops = list[tuple[NDArray[Any], NDArray[Any], int, NDArray[Any] | None]]
 
@@ -52,7 +53,7 @@ class RuleSampler:
     """
 
     def __init__(self, graph: Graph, seed: int = 0, num_threads: int | None = None) -> None:
-        if num_threads is not None and num_threads < 1:
+        if num_threads is not None and not 1 <= num_threads <= MAX_INT:
             raise InputError(f"num_threads is {num_threads}; it must be at least 1")
         self.graph, self.seed = graph, seed
         self.num_threads = num_threads or kernels.default_threads()
@@ -90,7 +91,7 @@ class NodeRuleSampler(RuleSampler, ABC):
             InputError: a seed is not a node of the graph.
         """
         nodes = checked_seeds(seeds, self.graph.num_nodes)
-        with self._workspace() as workspace:
+        with self._workspace() as workspace, too_large_is_an_input_error():
             src_nodes, hops = self._draw(workspace, nodes, self._randomness(seed))
         return to_blocks(self.graph, src_nodes, hops)
 
@@ -99,6 +100,17 @@ class NodeRuleSampler(RuleSampler, ABC):
         self, workspace: kernels.ChoiceWorkspace, nodes: NDArray[np.int64], seed: int
     ) -> tuple[NDArray[np.int64], Hops]:
         """Every node of the batch and its hops, from the kernel."""
+
+
+@contextmanager
+def too_large_is_an_input_error() -> Iterator[None]:
+    """Turn what a kernel raises for a batch without room into a sentence."""
+    try:
+        yield
+    except (MemoryError, ValueError) as error:
+        reason = str(error) or "out of memory"
+        raise InputError(f"the batch cannot be drawn: {reason}; use fewer seeds or smaller "
+                         "fanouts, and check the graph")  from None  # fmt: skip
 
 
 def to_blocks(graph: Graph, src_nodes: NDArray[np.int64], hops: Hops) -> tuple[Block, ...]:
@@ -110,22 +122,22 @@ def to_blocks(graph: Graph, src_nodes: NDArray[np.int64], hops: Hops) -> tuple[B
     )
 
 
-def checked_fanouts(fanouts: Sequence[int], least: int = ALL) -> list[int]:
+def checked_fanouts(fanouts: Sequence[int], least: int = ALL, most: int = MAX_INT) -> list[int]:
     """One fanout per layer as plain integers.
 
     Raises:
-        InputError: there is none, or one is no integer, below `least` or above 2**31 - 1.
+        InputError: there is none, or one is no integer of `least` … `most`.
     """
     if not isinstance(fanouts, Sequence | np.ndarray) or not len(fanouts):
         raise InputError(f"fanouts {fanouts!r}: give one integer per layer")
-    return [checked_fanout(k, least) for k in fanouts]
+    return [checked_fanout(k, least, most) for k in fanouts]
 
 
-def checked_fanout(fanout: object, least: int = ALL) -> int:
+def checked_fanout(fanout: object, least: int = ALL, most: int = MAX_INT) -> int:
     """One fanout, or an InputError that says what it may be."""
-    good = isinstance(fanout, int | np.integer) and least <= fanout <= MAX_FANOUT
+    good = isinstance(fanout, int | np.integer) and least <= fanout <= most
     if not good:
         everything = ", -1 for all" if least == ALL else ""
         raise InputError(f"a fanout is {fanout!r}; give an integer of {max(least, 0)} … "
-                         f"{MAX_FANOUT}{everything}")  # fmt: skip
+                         f"{most}{everything}")  # fmt: skip
     return int(fanout)  # type: ignore[call-overload,no-any-return]  # `good` has checked it

@@ -21,7 +21,12 @@ from sampling.block import Block
 from sampling.errors import InputError
 from sampling.graph.csc import Graph
 from sampling.sampler import Sampler, checked_seeds
-from sampling.samplers.rule import RuleSampler, checked_fanouts, to_blocks
+from sampling.samplers.rule import (
+    RuleSampler,
+    checked_fanouts,
+    to_blocks,
+    too_large_is_an_input_error,
+)
 
 __all__ = ["TemporalBatch", "TemporalNeighborSampler"]
 
@@ -97,7 +102,8 @@ class TemporalNeighborSampler(RuleSampler):
             InputError: a seed is not a node, or there is not one integer time per seed.
         """
         nodes = checked_seeds(seeds, self.graph.num_nodes)
-        with self._workspace() as workspace:
+        seed_times = _checked_times(times, len(nodes), "seed")
+        with self._workspace() as workspace, too_large_is_an_input_error():
             src_nodes, src_times, hops = kernels.temporal_blocks(
                 workspace,
                 self.graph.indptr,
@@ -105,7 +111,7 @@ class TemporalNeighborSampler(RuleSampler):
                 self.graph.edge_type,
                 self._edge_time,
                 nodes,
-                _checked_times(times, len(nodes), "seed"),
+                seed_times,
                 self.fanouts,
                 self.strategy == "recent",
                 self.window,

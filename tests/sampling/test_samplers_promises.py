@@ -184,3 +184,11 @@ def test_no_seeds_make_empty_blocks(make):
 def test_bad_requests_get_one_sentence(make, fanouts, options, seeds, words):
     with pytest.raises(InputError, match=words):
         make(make_graph(), fanouts, **options).sample(seeds)
+
+
+def test_a_batch_without_room_gets_one_sentence():
+    graph = Graph(np.array([0, 2**40]), np.zeros(1, np.int32))
+    with pytest.raises(InputError, match="the batch cannot be drawn: indptr does not span"):
+        TypedNeighborSampler(graph, [3]).sample([0])
+    with pytest.raises(InputError, match="a fanout is 1048577; give an integer of 0 … 1048576"):
+        ReplacementNeighborSampler(make_graph(), [2**20 + 1])

@@ -54,7 +54,7 @@ template <class Node, class RuleOf>
 nb::object choose_batch(ChoiceWorkspace& space, const Adjacency<Node>& graph,
                         const In<int64_t>& seeds, size_t layers, uint64_t seed, int threads,
                         const RuleOf& rule_of) {
-  require(all_below(seeds.data(), seeds.shape(0), graph.num_nodes, 1), "a node is outside the graph");
+  check_nodes(seeds, graph.num_nodes + 1);
   std::vector<Hop> hops;
   Buffer<int64_t> nodes;
   {
@@ -73,7 +73,8 @@ Out<uint64_t> py_alias_table(In<int64_t> indptr, In<float> weight, int threads) 
   bool good = true;
   {
     nb::gil_scoped_release unlocked;
-    for (size_t i = 0; i < weight.shape(0); ++i) good &= weight.data()[i] >= 0 && weight.data()[i] < kNever;
+    for (const float *w = weight.data(), *end = w + weight.shape(0); w < end; ++w)
+      good &= *w >= 0 && *w < kNever;
     if (good) table = alias_table(indptr.data(), indptr.shape(0) - 1, weight.data(), threads);
   }
   require(good, "a weight is negative or not finite");
@@ -87,9 +88,10 @@ nb::object py_weighted_blocks(ChoiceWorkspace& space, In<int64_t> indptr, In<Nod
   const auto graph = adjacency(indptr, indices);
   require(weight.shape(0) == indices.shape(0) && table.shape(0) == indices.shape(0),
           "an edge array differs in length from indices");
-  return choose_batch(space, graph, seeds, fanouts.size(), seed, threads, [&](int layer, uint64_t) {
+  auto rule_of = [&](int layer, uint64_t) {
     return ByWeight{weight.data(), table.data(), fanouts[layer]};
-  });
+  };
+  return choose_batch(space, graph, seeds, fanouts.size(), seed, threads, rule_of);
 }
 
 template <class Node>
@@ -99,9 +101,10 @@ nb::object py_replacement_blocks(ChoiceWorkspace& space, In<int64_t> indptr, In<
   const auto graph = adjacency(indptr, indices);
   const uint64_t* aliases = edge_data(table, indices.shape(0));
   for (int64_t fanout : fanouts) require(fanout >= 0, "a fanout is negative");
-  return choose_batch(space, graph, seeds, fanouts.size(), seed, threads, [&](int layer, uint64_t) {
+  auto rule_of = [&](int layer, uint64_t) {
     return WithReplacement{aliases, fanouts[layer]};
-  });
+  };
+  return choose_batch(space, graph, seeds, fanouts.size(), seed, threads, rule_of);
 }
 
 template <class Node>
@@ -111,9 +114,10 @@ nb::object py_typed_blocks(ChoiceWorkspace& space, In<int64_t> indptr, In<Node> 
   const auto graph = adjacency(indptr, indices);
   const int16_t* types = edge_data(edge_type, indices.shape(0));
   const int64_t num_types = fanouts.shape(1);
-  return choose_batch(space, graph, seeds, fanouts.shape(0), seed, threads, [&](int layer, uint64_t) {
+  auto rule_of = [&](int layer, uint64_t) {
     return ByType{types, fanouts.data() + layer * num_types, num_types};
-  });
+  };
+  return choose_batch(space, graph, seeds, fanouts.shape(0), seed, threads, rule_of);
 }
 
 template <class Node>
@@ -121,9 +125,10 @@ nb::object py_labor_blocks(ChoiceWorkspace& space, In<int64_t> indptr, In<Node> 
                            In<int64_t> seeds, std::vector<int64_t> fanouts, uint64_t seed,
                            int threads) {
   const auto graph = adjacency(indptr, indices);
-  return choose_batch(space, graph, seeds, fanouts.size(), seed, threads, [&](int layer, uint64_t key) {
+  auto rule_of = [&](int layer, uint64_t key) {
     return ByLayer<Node>{indices.data(), key, fanouts[layer]};
-  });
+  };
+  return choose_batch(space, graph, seeds, fanouts.size(), seed, threads, rule_of);
 }
 
 // The distinct times of the seeds as eras, ascending.
@@ -149,7 +154,7 @@ nb::object py_temporal_blocks(ChoiceWorkspace& space, In<int64_t> indptr, In<Nod
   require(edge_time.shape(0) == indices.shape(0), "an edge array differs in length from indices");
   require(times.shape(0) == seeds.shape(0), "times differ in number from seeds");
   require(!window || *window > 0, "the window is not positive");
-  require(all_below(seeds.data(), seeds.shape(0), graph.num_nodes, 1), "a node is outside the graph");
+  check_nodes(seeds, graph.num_nodes + 1);
   std::vector<Hop> hops;
   Buffer<int64_t> nodes, node_times;
   {
@@ -161,13 +166,15 @@ nb::object py_temporal_blocks(ChoiceWorkspace& space, In<int64_t> indptr, In<Nod
     Buffer<int64_t> entries(seeds.shape(0));
     for (size_t i = 0; i < entries.size(); ++i) {
       auto earlier = [](const Era& era, int64_t time) { return era.before < time; };
-      const int64_t tag = std::lower_bound(eras.begin(), eras.end(), times.data()[i], earlier) - eras.begin();
-      entries[i] = tag << graph.node_bits | seeds.data()[i];
+      const auto era = std::lower_bound(eras.begin(), eras.end(), times.data()[i], earlier);
+      entries[i] = (era - eras.begin()) << graph.node_bits | seeds.data()[i];
     }
-    hops = choose_hops(space, graph, entries.data(), entries.size(), entry_bits, int(fanouts.size()),
-                       seed, threads, [&](int layer, uint64_t) {
-      return BeforeTime{types, edge_time.data(), eras.data(), fanouts[layer], recent, window.has_value()};
-    });
+    auto rule_of = [&](int layer, uint64_t) {
+      return BeforeTime{types,  edge_time.data(),  eras.data(), fanouts[layer],
+                        recent, window.has_value()};
+    };
+    hops = choose_hops(space, graph, entries.data(), entries.size(), entry_bits,
+                       int(fanouts.size()), seed, threads, rule_of);
     const int64_t size = space.places.num_nodes;
     nodes = Buffer<int64_t>(size);
     node_times = Buffer<int64_t>(size);
@@ -182,7 +189,7 @@ nb::object py_temporal_blocks(ChoiceWorkspace& space, In<int64_t> indptr, In<Nod
 }  // namespace
 
 void gnn::bind_choose(nb::module_& m) {
-  nb::class_<ChoiceWorkspace>(m, "ChoiceWorkspace", "Scratch memory of one thread that draws by a rule.")
+  nb::class_<ChoiceWorkspace>(m, "ChoiceWorkspace", "Scratch memory of one sampling thread.")
       .def(nb::init<>());
   m.def("alias_table", &py_alias_table, "indptr"_a.noconvert(), "weight"_a.noconvert(),
         "num_threads"_a);

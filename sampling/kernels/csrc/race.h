@@ -60,8 +60,8 @@ constexpr int64_t kLanes = 8;
 
 // When positions first … first + size - 1 of a row arrive; never where the weight is zero.
 // Whole lanes are computed: both arrays have a multiple of eight entries.
-GNN_HASH_CLONES inline void run_times(const float* weight, int64_t first, int64_t size, uint64_t key,
-                                      double* times) {
+GNN_HASH_CLONES inline void run_times(const float* weight, int64_t first, int64_t size,
+                                      uint64_t key, double* times) {
   const int64_t whole = (size + kLanes - 1) / kLanes * kLanes;
   for (int64_t i = 0; i < whole; ++i) {
     const uint64_t word = mix(key + kGolden * uint64_t(first + i + 1));
@@ -71,7 +71,8 @@ GNN_HASH_CLONES inline void run_times(const float* weight, int64_t first, int64_
   }
 }
 
-// When each position of a row arrives; what is no positive number never does. `times` has room for a run more.
+// When each position of a row arrives; what is no positive number never does. `times` has room for
+// a run more.
 inline void arrival_times(const float* weight, int64_t size, uint64_t key, double* times) {
   for (int64_t first = 0; first < size; first += kRunners) {
     float padded[kRunners] = {};

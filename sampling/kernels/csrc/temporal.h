@@ -110,7 +110,8 @@ struct BeforeTime {
     for (int64_t j = fanout; j-- > 0;) {
       Run* best = nullptr;
       for (Run& run : runs)
-        if (run.begin < run.end && (!best || times[run.end - 1] >= times[best->end - 1])) best = &run;
+        if (run.begin < run.end && (!best || times[run.end - 1] >= times[best->end - 1]))
+          best = &run;
       out[j] = --best->end;
     }
     if (runs.size() > 1) std::sort(out, out + fanout);
