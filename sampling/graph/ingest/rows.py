@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from sampling.graph.ingest.config import Clock, IngestConfig, Reports
 from sampling.graph.ingest.inputs import Inputs
 from sampling.graph.labels import random_split
 from sampling.graph.nodes import Nodes
+from sampling.graph.readers.ahead import read_ahead
 from sampling.graph.readers.source import FeatureSource
 
 __all__ = ["splits_of", "write_features"]
@@ -74,15 +76,27 @@ def write_features(
         arrays["feature_scale"] = write_array(temporary / "feature_scale.npy", scale)
     writer = ArrayWriter(temporary / "features.npy", dtype, (n, source.dim))
     try:
-        for chunk in source.read(order, rows):
-            with np.errstate(over="ignore"):
-                writer.write(encode_rows(chunk, storage, scale, done))
-            done += len(chunk)
-            yield clock.report(done, n)
+        with closing(read_ahead(_encoded(source.read(order, rows), storage, scale))) as chunks:
+            for chunk in chunks:
+                writer.write(chunk)
+                done += len(chunk)
+                yield clock.report(done, n)
         arrays["features"] = writer.close()
     finally:
         writer.abort()
     return arrays
+
+
+def _encoded(
+    chunks: Iterator[NDArray[Any]], storage: str, scale: NDArray[np.float32] | None
+) -> Iterator[NDArray[Any]]:
+    """Chunks as they are stored."""
+    done = 0
+    for chunk in chunks:
+        with np.errstate(over="ignore"):
+            stored = encode_rows(chunk, storage, scale, done)
+        done += len(chunk)
+        yield stored
 
 
 def _finite(chunks: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
