@@ -172,7 +172,8 @@ def _run_kernel(
         indices.numpy(),
         _as_array(x.detach().contiguous()),
         None,
-        *(None if w is None else w.contiguous().numpy() for w in (weight, node_weight)),
+        None if weight is None else weight.contiguous().numpy(),
+        None if node_weight is None else node_weight.contiguous().numpy(),
         reduce,
         torch.get_num_threads(),
     )
