@@ -21,6 +21,7 @@ namespace nb = nanobind;
 namespace gnn {
 
 void bind_adjacency(nb::module_& m);
+void bind_attention(nb::module_& m);
 void bind_neighbors(nb::module_& m);
 void bind_rows(nb::module_& m);
 void bind_ids(nb::module_& m);
