@@ -110,7 +110,7 @@ class _Attention(torch.autograd.Function):
         heads: int,
         slope: float,
     ) -> Tensor:
-        scores = [_as_array(scores) for scores in (logits, dst_scores, src_scores)]
+        scores = (_as_array(logits), _as_array(dst_scores), _as_array(src_scores))
         edges = (indptr.numpy(), indices.numpy(), _as_array(x), heads)
         arrays = kernels.attend(*edges, *scores, slope, _as_array(factors), torch.get_num_threads())
         out, log_total = (torch.from_numpy(array) for array in arrays)
@@ -125,7 +125,7 @@ class _Attention(torch.autograd.Function):
         x, logits, dst_scores, src_scores, factors, indptr, indices, out, log_total = (
             ctx.saved_tensors
         )
-        scores = [_as_array(scores) for scores in (logits, dst_scores, src_scores)]
+        scores = (_as_array(logits), _as_array(dst_scores), _as_array(src_scores))
         edges = (indptr.numpy(), indices.numpy(), _as_array(x), ctx.heads)
         results = (_as_array(out), log_total.numpy(), _as_array(grad))
         grads = kernels.attend_backward(
@@ -170,9 +170,10 @@ def _plain_attention(block: Block, x: Tensor, logits: Tensor, factors: Tensor | 
     shares = powers / zeros.index_add(0, dst, powers)[dst]
     if factors is not None:
         shares = shares * factors.to(shares.dtype)
-    rows = x.to(_plain_type(x))[block.indices.long()].unflatten(1, (heads, -1))
-    out = rows.new_zeros(block.num_dst, heads, rows.shape[2])
-    return out.index_add(0, dst, rows * shares[:, :, None]).flatten(1)
+    rows = x.to(_plain_type(x))[block.indices.long()]
+    messages = rows.reshape(len(rows), heads, x.shape[1] // heads) * shares[:, :, None]
+    out = x.new_zeros(block.num_dst, x.shape[1], dtype=rows.dtype)
+    return out.index_add(0, dst, messages.flatten(1))
 
 
 def _destinations(block: Block) -> Tensor:
