@@ -7,6 +7,8 @@ import os
 from sampling.kernels._core import (
     Workspace,
     aggregate,
+    attend,
+    attend_backward,
     build_csc,
     build_id_table,
     build_string_table,
@@ -27,6 +29,8 @@ from sampling.kernels._core import (
 __all__ = [
     "Workspace",
     "aggregate",
+    "attend",
+    "attend_backward",
     "build_csc",
     "build_id_table",
     "build_string_table",

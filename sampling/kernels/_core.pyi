@@ -2,6 +2,8 @@
 
 from sampling.kernels.reference import Workspace as Workspace
 from sampling.kernels.reference import aggregate as aggregate
+from sampling.kernels.reference import attend as attend
+from sampling.kernels.reference import attend_backward as attend_backward
 from sampling.kernels.reference import build_csc as build_csc
 from sampling.kernels.reference import build_id_table as build_id_table
 from sampling.kernels.reference import build_string_table as build_string_table

@@ -5,6 +5,7 @@
 NB_MODULE(_core, m) {
   m.doc() = "Compiled kernels; sampling.kernels.reference says what each one computes.";
   gnn::bind_adjacency(m);
+  gnn::bind_attention(m);
   gnn::bind_neighbors(m);
   gnn::bind_rows(m);
   gnn::bind_ids(m);

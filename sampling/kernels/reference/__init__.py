@@ -5,6 +5,7 @@ is written in `csrc/`.
 """
 
 from sampling.kernels.reference.adjacency import build_csc, check_csc, csc_order, transpose
+from sampling.kernels.reference.attention import attend, attend_backward
 from sampling.kernels.reference.ids import (
     build_id_table,
     build_string_table,
@@ -29,6 +30,8 @@ __all__ = [
     "MASK",
     "Workspace",
     "aggregate",
+    "attend",
+    "attend_backward",
     "build_csc",
     "build_id_table",
     "build_string_table",
