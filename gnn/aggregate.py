@@ -1,6 +1,6 @@
 """Neighborhood aggregation, the only scatter in the house.
 
-    out_v = reduce { w_uv · x_u : u → v }          reduce: sum, mean or max
+    out_v = reduce { w_uv · s_u · x_u : u → v }          reduce: sum, mean or max
 
 On the CPU the compiled kernels run it row by row, so that the result does not depend on the
 number of threads. The gradient of a sum (a mean) is a sum over the transposed block, again row
@@ -27,7 +27,11 @@ KERNEL_TYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
 def aggregate(
-    block: Block, x: Tensor, reduce: str = "mean", weight: Tensor | None = None
+    block: Block,
+    x: Tensor,
+    reduce: str = "mean",
+    weight: Tensor | None = None,
+    node_weight: Tensor | None = None,
 ) -> Tensor:
     """One row per destination, (num_dst, d) float32 (float64 for float64 input); empty rows are 0.
 
@@ -36,10 +40,12 @@ def aggregate(
         x: a row per source node, (num_src, d) float32, float16, bfloat16 or float64.
         reduce: "sum", "mean" or "max". A mean divides by the number of edges, weighted or not.
         weight: factor of every edge, (num_edges,); differentiable.
+        node_weight: factor of all that a source sends, (num_src,); differentiable. It spares a
+            scaled copy of `x`.
 
     Raises:
         InputError: `x` has another number of rows than the block has sources, `weight` not one
-            entry per edge, or `reduce` is unknown.
+            entry per edge, `node_weight` not one per source, or `reduce` is unknown.
 
     Cost: one pass over the edges; backward one more over the transposed block.
 
@@ -48,11 +54,12 @@ def aggregate(
         >>> aggregate(block, torch.tensor([[1.0], [3.0]]), "mean").tolist()
         [[2.0], [0.0]]
     """
-    _check(block, x, reduce, weight)
+    _check(block, x, reduce, weight, node_weight)
     if x.device.type == "cpu" and x.dtype in KERNEL_TYPES:
-        out: Tensor = _Aggregate.apply(x, weight, block.indptr, block.indices, reduce)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
+        edges = (block.indptr, block.indices)
+        out: Tensor = _Aggregate.apply(x, weight, node_weight, *edges, reduce)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
         return out
-    return _plain_aggregate(block, x, reduce, weight)
+    return _plain_aggregate(block, x, reduce, weight, node_weight)
 
 
 def estimate_sum(block: Block, x: Tensor) -> Tensor:
@@ -75,56 +82,73 @@ class _Aggregate(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor | None, indptr: Tensor, indices: Tensor, reduce: str
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        node_weight: Tensor | None,
+        indptr: Tensor,
+        indices: Tensor,
+        reduce: str,
     ) -> Tensor:
-        factors = None if weight is None else weight.detach().to(torch.float32)
-        out, arg = _run_kernel(indptr, indices, x, factors, reduce)
-        needs_x = weight is not None and weight.requires_grad
+        factors, node_factors = (
+            None if w is None else w.detach().to(torch.float32) for w in (weight, node_weight)
+        )
+        out, arg = _run_kernel(indptr, indices, x, factors, node_factors, reduce)
+        needs_x = any(ctx.needs_input_grad[1:3])
         ctx.save_for_backward(
-            indptr, indices, factors, x if needs_x else None, _optional_tensor(arg)
+            indptr, indices, factors, node_factors, x if needs_x else None, _optional_tensor(arg)
         )
         ctx.reduce, ctx.num_src, ctx.x_dtype = reduce, x.shape[0], x.dtype
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        indptr, indices, factors, x, arg = ctx.saved_tensors
+        indptr, indices, factors, node_factors, x, arg = ctx.saved_tensors
         grad = grad.to(torch.float32)
-        if ctx.reduce == "mean":
-            grad = grad / (indptr[1:] - indptr[:-1]).clamp(min=1)[:, None]
-        grad_x = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            grad_x = _grad_x(indptr, indices, factors, arg, grad, ctx.num_src).to(ctx.x_dtype)
+        grad_x = grad_weight = grad_node_weight = None
+        if ctx.needs_input_grad[0] or ctx.needs_input_grad[2]:
+            received = _received(indptr, indices, factors, arg, grad, ctx.num_src, ctx.reduce)
+            if ctx.needs_input_grad[2]:
+                grad_node_weight = (received * x).sum(dim=1)
+            if node_factors is not None:
+                received = received.mul_(node_factors[:, None])
+            grad_x = received.to(ctx.x_dtype)
         if ctx.needs_input_grad[1]:
-            grad_weight = _grad_weight(indptr, indices, x.to(torch.float32), arg, grad)
-        return grad_x, grad_weight, None, None, None
+            if ctx.reduce == "mean":
+                grad = grad * _inverse_degrees(indptr)[:, None]
+            sent = x.to(torch.float32)
+            if node_factors is not None:
+                sent = sent * node_factors[:, None]
+            grad_weight = _grad_weight(indptr, indices, sent, arg, grad)
+        return grad_x, grad_weight, grad_node_weight, None, None, None
 
 
-def _grad_x(
+def _received(
     indptr: Tensor,
     indices: Tensor,
     weight: Tensor | None,
     arg: Tensor | None,
     grad: Tensor,
     num_src: int,
+    reduce: str,
 ) -> Tensor:
+    """The gradient by what every source sends, (num_src, d): a sum over its edges."""
+    threads = torch.get_num_threads()
     if arg is not None:
-        if weight is not None:
-            grad = grad * weight[arg.clamp(min=0)] if len(weight) else grad
-        rows = kernels.max_backward(
-            arg.numpy(),
-            indices.numpy(),
-            grad.contiguous().numpy(),
-            num_src,
-            torch.get_num_threads(),
-        )
-        return torch.from_numpy(rows)
-    t_indptr, t_indices, order = kernels.transpose(indptr.numpy(), indices.numpy(), num_src)
-    by_source = None if weight is None else weight[torch.from_numpy(order)]
-    out, _ = _run_kernel(
-        torch.from_numpy(t_indptr), torch.from_numpy(t_indices), grad, by_source, "sum"
-    )
+        if weight is not None and len(weight):
+            grad = grad * weight[arg.clamp(min=0)]
+        winners = (arg.numpy(), indices.numpy(), grad.contiguous().numpy())
+        return torch.from_numpy(kernels.max_backward(*winners, num_src, threads))
+    flipped = kernels.transpose(indptr.numpy(), indices.numpy(), num_src, threads)
+    t_indptr, t_indices, order = (torch.from_numpy(array) for array in flipped)
+    by_source = None if weight is None else weight[order]
+    share = _inverse_degrees(indptr) if reduce == "mean" else None
+    out, _ = _run_kernel(t_indptr, t_indices, grad, by_source, share, "sum")
     return out
+
+
+def _inverse_degrees(indptr: Tensor) -> Tensor:
+    return (indptr[1:] - indptr[:-1]).clamp(min=1).to(torch.float32).reciprocal()
 
 
 def _grad_weight(
@@ -140,7 +164,12 @@ def _grad_weight(
 
 
 def _run_kernel(
-    indptr: Tensor, indices: Tensor, x: Tensor, weight: Tensor | None, reduce: str
+    indptr: Tensor,
+    indices: Tensor,
+    x: Tensor,
+    weight: Tensor | None,
+    node_weight: Tensor | None,
+    reduce: str,
 ) -> tuple[Tensor, NDArray[np.int64] | None]:
     out, arg = kernels.aggregate(
         indptr.numpy(),
@@ -148,6 +177,7 @@ def _run_kernel(
         _as_array(x.detach().contiguous()),
         None,
         None if weight is None else weight.contiguous().numpy(),
+        None if node_weight is None else node_weight.contiguous().numpy(),
         reduce,
         torch.get_num_threads(),
     )
@@ -165,9 +195,13 @@ def _optional_tensor(array: NDArray[np.int64] | None) -> Tensor | None:
     return None if array is None else torch.from_numpy(array)
 
 
-def _plain_aggregate(block: Block, x: Tensor, reduce: str, weight: Tensor | None) -> Tensor:
+def _plain_aggregate(
+    block: Block, x: Tensor, reduce: str, weight: Tensor | None, node_weight: Tensor | None
+) -> Tensor:
     """The same in torch operations, for other devices and for float64."""
     x = x if x.dtype == torch.float64 else x.float()
+    if node_weight is not None:
+        x = x * node_weight.to(x.dtype)[:, None]
     rows = x[block.indices.long()]
     if weight is not None:
         rows = rows * weight.to(rows.dtype)[:, None]
@@ -186,7 +220,9 @@ def _destinations(indptr: Tensor) -> Tensor:
     return torch.repeat_interleave(nodes, indptr[1:] - indptr[:-1])
 
 
-def _check(block: Block, x: Tensor, reduce: str, weight: Tensor | None) -> None:
+def _check(
+    block: Block, x: Tensor, reduce: str, weight: Tensor | None, node_weight: Tensor | None
+) -> None:
     if reduce not in REDUCTIONS:
         raise InputError(f"reduce is {reduce!r}; choose one of {', '.join(REDUCTIONS)}")
     if x.ndim != 2 or x.shape[0] != block.num_src:
@@ -198,4 +234,9 @@ def _check(block: Block, x: Tensor, reduce: str, weight: Tensor | None) -> None:
         raise InputError(
             f"weight has shape {tuple(weight.shape)}; give one entry for each of the block's "
             f"{block.num_edges} edges"
+        )
+    if node_weight is not None and node_weight.shape != (block.num_src,):
+        raise InputError(
+            f"node_weight has shape {tuple(node_weight.shape)}; give one entry for each of the "
+            f"block's {block.num_src} source nodes"
         )

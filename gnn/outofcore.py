@@ -225,11 +225,10 @@ class OutOfCoreLayer:
             if rows is None:
                 rows = np.array(self.messages.array[nodes])
             starts = np.flatnonzero(np.diff(destinations, prepend=-1))
-            weight = None if norm is None else norm[nodes][sources]
             reduce = "max" if self.layer.reduce == "max" else "sum"
             brought, _ = kernels.aggregate(
-                np.append(starts, len(sources)), sources, rows, self.messages.scale, weight, reduce,
-                torch.get_num_threads(),
+                np.append(starts, len(sources)), sources, rows, self.messages.scale, None,
+                None if norm is None else norm[nodes], reduce, torch.get_num_threads(),
             )  # fmt: skip
             present = destinations[starts]
             if reduce == "max":

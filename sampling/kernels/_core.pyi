@@ -4,6 +4,8 @@ from sampling.kernels.reference import ChoiceWorkspace as ChoiceWorkspace
 from sampling.kernels.reference import Workspace as Workspace
 from sampling.kernels.reference import aggregate as aggregate
 from sampling.kernels.reference import alias_table as alias_table
+from sampling.kernels.reference import attend as attend
+from sampling.kernels.reference import attend_backward as attend_backward
 from sampling.kernels.reference import biased_walks as biased_walks
 from sampling.kernels.reference import build_csc as build_csc
 from sampling.kernels.reference import build_id_table as build_id_table

@@ -71,6 +71,30 @@ def test_derivative_is_that_of_finite_differences(make_graph, reduce):
     assert torch.autograd.gradcheck(lambda a, w: aggregate(block, a, reduce, w), (x, weight))
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("reduce", REDUCTIONS)
+def test_node_weights_equal_scaled_rows_and_so_do_their_gradients(block, reduce, weighted):
+    """Float64 takes the plain operations, which gradcheck holds to finite differences."""
+    x, weight = rows_for(block), factors_for(block) if weighted else None
+    node_weight = torch.rand(block.num_src, generator=torch.Generator().manual_seed(5)) + 0.5
+    upstream = torch.randn(block.num_dst, 5, generator=torch.Generator().manual_seed(3))
+
+    def results(dtype: torch.dtype) -> list[Tensor]:
+        inputs = [t.to(dtype).requires_grad_() for t in (x, node_weight, weight) if t is not None]
+        rows, factors = inputs[:2]
+        edge_factors = inputs[2] if weighted else None
+        if dtype == torch.float64:
+            out = aggregate(block, rows * factors[:, None], reduce, edge_factors)
+        else:
+            out = aggregate(block, rows, reduce, edge_factors, factors)
+        return [out, *torch.autograd.grad(out, inputs, upstream.to(dtype))]
+
+    for kernel, plain in zip(results(torch.float32), results(torch.float64), strict=True):
+        torch.testing.assert_close(kernel.double(), plain, rtol=1e-5, atol=1e-5)
+    plain = aggregate(block, x, reduce, weight, node_weight.double())
+    torch.testing.assert_close(plain, results(torch.float64)[0])
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("reduce", REDUCTIONS)
 def test_half_precision_rows_give_what_their_values_give(block, reduce, dtype):
@@ -79,7 +103,9 @@ def test_half_precision_rows_give_what_their_values_give(block, reduce, dtype):
 
 
 @pytest.mark.parametrize("reduce", REDUCTIONS)
-def test_one_thread_and_four_give_the_same_bits(block, reduce):
+def test_one_thread_and_four_give_the_same_bits(make_graph, reduce):
+    block = make_graph(num_nodes=3000, num_edges=150_000).block()
+
     def both(num_threads: int) -> tuple[Tensor, Tensor]:
         before = torch.get_num_threads()
         torch.set_num_threads(num_threads)
@@ -135,3 +161,5 @@ def test_what_does_not_fit_is_refused_with_what_was_got(block):
         aggregate(block, x[1:])
     with pytest.raises(InputError, match=r"weight has shape \(7,\)"):
         aggregate(block, x, weight=torch.ones(7))
+    with pytest.raises(InputError, match=r"node_weight has shape \(7,\)"):
+        aggregate(block, x, node_weight=torch.ones(7))

@@ -1,6 +1,7 @@
 // Kernels over adjacency: building, ordering, checking, transposing.
 #include "bindings.h"
 #include "csc.h"
+#include "transpose.h"
 
 using namespace gnn;
 using namespace nb::literals;
@@ -58,14 +59,18 @@ std::string py_check_csc(In<int64_t> indptr, In<Node> indices, int threads) {
 }
 
 template <class Node>
-nb::object py_transpose(In<int64_t> indptr, In<Node> indices, int64_t num_src) {
+nb::object py_transpose(In<int64_t> indptr, In<Node> indices, int64_t num_src, int threads) {
   check_indptr(indptr, indices);
+  require(num_src >= 0, "num_src is negative");
   Buffer<int64_t> t_indptr(num_src + 1), order(indices.shape(0));
   Buffer<Node> t_indices(indices.shape(0));
   {
     nb::gil_scoped_release unlocked;
-    transpose(indptr.data(), int64_t(indptr.shape(0)) - 1, indices.data(), num_src, t_indptr.data(),
-              t_indices.data(), order.data());
+    check_rising(indptr, threads);
+    require(all_below(indices.data(), indices.shape(0), num_src, threads),
+            "an edge names a source outside 0 … num_src - 1");
+    const Transposed<Node> out{t_indptr.data(), t_indices.data(), order.data()};
+    transpose(indptr.data(), int64_t(indptr.shape(0)) - 1, indices.data(), num_src, out, threads);
   }
   return nb::make_tuple(to_numpy(t_indptr), to_numpy(t_indices), to_numpy(order));
 }
@@ -81,5 +86,5 @@ void gnn::bind_adjacency(nb::module_& m) {
   BOTH_NODE_TYPES("check_csc", py_check_csc, "indptr"_a.noconvert(), "indices"_a.noconvert(),
                   "num_threads"_a);
   BOTH_NODE_TYPES("transpose", py_transpose, "indptr"_a.noconvert(), "indices"_a.noconvert(),
-                  "num_src"_a);
+                  "num_src"_a, "num_threads"_a);
 }

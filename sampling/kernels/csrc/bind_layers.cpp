@@ -1,8 +1,9 @@
 // Layers of a whole-graph pass: what the edges bring is summed into a tile that stays in the
 // cache, multiplied there, and leaves in its storage type.
+#include "aggregate.h"
 #include "bindings.h"
 #include "dense.h"
-#include "rows.h"
+#include "stored_rows.h"
 
 using namespace gnn;
 using namespace nb::literals;
@@ -12,31 +13,8 @@ namespace {
 constexpr int64_t kTileFloats = 128 << 10;  // of all rows of a tile: half of a 1 MiB cache
 constexpr int64_t kMinTileRows = 16;
 
-using Table = nb::ndarray<nb::ro, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Target = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Floats = std::optional<In<float>>;
-
-template <class Array>
-Rows as_stored(const Array& x, const Floats& scale) {
-  const auto type = x.dtype();
-  auto is = [&](nb::dlpack::dtype_code code, int bits) {
-    return type.code == uint8_t(code) && type.bits == bits && type.lanes == 1;
-  };
-  Rows rows{};
-  rows.data = x.data();
-  rows.columns = int64_t(x.shape(1));
-  if (is(nb::dlpack::dtype_code::Float, 32)) rows.storage = Storage::kFloat32;
-  else if (is(nb::dlpack::dtype_code::Float, 16)) rows.storage = Storage::kFloat16;
-  else if (is(nb::dlpack::dtype_code::UInt, 16)) rows.storage = Storage::kBfloat16;
-  else if (is(nb::dlpack::dtype_code::Int, 8)) rows.storage = Storage::kInt8;
-  else throw nb::type_error("rows must be float32, float16, uint16 (bfloat16 bits) or int8");
-  require(rows.storage != Storage::kInt8 || scale, "int8 rows need their scale");
-  if (scale) {
-    require(scale->shape(0) == x.shape(1), "scale differs in length from the columns");
-    rows.scale = scale->data();
-  }
-  return rows;
-}
 
 // A weight as torch keeps it (columns, width), packed for the product.
 struct Weight {
@@ -59,27 +37,22 @@ const float* decoded(const Rows& x, int64_t begin, int64_t end, Buffer<float>& r
   if (x.storage == Storage::kFloat32)
     return static_cast<const float*>(x.data) + begin * x.columns;
   for (int64_t i = begin; i < end; ++i) numbers[i - begin] = i;
-  best_row_kernels().gather(x, numbers.data(), 0, end - begin, room.data());
+  best_row_kernels().gather(x, numbers.data(), 0, end - begin, room.data(), false);
   return room.data();
 }
 
 // The graph's side of a layer.
 struct Edges {
   const int64_t* indptr;
-  const void* indices;
-  bool wide;
+  Indices indices;
   const float* norm;  // per node, or null: GCN's (d + 1)^(-1/2)
   Reduce reduce;
   Rows x;
-
-  int64_t source(int64_t e) const {
-    return wide ? static_cast<const int64_t*>(indices)[e] : static_cast<const int32_t*>(indices)[e];
-  }
 };
 
 // What one thread needs for a tile.
 struct Scratch {
-  Buffer<float> received, own, out, weight;
+  Buffer<float> received, own, out;
   Buffer<int64_t> numbers, winners;
 
   Scratch(int64_t rows, int64_t received_width, int64_t own_width, int64_t columns, bool max)
@@ -89,21 +62,12 @@ struct Scratch {
 
 // Rows begin … end of what the edges bring, into scratch.received.
 void receive(const Edges& edges, int64_t begin, int64_t end, Scratch& scratch) {
-  const int64_t first = edges.indptr[begin], last = edges.indptr[end], d = edges.x.columns;
-  Aggregation job{};
-  job.indptr = edges.indptr + begin;
-  job.indices = edges.indices;
-  job.wide = edges.wide;
-  job.reduce = edges.reduce;
-  job.out = scratch.received.data();
-  job.arg = scratch.winners.data();
-  if (edges.norm) {
-    scratch.weight.reserve(last - first, 0);
-    for (int64_t e = first; e < last; ++e)
-      scratch.weight[e - first] = edges.norm[edges.source(e)];
-    job.weight = scratch.weight.data() - first;
-  }
-  best_row_kernels().aggregate(edges.x, job, 0, end - begin);
+  const int64_t d = edges.x.columns;
+  const Aggregation job{edges.indptr + begin, edges.indices, nullptr, edges.norm, edges.reduce,
+                        scratch.received.data(),
+                        edges.reduce == Reduce::kMax ? scratch.winners.data() : nullptr, false};
+  const auto checked = [](int64_t, int64_t) {};
+  aggregate_rows(best_row_kernels(), edges.x, job, end - begin, 1, checked);
   if (!edges.norm) return;
   const float* own = decoded(edges.x, begin, end, scratch.own, scratch.numbers);
   for (int64_t i = 0; i < end - begin; ++i) {
@@ -185,16 +149,17 @@ struct Outcome {
   }
 };
 
-Dense make_dense(const std::optional<In2<float>>& received_weight, const std::optional<Table>& own,
+Dense make_dense(const std::optional<In2<float>>& received_weight, const std::optional<Any2>& own,
                  const Floats& own_scale, const std::optional<In2<float>>& own_weight,
                  const Floats& bias, bool relu, const Target& out, const Floats& out_scale,
                  int64_t start) {
   Dense dense{Weight(received_weight), Weight(own_weight), Rows{}, nullptr, relu,
-              as_stored(out, out_scale), static_cast<char*>(out.data()), start,
+              as_rows(out, out_scale), static_cast<char*>(out.data()), start,
               int64_t(out.shape(1)), int64_t(out.itemsize())};
+  require(dense.target.storage != Storage::kInt8 || out_scale, "int8 rows need their scale");
   require(bool(own) == bool(own_weight), "own rows and their weight come together");
   if (own) {
-    dense.own_rows = as_stored(*own, own_scale);
+    dense.own_rows = as_rows(*own, own_scale);
     require(dense.own.width == dense.own_rows.columns && dense.own.columns == dense.columns,
             "the own weight differs in shape from own rows and out");
     require(start + int64_t(out.shape(0)) <= int64_t(own->shape(0)), "own rows end before out does");
@@ -225,15 +190,15 @@ void check_edges(const In<int64_t>& indptr, const In<Node>& indices, int64_t sta
 }
 
 template <class Node>
-nb::object py_layer_rows(In<int64_t> indptr, In<Node> indices, int64_t start, Table x, Floats scale,
+nb::object py_layer_rows(In<int64_t> indptr, In<Node> indices, int64_t start, Any2 x, Floats scale,
                          Floats norm, const std::string& reduce,
-                         std::optional<In2<float>> weight, std::optional<Table> own,
+                         std::optional<In2<float>> weight, std::optional<Any2> own,
                          Floats own_scale, std::optional<In2<float>> own_weight, Floats bias,
                          bool relu, Target out, Floats out_scale, int threads) {
   const int64_t rows = out.shape(0), num_dst = int64_t(indptr.shape(0)) - 1;
   require(start >= 0 && start + rows <= num_dst, "out has more rows than the graph from start on");
-  const Edges edges{indptr.data(), indices.data(), sizeof(Node) == 8,
-                    data_or_null(norm, x.shape(0)), parse_reduce(reduce), as_stored(x, scale)};
+  const Edges edges{indptr.data(), {indices.data(), sizeof(Node) == 8},
+                    data_or_null(norm, x.shape(0)), parse_reduce(reduce), as_rows(x, scale)};
   require(!edges.norm || (edges.reduce == Reduce::kSum && num_dst <= int64_t(x.shape(0))),
           "norm belongs to a sum over a graph whose nodes all have a row");
   const Dense dense = make_dense(weight, own, own_scale, own_weight, bias, relu, out, out_scale, start);
@@ -259,8 +224,8 @@ nb::object py_layer_rows(In<int64_t> indptr, In<Node> indices, int64_t start, Ta
   return outcome.result();
 }
 
-nb::object py_dense_rows(int64_t start, std::optional<Table> received, std::optional<In2<float>> weight,
-                         std::optional<Table> own, Floats own_scale,
+nb::object py_dense_rows(int64_t start, std::optional<Any2> received, std::optional<In2<float>> weight,
+                         std::optional<Any2> own, Floats own_scale,
                          std::optional<In2<float>> own_weight, Floats bias, bool relu, Target out,
                          Floats out_scale, int threads) {
   const int64_t rows = out.shape(0);
@@ -268,7 +233,7 @@ nb::object py_dense_rows(int64_t start, std::optional<Table> received, std::opti
   const Dense dense = make_dense(weight, own, own_scale, own_weight, bias, relu, out, out_scale, start);
   Rows tile{};
   if (received) {
-    tile = as_stored(*received, std::nullopt);
+    tile = as_rows(*received, std::nullopt);
     require(tile.storage == Storage::kFloat32 && int64_t(received->shape(0)) == rows,
             "received rows are float32, one for each of out");
     check_received(dense, tile.columns);

@@ -5,6 +5,7 @@
 NB_MODULE(_core, m) {
   m.doc() = "Compiled kernels; sampling.kernels.reference says what each one computes.";
   gnn::bind_adjacency(m);
+  gnn::bind_attention(m);
   gnn::bind_choose(m);
   gnn::bind_clusters(m);
   gnn::bind_generate(m);

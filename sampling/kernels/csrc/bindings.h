@@ -21,6 +21,7 @@ namespace nb = nanobind;
 namespace gnn {
 
 void bind_adjacency(nb::module_& m);
+void bind_attention(nb::module_& m);
 void bind_choose(nb::module_& m);
 void bind_clusters(nb::module_& m);
 void bind_generate(nb::module_& m);
@@ -73,6 +74,16 @@ void check_indptr(const In<int64_t>& indptr, const In<Node>& indices) {
           "indptr does not span indices");
 }
 
+// Offsets that never fall: with check_indptr, no row lies outside the edges.
+inline void check_rising(const In<int64_t>& indptr, int threads) {
+  const int64_t* offsets = indptr.data();
+  parallel_pieces(int64_t(indptr.shape(0)) - 1, 1 << 18, threads, [&](int64_t begin, int64_t end) {
+    bool rising = true;
+    for (int64_t i = begin; i < end; ++i) rising &= offsets[i] <= offsets[i + 1];
+    require(rising, "indptr does not span indices in order");
+  });
+}
+
 template <class Node>
 bool all_below(const Node* values, int64_t size, uint64_t limit, int threads) {
   std::atomic<bool> good{true};
@@ -88,7 +99,7 @@ bool all_below(const Node* values, int64_t size, uint64_t limit, int threads) {
 template <class T>
 const T* data_or_null(const std::optional<In<T>>& array, size_t size) {
   if (!array) return nullptr;
-  require(array->shape(0) == size, "an edge array differs in length from src");
+  require(array->shape(0) == size, "an array differs in length from what it belongs to");
   return array->data();
 }
 

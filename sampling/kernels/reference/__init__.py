@@ -5,6 +5,7 @@ is written in `csrc/`.
 """
 
 from sampling.kernels.reference.adjacency import build_csc, check_csc, csc_order, transpose
+from sampling.kernels.reference.attention import attend, attend_backward
 from sampling.kernels.reference.choose import ChoiceWorkspace, alias_pick, alias_table, arrival_times, labor_blocks, natural_log, replacement_blocks, subset, temporal_blocks, typed_blocks, weighted_blocks
 from sampling.kernels.reference.clusters import propagate_labels
 from sampling.kernels.reference.generate import normals, rmat_edges, rmat_pairs, scramble
@@ -32,6 +33,8 @@ __all__ = [
     "alias_pick",
     "alias_table",
     "arrival_times",
+    "attend",
+    "attend_backward",
     "biased_walks",
     "build_csc",
     "build_id_table",

@@ -54,7 +54,9 @@ def check_csc(indptr: Array, indices: Array, num_threads: int) -> str:
     return ""
 
 
-def transpose(indptr: Array, indices: Array, num_src: int) -> tuple[Array, Array, Array]:
+def transpose(
+    indptr: Array, indices: Array, num_src: int, num_threads: int
+) -> tuple[Array, Array, Array]:
     """The same edges listed by source: offsets, destination of each, position of each."""
     dst = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
     order = np.argsort(indices, kind="stable").astype(np.int64)

@@ -43,8 +43,7 @@ def layer_rows(
     end = start + len(out)
     offsets = indptr[start : end + 1]
     sources = indices[offsets[0] : offsets[-1]]
-    weights = None if norm is None else norm[sources]
-    received, _ = aggregate(offsets - offsets[0], sources, x, scale, weights, reduce, 1)
+    received, _ = aggregate(offsets - offsets[0], sources, x, scale, None, norm, reduce, 1)
     if norm is not None:
         factor = norm[start:end, None]
         received = factor * (received + factor * to_float32(x[start:end], scale))

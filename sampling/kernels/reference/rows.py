@@ -35,14 +35,16 @@ def aggregate(
     indices: Array,
     x: Array,
     scale: Array | None,
-    weight: Array | None,
+    edge_weight: Array | None,
+    node_weight: Array | None,
     reduce: str,
     num_threads: int,
 ) -> tuple[Array, Array | None]:
     """Sum, mean or max over the edges of every row, (num_dst, d) float32; empty rows are 0.
 
-    With `weight` (num_edges,) float32, messages are multiplied by it first; a mean still
-    divides by the number of edges. For max the position of the winning edge is returned as
+    With `edge_weight` (num_edges,) float32, messages are multiplied by it first, and by
+    `node_weight` (num_src,) float32 of their source; a mean still divides by the number of
+    edges. For max the position of the winning edge is returned as
     well, (num_dst, d) int64, -1 in empty rows; the first of equals wins.
     """
     num_dst, d = len(indptr) - 1, x.shape[1]
@@ -52,15 +54,27 @@ def aggregate(
         start, end = int(indptr[i]), int(indptr[i + 1])
         if start == end:
             continue
-        rows = to_float32(x[indices[start:end]], scale)
-        if weight is not None:
-            rows = rows * weight[start:end, None]
+        sources = indices[start:end]
+        rows = to_float32(x[sources], scale) * _factors(
+            edge_weight, node_weight, slice(start, end), sources
+        )
         if arg is not None:
             out[i], arg[i] = rows.max(axis=0), start + rows.argmax(axis=0)
             continue
         total = rows.sum(axis=0, dtype=np.float64)
         out[i] = total / (end - start) if reduce == "mean" else total
     return out, arg
+
+
+def _factors(
+    edge_weight: Array | None, node_weight: Array | None, edges: slice, sources: Array
+) -> Array:
+    factors = np.ones((len(sources), 1), np.float32)
+    if edge_weight is not None:
+        factors[:, 0] *= edge_weight[edges]
+    if node_weight is not None:
+        factors[:, 0] *= node_weight[sources]
+    return factors
 
 
 def max_backward(arg: Array, indices: Array, grad: Array, num_src: int, num_threads: int) -> Array:

@@ -1,0 +1,29 @@
+// Rows of features as the bindings take them: the NumPy type says how they are stored.
+#pragma once
+#include <optional>
+
+#include "bindings.h"
+#include "rows.h"
+
+namespace gnn {
+
+template <class Array>
+Rows as_rows(const Array& x, const std::optional<In<float>>& scale) {
+  const auto type = x.dtype();
+  Rows rows{x.data(), int64_t(x.shape(0)), int64_t(x.shape(1)), Storage::kFloat32, nullptr};
+  auto is = [&](nb::dlpack::dtype_code code, int bits) {
+    return type.code == uint8_t(code) && type.bits == bits && type.lanes == 1;
+  };
+  if (is(nb::dlpack::dtype_code::Float, 32)) rows.storage = Storage::kFloat32;
+  else if (is(nb::dlpack::dtype_code::Float, 16)) rows.storage = Storage::kFloat16;
+  else if (is(nb::dlpack::dtype_code::UInt, 16)) rows.storage = Storage::kBfloat16;
+  else if (is(nb::dlpack::dtype_code::Int, 8)) rows.storage = Storage::kInt8;
+  else throw nb::type_error("rows must be float32, float16, uint16 (bfloat16 bits) or int8");
+  if (scale) {
+    require(scale->shape(0) == x.shape(1), "scale differs in length from the columns of x");
+    rows.scale = scale->data();
+  }
+  return rows;
+}
+
+}  // namespace gnn
