@@ -30,7 +30,7 @@ for storage in ("float32", "float16", "bfloat16", "int8"):
     table = FeatureTable.from_rows(x, storage)
     digest.update(kernels.gather(table.array, seeds, table.scale, 2))
     for reduce in ("sum", "mean", "max"):
-        given = (indptr, indices, table.array, table.scale, None, reduce, 2)
+        given = (indptr, indices, table.array, table.scale, None, None, reduce, 2)
         digest.update(kernels.aggregate(*given)[0])
 print(digest.hexdigest())
 """

@@ -299,8 +299,8 @@ void backward(const Attention& job, const AttentionGrads& grads, int64_t begin, 
 
 }  // namespace
 
-extern const AttentionKernels attention;
-const AttentionKernels attention = {attend, backward, dots};
+extern const AttentionKernels attention_kernels;
+const AttentionKernels attention_kernels = {attend, backward, dots};
 
 }  // namespace GNN_ISA
 }  // namespace gnn

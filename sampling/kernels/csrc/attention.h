@@ -57,18 +57,6 @@ struct AttentionKernels {
   void (*dots)(const Rows& a, const Rows& b, int64_t heads, int64_t begin, int64_t end, float* out);
 };
 
-namespace baseline { extern const AttentionKernels attention; }
-#ifdef GNN_X86
-namespace avx2 { extern const AttentionKernels attention; }
-namespace avx512 { extern const AttentionKernels attention; }
-#endif
-
-inline const AttentionKernels& best_attention_kernels() {
-#ifdef GNN_X86
-  if (&best_row_kernels() == &avx512::kernels) return avx512::attention;
-  if (&best_row_kernels() == &avx2::kernels) return avx2::attention;
-#endif
-  return baseline::attention;
-}
+GNN_DECLARE_KERNELS(AttentionKernels, attention_kernels)
 
 }  // namespace gnn

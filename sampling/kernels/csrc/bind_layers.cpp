@@ -120,13 +120,6 @@ int64_t finish(const Dense& dense, const float* received, int64_t begin, int64_t
   return encode(dense, rows, begin, end, error);
 }
 
-Reduce parse_reduce(const std::string& name) {
-  if (name == "sum") return Reduce::kSum;
-  if (name == "mean") return Reduce::kMean;
-  if (name == "max") return Reduce::kMax;
-  throw nb::value_error("reduce must be sum, mean or max");
-}
-
 // Rows per tile: as many as the cache holds beside the weights.
 int64_t tile_rows(int64_t widths) {
   return std::max(kMinTileRows, kTileFloats / std::max<int64_t>(widths, 1) / 12 * 12);

@@ -1,9 +1,9 @@
 // Kernels that sample neighbors and relabel them.
 #include "bindings.h"
-#include "bind_rows.h"
 #include "csc.h"
 #include "fused.h"
 #include "sampler.h"
+#include "stored_rows.h"
 
 using namespace gnn;
 using namespace nb::literals;

@@ -1,24 +1,17 @@
 // Kernels over rows of features.
 #include "aggregate.h"
 #include "bindings.h"
-<<<<<<< HEAD
-#include "bind_rows.h"
-=======
 #include "stored_rows.h"
->>>>>>> h-embed
 
 using namespace gnn;
 using namespace nb::literals;
 
 namespace {
 
-<<<<<<< HEAD
-=======
 // From which size on a result is written past the caches: it would not stay in them.
 constexpr int64_t kStreamBytes = int64_t(32) << 20;
 bool too_large_to_cache(int64_t values) { return values * int64_t(sizeof(float)) >= kStreamBytes; }
 
->>>>>>> h-embed
 nb::object py_gather(Any2 x, In<int64_t> index, std::optional<In<float>> scale, int threads) {
   const Rows rows = as_rows(x, scale);
   const int64_t size = index.shape(0), columns = rows.columns;

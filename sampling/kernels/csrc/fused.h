@@ -6,7 +6,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "rows.h"
+#include "aggregate.h"
 #include "sampler.h"
 
 namespace gnn {
@@ -27,21 +27,6 @@ struct FusedTile {
   static constexpr int64_t kNodes = 256;
   Picks picks;
   Buffer<int64_t> offsets{kNodes + 1};
-  Buffer<float> weight;
-
-  // The factor of every edge.
-  template <class Node>
-  const float* weigh(const float* node_weight) {
-    if (!node_weight) return nullptr;
-    constexpr int64_t kAhead = 32;
-    const Node* neighbors = picks.nodes<Node>();
-    weight.reserve(picks.size, 0);
-    for (int64_t e = 0; e < picks.size; ++e) {
-      if (e + kAhead < picks.size) __builtin_prefetch(node_weight + neighbors[e + kAhead]);
-      weight[e] = node_weight[neighbors[e]];
-    }
-    return weight.data();
-  }
 };
 
 // counts[i] edges are drawn for nodes[i], and out (size, columns) is the reduction over them.
@@ -59,10 +44,10 @@ void sample_aggregate(const FusedHop<Node>& hop, const int64_t* nodes, int64_t s
                      counts + begin, tile.picks);
       tile.offsets[0] = 0;
       for (int64_t i = 0; i < rows; ++i) tile.offsets[i + 1] = tile.offsets[i] + counts[begin + i];
-      const Aggregation job{tile.offsets.data(), tile.picks.nodes<Node>(), sizeof(Node) == 8,
-                            tile.weigh<Node>(hop.node_weight), hop.reduce,
-                            out + begin * hop.x.columns, nullptr};
-      kernels.aggregate(hop.x, job, 0, rows);
+      const Aggregation job{tile.offsets.data(), {tile.picks.nodes<Node>(), sizeof(Node) == 8},
+                            nullptr, hop.node_weight, hop.reduce, out + begin * hop.x.columns,
+                            nullptr, false};
+      aggregate_rows(kernels, hop.x, job, rows, 1, [](int64_t, int64_t) {});
     }
   });
 }

@@ -1,6 +1,8 @@
-// Rows of features as the bindings take them: the NumPy type says how they are stored.
+// Rows of features and reductions as the bindings take them; the NumPy type of rows says how they
+// are stored.
 #pragma once
 #include <optional>
+#include <string>
 
 #include "bindings.h"
 #include "rows.h"
@@ -24,6 +26,13 @@ Rows as_rows(const Array& x, const std::optional<In<float>>& scale) {
     rows.scale = scale->data();
   }
   return rows;
+}
+
+inline Reduce parse_reduce(const std::string& name) {
+  if (name == "sum") return Reduce::kSum;
+  if (name == "mean") return Reduce::kMean;
+  if (name == "max") return Reduce::kMax;
+  throw nb::value_error("reduce must be sum, mean or max");
 }
 
 }  // namespace gnn

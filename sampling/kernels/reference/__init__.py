@@ -6,14 +6,39 @@ is written in `csrc/`.
 
 from sampling.kernels.reference.adjacency import build_csc, check_csc, csc_order, transpose
 from sampling.kernels.reference.attention import attend, attend_backward
-from sampling.kernels.reference.choose import ChoiceWorkspace, alias_pick, alias_table, arrival_times, labor_blocks, natural_log, replacement_blocks, subset, temporal_blocks, typed_blocks, weighted_blocks
+from sampling.kernels.reference.choose import (
+    ChoiceWorkspace,
+    alias_pick,
+    alias_table,
+    arrival_times,
+    labor_blocks,
+    natural_log,
+    replacement_blocks,
+    subset,
+    temporal_blocks,
+    typed_blocks,
+    weighted_blocks,
+)
 from sampling.kernels.reference.clusters import propagate_labels
 from sampling.kernels.reference.generate import normals, rmat_edges, rmat_pairs, scramble
-from sampling.kernels.reference.ids import build_id_table, build_string_table, find_ids, find_strings
+from sampling.kernels.reference.ids import (
+    build_id_table,
+    build_string_table,
+    find_ids,
+    find_strings,
+)
 from sampling.kernels.reference.importance import important_neighbors
 from sampling.kernels.reference.layers import dense_rows, layer_rows
 from sampling.kernels.reference.negatives import sample_negatives
-from sampling.kernels.reference.neighbors import LINEAR_LIMIT, Workspace, floyd, relabel, sample_aggregate, sample_blocks, sample_neighbors
+from sampling.kernels.reference.neighbors import (
+    LINEAR_LIMIT,
+    Workspace,
+    floyd,
+    relabel,
+    sample_aggregate,
+    sample_blocks,
+    sample_neighbors,
+)
 from sampling.kernels.reference.random import GOLDEN, MASK, draw, mix, stream_key
 from sampling.kernels.reference.reorder import propagate_communities
 from sampling.kernels.reference.rows import aggregate, gather, max_backward, to_float32

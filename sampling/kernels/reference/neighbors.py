@@ -128,6 +128,5 @@ def sample_aggregate(
         Offsets of the edges drawn, (len(nodes) + 1,), and one float32 row per node.
     """
     offsets, edges = sample_neighbors(indptr, indices, nodes, fanout, seed, layer, num_threads)
-    sources = indices[edges]
-    weight = None if node_weight is None else node_weight[sources]
-    return offsets, aggregate(offsets, sources, x, scale, weight, reduce, num_threads)[0]
+    hop = (offsets, indices[edges])
+    return offsets, aggregate(*hop, x, scale, None, node_weight, reduce, num_threads)[0]

@@ -1,0 +1,37 @@
+"""Hops that are reduced while they are drawn: what is compiled equals its slow twin."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import arrays, edge_lists
+
+from sampling.graph.features import FeatureTable
+from sampling.kernels import _core, reference
+
+STORAGES = ["float32", "float16", "bfloat16", "int8"]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+@given(
+    edge_lists(),
+    st.sampled_from([-1, 0, 1, 3, 16, 70]),
+    st.integers(1, 40),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+)
+@settings(max_examples=15, deadline=None)
+def test_hops_reduced_while_drawn_agree(storage, reduce, edges, fanout, columns, seed, weighted):
+    indptr, indices = reference.build_csc(edges.src, edges.dst, edges.num_nodes, 1)
+    table = FeatureTable.from_rows(arrays(seed, (edges.num_nodes, columns)), storage)
+    weight = arrays(seed + 1, (edges.num_nodes,)) if weighted else None
+    nodes = np.random.default_rng(seed).integers(0, edges.num_nodes, 600)
+    hop = (indptr, indices, nodes, fanout, seed, 1, table.array, table.scale, weight, reduce)
+    offsets, rows = _core.sample_aggregate(*hop, 1)
+    twin_offsets, twin_rows = reference.sample_aggregate(*hop, 1)
+    np.testing.assert_array_equal(offsets, twin_offsets)
+    np.testing.assert_allclose(rows, twin_rows, rtol=1e-5, atol=1e-4)
+    assert (_core.sample_aggregate(*hop, 3)[1] == rows).all()
