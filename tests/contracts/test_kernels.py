@@ -48,6 +48,18 @@ def test_large_builds_are_equal_under_any_number_of_threads(size, hub, dtype):
         assert all((a == b).all() for a, b in zip(ours, twin, strict=True))
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("num_src", [3, 300, 500_000])
+def test_rows_of_every_length_are_sorted_with_and_without_repeats(num_src, dtype):
+    dst = np.repeat(np.arange(300), np.arange(300))
+    src = np.random.default_rng(num_src).integers(0, num_src, len(dst))
+    given_edges = (src.astype(dtype), dst.astype(dtype), max(num_src, 300))
+    for ours, twin in zip(
+        _core.build_csc(*given_edges, 2), reference.build_csc(*given_edges, 1), strict=True
+    ):
+        np.testing.assert_array_equal(ours, twin)
+
+
 @given(edge_lists(), st.integers(0, 2**32 - 1), st.integers(0, 7))
 def test_typed_rows_are_put_in_the_same_order(edges, seed, which):
     rng, size = np.random.default_rng(seed), len(edges.src)

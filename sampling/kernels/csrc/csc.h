@@ -11,63 +11,19 @@
 #include <vector>
 
 #include "partition.h"
+#include "sort.h"
 
 namespace gnn {
 
-#ifdef GNN_X86
-#define GNN_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
-#else
-#define GNN_CLONES
-#endif
-
-constexpr int64_t kRankLimit = 128;
-
-// Sort up to kRankLimit non-negative integers by counting, for each, how many are smaller: no
-// branch to mispredict. Equal ones share a rank; the gaps they leave are filled from the left.
-GNN_CLONES inline void rank_sort(int32_t* first, int64_t size) {
-  int32_t value[kRankLimit], rank[kRankLimit], sorted[kRankLimit];
-  const int64_t padded = (size + 15) / 16 * 16;
-  for (int64_t i = 0; i < padded; ++i) value[i] = i < size ? first[i] : 0;
-  for (int64_t i = 0; i < padded; ++i) rank[i] = 0;
-  for (int64_t j = 0; j < size; ++j) {
-    const int32_t other = value[j];
-    for (int64_t i = 0; i < padded; ++i) rank[i] += value[i] > other;
-  }
-  for (int64_t i = 0; i < size; ++i) sorted[i] = -1;
-  for (int64_t i = 0; i < size; ++i) sorted[rank[i]] = value[i];
-  for (int64_t i = 0; i < size; ++i) first[i] = sorted[i] < 0 ? first[i - 1] : sorted[i];
-}
-inline void rank_sort(int64_t* first, int64_t size) { std::sort(first, first + size); }
-
-// Sort non-negative integers: by rank for short rows, bytewise counting for longer ones.
-template <class T>
-void sort_ids(T* first, T* last) {
-  const int64_t size = last - first;
-  if (size <= kRankLimit) return rank_sort(first, size);
-  thread_local std::vector<T> other;
-  if (int64_t(other.size()) < size) other.resize(size);
-  T top = 0;
-  for (T* i = first; i < last; ++i) top |= *i;
-  T *from = first, *to = other.data();
-  for (int shift = 0; shift < int(sizeof(T)) * 8 && (uint64_t(top) >> shift); shift += 8) {
-    int64_t count[257] = {0};
-    for (int64_t i = 0; i < size; ++i) count[((from[i] >> shift) & 255) + 1]++;
-    for (int i = 0; i < 256; ++i) count[i + 1] += count[i];
-    for (int64_t i = 0; i < size; ++i) to[count[(from[i] >> shift) & 255]++] = from[i];
-    std::swap(from, to);
-  }
-  if (from != first) std::memcpy(first, from, size * sizeof(T));
-}
-
-// The payloads of all edges row by row, each row put in order by sort_row(first, last).
-template <class Out, class SortRow>
+// The payloads of all edges row by row, the rows of each bucket put in order by
+// sort(payloads, begin, ends, rows).
+template <class Out, class Sort>
 void finish_rows(const Buckets& buckets, int64_t num_nodes, int64_t* indptr, Out* out, int threads,
-                 const SortRow& sort_row) {
+                 const Sort& sort) {
   each_bucket(buckets, num_nodes, indptr, threads, [&](const Bucket& bucket) {
-    int64_t begin = bucket.next[0];
+    const int64_t begin = bucket.next[0];
     bucket.scatter([&](int64_t place, uint64_t payload) { out[place] = Out(payload); });
-    for (int64_t row = 0; row < bucket.rows; begin = bucket.next[row++])
-      if (bucket.next[row] - begin > 1) sort_row(out + begin, out + bucket.next[row]);
+    sort(out, begin, bucket.next.data(), bucket.rows);
   });
 }
 
@@ -78,7 +34,9 @@ void build_csc(const Node* src, const Node* dst, int64_t size, int64_t num_nodes
   const auto sources = [=](int64_t) { return [=](int64_t i) { return src[i]; }; };
   const auto buckets = partition(dst, size, num_nodes, bits_for(num_nodes), sources, threads);
   finish_rows(buckets, num_nodes, indptr, indices, threads,
-              [](Out* first, Out* last) { sort_ids(first, last); });
+              [](Out* values, int64_t begin, const int64_t* ends, int64_t rows) {
+                sort_rows(values, begin, ends, rows);
+              });
 }
 
 // What rows are sorted by besides the source; null where the graph has no such array.
@@ -102,7 +60,10 @@ void csc_order(const Node* src, const Node* dst, int64_t size, int64_t num_nodes
     return a < b;
   };
   finish_rows(buckets, num_nodes, indptr, order, threads,
-              [&](int64_t* first, int64_t* last) { std::sort(first, last, before); });
+              [&](int64_t* edges, int64_t begin, const int64_t* ends, int64_t rows) {
+                for (int64_t row = 0; row < rows; begin = ends[row++])
+                  std::sort(edges + begin, edges + ends[row], before);
+              });
 }
 
 // What is wrong with an adjacency, or an empty string.

@@ -68,6 +68,15 @@ inline void finish_streaming() {
 #endif
 }
 
+constexpr int64_t kBlock = 4096;  // edges that are looked at twice while they are in the cache
+
+template <class Node>
+bool in_range(const Node* nodes, int64_t size, int64_t num_nodes) {
+  bool inside = true;
+  for (int64_t i = 0; i < size; ++i) inside &= uint64_t(int64_t(nodes[i])) < uint64_t(num_nodes);
+  return inside;
+}
+
 // The bits of a node that are left inside its bucket.
 inline int local_bits(int64_t num_nodes) {
   int shift = 0;
@@ -75,8 +84,8 @@ inline int local_bits(int64_t num_nodes) {
   return shift;
 }
 
-// Partition `size` edges, in the given order, by dst[i] < num_nodes. payloads(begin)(i) gives what is
-// kept with edge i, for i = begin, begin + 1, …
+// Partition `size` edges, in the given order, by dst[i]; throws unless all are below num_nodes.
+// payloads(begin)(i) gives what is kept with edge i, for i = begin, begin + 1, …
 template <class Node, class Payloads>
 Buckets partition(const Node* dst, int64_t size, int64_t num_nodes, int payload_bits,
                   const Payloads& payloads, int threads) {
@@ -91,7 +100,12 @@ Buckets partition(const Node* dst, int64_t size, int64_t num_nodes, int payload_
   run_threads(threads, [&](int t) {
     auto [begin, end] = share(size, t, threads);
     auto& counts = place[t];
-    for (int64_t i = begin; i < end; ++i) counts[uint64_t(dst[i]) >> out.shift]++;
+    for (int64_t block = begin; block < end; block += kBlock) {
+      const int64_t stop = std::min(block + kBlock, end);
+      if (!in_range(dst + block, stop - block, num_nodes))
+        throw std::invalid_argument("an edge names a node outside 0 … num_nodes - 1");
+      for (int64_t i = block; i < stop; ++i) counts[uint64_t(dst[i]) >> out.shift]++;
+    }
   });
   out.start.resize(buckets + 1);
   int64_t total = 0;
