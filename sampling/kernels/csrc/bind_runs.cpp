@@ -17,16 +17,15 @@ nb::object py_partition_edges(In<Node> src, In<Node> dst, int64_t num_nodes, boo
   Buffer<int64_t> order(with_order ? size : 0);
   {
     nb::gil_scoped_release unlocked;
-    require(all_below(src.data(), size, num_nodes, threads) &&
-                all_below(dst.data(), size, num_nodes, threads),
+    require(all_below(src.data(), size, num_nodes, threads),
             "an edge names a node outside 0 … num_nodes - 1");
     threads = int(std::clamp<int64_t>(size / 65536, 1, threads));
     if (!with_order) {
-      buckets = partition(dst.data(), size, num_nodes, uint64_t(num_nodes),
-                          [&](int64_t i) { return src.data()[i]; }, threads);
+      const auto sources = [&](int64_t) { return [&](int64_t i) { return src.data()[i]; }; };
+      buckets = partition(dst.data(), size, num_nodes, bits_for(num_nodes), sources, threads);
     } else {
-      buckets = partition(dst.data(), size, num_nodes, uint64_t(size),
-                          [](int64_t i) { return i; }, threads);
+      const auto positions = [](int64_t) { return [](int64_t i) { return i; }; };
+      buckets = partition(dst.data(), size, num_nodes, bits_for(size), positions, threads);
       const int bits = source_bits(num_nodes);
       require(buckets.shift + bits <= 64, "too many nodes for one build");
       for (int64_t i = 0; i < size; ++i) {
@@ -75,7 +74,10 @@ nb::object merged(const Merge& job, int threads) {
     const uint64_t mask = (uint64_t(1) << job.bits) - 1;
     merge_runs(job, indptr.data(), indices.data(), threads,
                [=](const uint64_t* word) { return Out(*word & mask); },
-               [](Out* first, Out* last) { sort_ids(first, last); });
+               [](Out* first, Out* last) {
+                 const int64_t size = last - first;
+                 sort_rows(first, 0, &size, 1);
+               });
   }
   return nb::make_tuple(to_numpy(indptr), to_numpy(indices));
 }
