@@ -27,9 +27,8 @@ format: $(VENV)/check-tools ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/installed ## measure sampling and ingest beside installed peers
-	$(BIN)/gnn bench sampling
-	$(BIN)/gnn bench ingest
+bench: $(VENV)/installed ## measure everything beside installed peers
+	for work in sampling gather spmm loader embed ingest; do $(BIN)/gnn bench $$work || exit; done
 
 serve: $(VENV)/installed ## serve the demo's graph and model (or GRAPH=… MODELS=…) on port 8000
 	@test -n "$(GRAPH)" -o -d demo || $(BIN)/gnn demo --keep demo

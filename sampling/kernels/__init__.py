@@ -19,6 +19,8 @@ from sampling.kernels._core import (
     relabel,
     sample_blocks,
     sample_neighbors,
+    sum_random_lines,
+    sum_stream,
     transpose,
 )
 
@@ -38,6 +40,8 @@ __all__ = [
     "relabel",
     "sample_blocks",
     "sample_neighbors",
+    "sum_random_lines",
+    "sum_stream",
     "transpose",
 ]
 

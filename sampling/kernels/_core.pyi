@@ -14,4 +14,6 @@ from sampling.kernels.reference import max_backward as max_backward
 from sampling.kernels.reference import relabel as relabel
 from sampling.kernels.reference import sample_blocks as sample_blocks
 from sampling.kernels.reference import sample_neighbors as sample_neighbors
+from sampling.kernels.reference import sum_random_lines as sum_random_lines
+from sampling.kernels.reference import sum_stream as sum_stream
 from sampling.kernels.reference import transpose as transpose

@@ -8,4 +8,5 @@ NB_MODULE(_core, m) {
   gnn::bind_neighbors(m);
   gnn::bind_rows(m);
   gnn::bind_ids(m);
+  gnn::bind_probe(m);
 }

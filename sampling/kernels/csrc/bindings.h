@@ -24,6 +24,7 @@ void bind_adjacency(nb::module_& m);
 void bind_neighbors(nb::module_& m);
 void bind_rows(nb::module_& m);
 void bind_ids(nb::module_& m);
+void bind_probe(nb::module_& m);
 
 // Define a kernel for graphs of 32-bit and of 64-bit nodes.
 #define BOTH_NODE_TYPES(name, function, ...)    \

@@ -19,6 +19,7 @@ from sampling.kernels.reference.neighbors import (
     sample_blocks,
     sample_neighbors,
 )
+from sampling.kernels.reference.probe import sum_random_lines, sum_stream
 from sampling.kernels.reference.random import GOLDEN, MASK, draw, mix, stream_key
 from sampling.kernels.reference.rows import aggregate, gather, max_backward, to_float32
 
@@ -44,6 +45,8 @@ __all__ = [
     "sample_blocks",
     "sample_neighbors",
     "stream_key",
+    "sum_random_lines",
+    "sum_stream",
     "to_float32",
     "transpose",
 ]
