@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 NATIVE := $(wildcard CMakeLists.txt sampling/kernels/csrc/*)
 
-.PHONY: help demo test check format bench serve clean
+.PHONY: help demo test check sanitize format bench serve clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ check: $(VENV)/check-tools ## lint, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+sanitize: $(VENV)/native-tools ## run the kernels' tests under the address, undefined and thread sanitizers
+	scripts/sanitize.sh $(BIN)/python
 
 format: $(VENV)/check-tools ## rewrite the code in the project's format
 	$(BIN)/ruff format .
@@ -50,6 +53,10 @@ $(VENV)/test-tools: $(VENV)/installed
 
 $(VENV)/check-tools: $(VENV)/test-tools
 	$(BIN)/pip install --quiet --group lint
+	@touch $@
+
+$(VENV)/native-tools: $(VENV)/test-tools
+	$(BIN)/pip install --quiet --group native
 	@touch $@
 
 $(VENV)/torch: $(VENV)/bin/python

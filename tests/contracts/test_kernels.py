@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from strategies import EdgeList, arrays, edge_lists
 
@@ -13,8 +13,6 @@ from sampling.graph.features import FeatureTable
 from sampling.kernels import _core, reference
 
 STORAGES = ["float32", "float16", "bfloat16", "int8"]
-settings.register_profile("contracts", max_examples=60, deadline=None)
-settings.load_profile("contracts")
 
 
 def test_every_kernel_has_a_twin_and_the_compiled_one_is_in_use():
@@ -170,7 +168,6 @@ def test_every_float16_and_bfloat16_is_widened_exactly():
 @pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize("reduce", ["sum", "mean", "max"])
 @given(edge_lists(), st.integers(1, 300), st.integers(0, 2**32 - 1), st.booleans())
-@settings(max_examples=25)
 def test_aggregates_agree_under_any_threads(storage, reduce, edges, columns, seed, weighted):
     indptr, indices = csc(edges)
     table = FeatureTable.from_rows(arrays(seed, (edges.num_nodes, columns)), storage)
