@@ -20,7 +20,7 @@ from torch import Tensor
 from sampling import Block, kernels
 from sampling.errors import InputError
 
-__all__ = ["REDUCTIONS", "aggregate", "estimate_sum"]
+__all__ = ["REDUCTIONS", "aggregate", "estimate_sum", "full_sum"]
 
 REDUCTIONS = ("sum", "mean", "max")
 KERNEL_TYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -61,9 +61,13 @@ def estimate_sum(block: Block, x: Tensor) -> Tensor:
     Exact when the block holds all edges; from k of d sampled edges it is d / k times their sum,
     whose expectation is the full sum.
     """
+    return full_sum(block, aggregate(block, x, "sum"))
+
+
+def full_sum(block: Block, drawn: Tensor) -> Tensor:
+    """The estimate of a sum over the full neighborhoods from that over the drawn edges."""
     scale = block.dst_degrees() / block.in_degrees().clamp(min=1)
-    total = aggregate(block, x, "sum")
-    return total * scale.to(total.dtype)[:, None]
+    return drawn * scale.to(drawn.dtype)[:, None]
 
 
 class _Aggregate(torch.autograd.Function):

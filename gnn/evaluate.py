@@ -19,6 +19,7 @@ from torch import Tensor
 from gnn.errors import SchemaMismatchError, TrainingError
 from gnn.layerwise import infer
 from gnn.model import GNN
+from gnn.reduce import reduce_inputs
 from gnn.splits import PARTS, split_nodes
 from gnn.tasks import task_named
 from sampling import Dataset, MiniBatchLoader, NeighborSampler
@@ -182,7 +183,8 @@ def _sampled_logits(
     model: GNN, data: Dataset, nodes: NDArray[np.int64], fanouts: Sequence[int]
 ) -> Tensor:
     sampler = NeighborSampler(data.graph, fanouts, EVAL_SEED, torch.get_num_threads())
-    loader = MiniBatchLoader(data, sampler, nodes, BATCH_SIZE, resample=False)
+    reduced = reduce_inputs(sampler, model, data)
+    loader = MiniBatchLoader(data, reduced, nodes, BATCH_SIZE, resample=False)
     rows = []
     for batch in loader:
         assert batch.x is not None, "callers check that there are features"

@@ -97,13 +97,22 @@ class ModelConfig:
 
 
 class Conv(Protocol):
-    """What a model needs of a convolution; `gnn.conv.sage` is the example to copy."""
+    """What a model needs of a convolution; `gnn.conv.sage` is the example to copy.
+
+    Attributes:
+        sends_input: messages are the input rows, unchanged.
+        linear_reduction: "sum", "mean" or "gcn" where neighborhoods are reduced linearly, so that
+            `combine_received` can take the reduction of input rows; None elsewhere.
+    """
 
     sends_input: bool
+    linear_reduction: str | None
 
     def messages(self, x: Tensor, degrees: Tensor) -> Tensor: ...
 
     def combine(self, block: Block, x_dst: Tensor, messages: Tensor) -> Tensor: ...
+
+    def combine_received(self, block: Block, x_dst: Tensor, received: Tensor) -> Tensor: ...
 
 
 CONVS: dict[str, Callable[[ModelConfig, int, int], nn.Module]] = {
@@ -185,13 +194,17 @@ class GNN(nn.Module):
                 when `messages` is given.
             messages: what `messages` gave for all source nodes, where the caller has it.
         """
-        if messages is None:
+        if block.received is not None:
+            x_dst = self._input(i, x)
+            h = self.conv(i).combine_received(block, x_dst, block.received)
+        elif messages is None:
             x = self._input(i, x)
             messages = self.conv(i).messages(x, block.src_degrees())
             x_dst = block.dst_rows(x)
+            h = self.conv(i).combine(block, x_dst, messages)
         else:
             x_dst = self._input(i, block.dst_rows(x))
-        h = self.conv(i).combine(block, x_dst, messages)
+            h = self.conv(i).combine(block, x_dst, messages)
         return h if i == self.num_layers - 1 else self._between(i, h, x_dst)
 
     def messages(self, i: int, x: Tensor, degrees: Tensor) -> Tensor:
@@ -223,6 +236,11 @@ class GNN(nn.Module):
             raise InputError(
                 f"x has shape {tuple(x.shape)}; this model takes ({blocks[0].num_src}, "
                 f"{self.config.d_in}), a row for every source node of the first block"
+            )
+        if blocks[0].received is not None and self.training and self.config.dropout:
+            raise InputError(
+                "a reduced hop has no input rows left to drop out; sample with a plain "
+                "NeighborSampler, or train without dropout"
             )
         for i in range(1, len(blocks)):
             if blocks[i].num_src != blocks[i - 1].num_dst:

@@ -25,6 +25,7 @@ from gnn.evaluate import EXACT_EDGES, check_schema, logits_of, using_threads
 from gnn.identity import graph_fingerprint
 from gnn.metrics import LOWER_IS_BETTER
 from gnn.model import GNN
+from gnn.reduce import reduce_inputs
 from gnn.resume import Progress, TrainingJournal
 from gnn.splits import split_nodes
 from gnn.tasks import Task, task_named
@@ -274,7 +275,7 @@ def _loader(
     whole = _is_whole(config, len(nodes))
     return MiniBatchLoader(
         data,
-        sampler,
+        sampler if whole else reduce_inputs(sampler, model, data, training=True),
         nodes,
         min(config.batch_size, len(nodes)),
         shuffle=not whole,

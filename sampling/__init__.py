@@ -7,6 +7,7 @@ from sampling.graph.ids import NodeIds
 from sampling.graph.meta import GraphMeta
 from sampling.graph.store import Dataset, GraphStore
 from sampling.loader import MiniBatchLoader
+from sampling.reduced import InputReduction, ReducedNeighborSampler
 from sampling.sampler import FullNeighborSampler, NeighborSampler
 
 __all__ = [
@@ -17,9 +18,11 @@ __all__ = [
     "Graph",
     "GraphMeta",
     "GraphStore",
+    "InputReduction",
     "MiniBatch",
     "MiniBatchLoader",
     "NeighborSampler",
     "NodeIds",
     "NodeType",
+    "ReducedNeighborSampler",
 ]

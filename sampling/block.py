@@ -33,6 +33,9 @@ class Block:
         edge_type: (num_edges,) integer codes; None when the graph has one edge type.
         edge_weight: (num_edges,) float32; None when the graph has no weights.
         edge_time: (num_edges,) int64; None when the graph has no times.
+        received: the reduction of input rows over the edges, (num_dst, d) float32, of a hop that
+            was reduced while it was drawn; None otherwise. Such a hop does not list its edges:
+            `indptr` counts them, `indices` is empty and the sources are the destinations.
     """
 
     src_nodes: Tensor
@@ -44,6 +47,7 @@ class Block:
     edge_type: Tensor | None = None
     edge_weight: Tensor | None = None
     edge_time: Tensor | None = None
+    received: Tensor | None = None
 
     @property
     def num_src(self) -> int:
@@ -55,7 +59,7 @@ class Block:
 
     @property
     def num_edges(self) -> int:
-        return int(self.indices.shape[0])
+        return int(self.indptr[-1])
 
     @property
     def dst_nodes(self) -> Tensor:

@@ -34,7 +34,9 @@ class MiniBatchLoader:
         batch_size: seeds per batch; the last batch may be smaller.
         shuffle: visit in a new random order each epoch.
         seed: randomness of order and neighbors.
-        num_workers: preparing threads; 0 prepares in the caller.
+        num_workers: preparing threads; 0 prepares in the caller. As many as cores, with a sampler
+            of one thread each, prepare the most batches; one with a sampler of many threads
+            prepares the next batch soonest.
         prefetch: batches ready or under way at once.
         resample: draw new neighbors each epoch; False keeps those of `sampler.sample(seeds)`.
         labels: targets in place of `data.labels`.
@@ -106,7 +108,11 @@ class MiniBatchLoader:
         nodes = torch.from_numpy(seeds)
         blocks = self.sampler.sample(nodes, seed)
         features = self.data.features
-        x = None if features is None else features.gather(blocks[0].src_nodes)
+        x = (
+            None
+            if features is None
+            else features.gather(blocks[0].src_nodes, self.sampler.num_threads)
+        )
         y = None if self.labels is None else self.labels[nodes]
         return MiniBatch(nodes, blocks, x, y)
 

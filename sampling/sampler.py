@@ -25,12 +25,14 @@ from sampling.graph.csc import Graph, as_tensor
 __all__ = ["FullNeighborSampler", "NeighborSampler", "Sampler"]
 
 ALL = -1
+MOST = 1 << 62
 
 
 class Sampler(Protocol):
     """From seeds to Blocks, one per layer, in the order the layers run."""
 
     graph: Graph
+    num_threads: int
 
     def sample(self, seeds: ArrayLike | Tensor, seed: int | None = None) -> tuple[Block, ...]: ...
 
@@ -65,7 +67,7 @@ class NeighborSampler:
         if not fanouts or any(int(k) != k or k < ALL for k in fanouts):
             raise InputError(f"fanouts {list(fanouts)}: give one integer per layer, -1 for all")
         self.graph = graph
-        self.fanouts = [int(k) for k in fanouts]
+        self.fanouts = [min(int(k), MOST) for k in fanouts]
         self.seed = seed
         self.num_threads = num_threads or kernels.default_threads()
         self._workspaces: queue.LifoQueue[kernels.Workspace] = queue.LifoQueue()
@@ -84,25 +86,34 @@ class NeighborSampler:
         Raises:
             InputError: a seed is not a node of the graph.
         """
-        nodes = _checked_seeds(seeds, self.graph.num_nodes)
-        graph, wants_ids = self.graph, _has_edge_data(self.graph)
+        return self.draw(seeds, self.key(seed))[1]
+
+    def draw(
+        self, seeds: ArrayLike | Tensor, key: int, first_layer: int = 0
+    ) -> tuple[NDArray[np.int64], tuple[Block, ...]]:
+        """All nodes of the batch, and the Blocks of the layers from `first_layer` on."""
+        graph = self.graph
         with self._workspace() as workspace:
-            src_nodes, hops = kernels.sample_blocks(
+            nodes, hops = kernels.sample_blocks(
                 workspace,
                 graph.indptr,
                 graph.indices,
-                nodes,
-                self.fanouts,
-                (self.seed if seed is None else seed) & 0xFFFFFFFFFFFFFFFF,
+                _checked_seeds(seeds, graph.num_nodes),
+                self.fanouts[first_layer:],
+                key,
                 self.num_threads,
-                wants_ids,
+                _has_edge_data(graph),
+                first_layer,
             )
-        all_nodes = torch.from_numpy(src_nodes)
-        indptr = as_tensor(graph.indptr)
-        return tuple(
+        all_nodes, indptr = torch.from_numpy(nodes), as_tensor(graph.indptr)
+        return nodes, tuple(
             _block(graph, indptr, all_nodes[:num_src], offsets, local, edge_ids)
             for offsets, local, num_src, edge_ids in hops
         )
+
+    def key(self, seed: int | None) -> int:
+        """What the kernels draw with: this seed, or the sampler's own, as 64 bits."""
+        return (self.seed if seed is None else seed) & 0xFFFFFFFFFFFFFFFF
 
     @contextmanager
     def _workspace(self) -> Iterator[kernels.Workspace]:

@@ -10,6 +10,10 @@ folder=${2:-build/sanitize}
 PATH=$(dirname "$python"):$PATH
 compiler=${CXX:-c++}
 
+# Statistics of very many draws, and what starts Python anew without the sanitized core.
+left_out=(--ignore tests/contracts/test_uniformity.py
+          --ignore tests/contracts/test_instruction_sets.py)
+
 library() {
   local path
   path=$("$compiler" -print-file-name="$1")
@@ -34,7 +38,7 @@ run() {  # libraries to load first, variables of the sanitizer …, tests …
   # The layout of memory is not randomized: the thread sanitizer cannot take every one.
   PYTHONPATH=$PWD:$PWD/scripts GNN_CORE=$core GNN_TEST_EXAMPLES=15 OMP_NUM_THREADS=1 \
     setarch -R env LD_PRELOAD="$preload" "$1" "$2" "$python" -m pytest -s -p sanitized_core \
-    -p no:cacheprovider --ignore tests/contracts/test_uniformity.py tests/contracts
+    -p no:cacheprovider "${left_out[@]}" tests/contracts
 }
 
 echo "building and testing with the address and undefined behavior sanitizers"

@@ -27,6 +27,7 @@ from gnn import (
     outputs,
 )
 from gnn.errors import UnknownModelError
+from gnn.reduce import reduce_inputs
 from sampling import Dataset, FullNeighborSampler, NeighborSampler
 from sampling.errors import GnnError, InputError
 from sampling.sampler import Sampler
@@ -212,7 +213,7 @@ class ModelRegistry:
             saved,
             None,
             FullNeighborSampler(graph, layers, threads),
-            NeighborSampler(graph, fanouts, 0, threads),
+            reduce_inputs(NeighborSampler(graph, fanouts, 0, threads), saved.model, self.data),
             FullNeighborSampler(graph, layers - 1, threads) if layers > 1 else None,
             NeighborSampler(graph, fanouts[:-1], 0, threads) if layers > 1 else None,
         )

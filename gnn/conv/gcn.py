@@ -16,7 +16,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gnn.aggregate import estimate_sum
+from gnn.aggregate import estimate_sum, full_sum
 from sampling import Block
 
 __all__ = ["GCNConv"]
@@ -31,6 +31,7 @@ class GCNConv(nn.Module):
     """
 
     sends_input = False
+    linear_reduction = "gcn"
 
     def __init__(self, d_in: int, d_out: int) -> None:
         super().__init__()
@@ -55,6 +56,13 @@ class GCNConv(nn.Module):
         own = block.dst_rows(messages).to(self.linear.weight.dtype)
         rows = (estimate_sum(block, messages) + own) * self._inverse_root(block.dst_degrees())
         return (rows if self.transforms_first else self.linear(rows)) + self.bias
+
+    def combine_received(self, block: Block, x_dst: Tensor, received: Tensor) -> Tensor:
+        """The same, from Σ x_u/√(d_u+1) of input rows over the drawn edges, (num_dst, d_in)."""
+        weight = self._inverse_root(block.dst_degrees())
+        own = x_dst.to(self.linear.weight.dtype) * weight
+        out: Tensor = self.linear((full_sum(block, received) + own) * weight) + self.bias
+        return out
 
     def forward(self, block: Block, x: Tensor, messages: Tensor | None = None) -> Tensor:
         """Output rows of the destinations, (num_dst, d_out), from x, (num_src, d_in)."""

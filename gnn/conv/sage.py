@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gnn.aggregate import aggregate, estimate_sum
+from gnn.aggregate import aggregate, estimate_sum, full_sum
 from sampling import Block
 
 __all__ = ["SAGEConv"]
@@ -32,6 +32,7 @@ class SAGEConv(nn.Module):
         self.own = nn.Linear(d_in, d_out)
         self.neighbors = nn.Linear(d_in, d_out, bias=False)
         self.sends_input = aggregator == "max" or d_in <= d_out
+        self.linear_reduction = None if aggregator == "max" else aggregator
 
     def messages(self, x: Tensor, degrees: Tensor) -> Tensor:
         """What travels along the edges out of every row, (rows, d_in or d_out).
@@ -54,6 +55,15 @@ class SAGEConv(nn.Module):
         )
         if self.sends_input:
             received = self.neighbors(received)
+        return self._add(x_dst, received)
+
+    def combine_received(self, block: Block, x_dst: Tensor, received: Tensor) -> Tensor:
+        """The same, from the reduction of input rows over the drawn edges, (num_dst, d_in)."""
+        if self.aggregator == "sum":
+            received = full_sum(block, received)
+        return self._add(x_dst, self.neighbors(received))
+
+    def _add(self, x_dst: Tensor, received: Tensor) -> Tensor:
         out: Tensor = self.own(x_dst.to(self.own.weight.dtype)) + received
         return out
 

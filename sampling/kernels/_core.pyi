@@ -12,6 +12,7 @@ from sampling.kernels.reference import find_strings as find_strings
 from sampling.kernels.reference import gather as gather
 from sampling.kernels.reference import max_backward as max_backward
 from sampling.kernels.reference import relabel as relabel
+from sampling.kernels.reference import sample_aggregate as sample_aggregate
 from sampling.kernels.reference import sample_blocks as sample_blocks
 from sampling.kernels.reference import sample_neighbors as sample_neighbors
 from sampling.kernels.reference import sum_random_lines as sum_random_lines

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from gnn import ModelConfig, build_model
 from gnn.layerwise import infer
 from gnn.model import GNN
-from sampling import Block, Dataset, MiniBatchLoader, NeighborSampler, kernels
+from sampling import (
+    Dataset,
+    InputReduction,
+    MiniBatchLoader,
+    NeighborSampler,
+    ReducedNeighborSampler,
+    kernels,
+)
 from sampling.graph.features import FeatureTable
 from sampling.graph.ids import NodeIds
 from sampling.graph.meta import GraphMeta, IdInfo
@@ -55,7 +62,7 @@ class Ours:
     def sample_mean(self, number: int) -> int:
         """Batches with the mean of input rows that the first layer starts with."""
         return sum(
-            first_layer_means(self.sampler, seeds, self._rows(), self.num_threads)[0]
+            first_layer_means(self.sampler, seeds, self._rows())[0]
             for seeds in self.problem.batches[number]
         )
 
@@ -100,16 +107,14 @@ class Ours:
 
 
 def first_layer_means(
-    sampler: NeighborSampler, seeds: NDArray[np.int64], table: FeatureTable, num_threads: int
-) -> tuple[int, NDArray[np.float32]]:
+    sampler: NeighborSampler, seeds: NDArray[np.int64], table: FeatureTable
+) -> tuple[int, torch.Tensor]:
     """Edges of a sample, and the mean of rows over each neighborhood of its first block."""
-    blocks = sampler.sample(seeds)
-    first: Block = blocks[0]
-    neighbors = first.src_nodes[first.indices]
-    means, _ = kernels.aggregate(
-        first.indptr.numpy(), neighbors.numpy(), table.array, table.scale, None, "mean", num_threads
-    )
-    return sum(block.num_edges for block in blocks), means
+    means = ReducedNeighborSampler(sampler, table, InputReduction("mean"))
+    blocks = means.sample(seeds)
+    received = blocks[0].received
+    assert received is not None, "the sampler reduced the first block"
+    return sum(int(block.indptr[-1]) for block in blocks), received
 
 
 def dataset(graph: Any, table: FeatureTable) -> Dataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import EdgeList, arrays, edge_lists
 
@@ -148,6 +148,29 @@ def test_whole_batches_are_equal(edges, fanouts, data):
 
 
 @pytest.mark.parametrize("storage", STORAGES)
+@pytest.mark.parametrize("reduce", ["sum", "mean"])
+@given(
+    edge_lists(),
+    st.sampled_from([-1, 0, 1, 3, 16, 70]),
+    st.integers(1, 40),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+)
+@settings(max_examples=15)
+def test_hops_reduced_while_drawn_agree(storage, reduce, edges, fanout, columns, seed, weighted):
+    indptr, indices = csc(edges)
+    table = FeatureTable.from_rows(arrays(seed, (edges.num_nodes, columns)), storage)
+    weight = arrays(seed + 1, (edges.num_nodes,)) if weighted else None
+    nodes = np.random.default_rng(seed).integers(0, edges.num_nodes, 600)
+    hop = (indptr, indices, nodes, fanout, seed, 1, table.array, table.scale, weight, reduce)
+    offsets, rows = _core.sample_aggregate(*hop, 1)
+    twin_offsets, twin_rows = reference.sample_aggregate(*hop, 1)
+    np.testing.assert_array_equal(offsets, twin_offsets)
+    np.testing.assert_allclose(rows, twin_rows, rtol=1e-5, atol=1e-4)
+    assert (_core.sample_aggregate(*hop, 3)[1] == rows).all()
+
+
+@pytest.mark.parametrize("storage", STORAGES)
 @given(st.integers(1, 30), st.integers(1, 300), st.integers(0, 99), st.integers(0, 2**32 - 1))
 def test_gathered_rows_are_equal(storage, rows, columns, picks, seed):
     table = FeatureTable.from_rows(arrays(seed, (rows, columns)), storage)
@@ -253,8 +276,27 @@ def test_ids_that_share_every_low_bit_are_still_found_fast():
         lambda: _core.sample_neighbors(
             np.array([0, 1]), np.array([0], np.int32), np.array([1]), 1, 0, 0, 1
         ),
+        lambda: _core.sample_aggregate(
+            *(np.array([0, 1]), np.array([0], np.int32), np.array([0]), 1, 0, 0),
+            *(np.zeros((2, 2), np.float32), None, None, "sum", 1),
+        ),
+        lambda: _hops([0, 1], [1], [1]),
+        lambda: _hops([0, 1], [-1], [1]),
+        lambda: _hops([0, 1], [7], [-1]),
+        lambda: _hops([0, 9, 2], [0, 1], [1]),
+        lambda: _hops([0, 2**40, 2], [0, 1], [-1]),
+        lambda: _hops([0, -5, 2], [0, 1], [65]),
+        lambda: _core.sample_aggregate(
+            *(np.array([0, 1]), np.array([0], np.int32), np.array([0]), 1, 0, 0),
+            *(np.zeros((1, 2), np.float32), None, np.zeros(2, np.float32), "sum", 1),
+        ),
     ],
 )
 def test_wrong_arrays_raise_and_read_nothing_outside(call):
-    with pytest.raises(ValueError, match=r"outside|differ|span"):
+    with pytest.raises(ValueError, match=r"outside|differ|span|one (row|entry) per node"):
         call()
+
+
+def _hops(indptr, indices, fanouts):
+    batch = (np.array(indptr), np.array(indices, np.int32), np.array([0]), fanouts, 0, 2, False)
+    _core.sample_blocks(_core.Workspace(), *batch)

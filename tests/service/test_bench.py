@@ -78,7 +78,7 @@ def test_weighted_samples_and_walks_of_dgl_run(problem: Problem, dgl: Dgl):
 def test_means_of_the_first_layer_are_those_of_its_block(problem: Problem):
     ours = Ours(problem)
     seeds = problem.batches[0, 0]
-    edges, means = first_layer_means(ours.sampler, seeds, ours.table, 1)
+    edges, means = first_layer_means(ours.sampler, seeds, ours.table)
     blocks = ours.sampler.sample(seeds)
     assert edges == sum(block.num_edges for block in blocks)
     block = blocks[0]

@@ -1,29 +1,11 @@
 // Kernels over rows of features.
 #include "bindings.h"
-#include "rows.h"
+#include "bind_rows.h"
 
 using namespace gnn;
 using namespace nb::literals;
 
 namespace {
-
-Rows as_rows(const Any2& x, const std::optional<In<float>>& scale) {
-  const auto type = x.dtype();
-  Rows rows{x.data(), int64_t(x.shape(1)), Storage::kFloat32, nullptr};
-  auto is = [&](nb::dlpack::dtype_code code, int bits) {
-    return type.code == uint8_t(code) && type.bits == bits && type.lanes == 1;
-  };
-  if (is(nb::dlpack::dtype_code::Float, 32)) rows.storage = Storage::kFloat32;
-  else if (is(nb::dlpack::dtype_code::Float, 16)) rows.storage = Storage::kFloat16;
-  else if (is(nb::dlpack::dtype_code::UInt, 16)) rows.storage = Storage::kBfloat16;
-  else if (is(nb::dlpack::dtype_code::Int, 8)) rows.storage = Storage::kInt8;
-  else throw nb::type_error("rows must be float32, float16, uint16 (bfloat16 bits) or int8");
-  if (scale) {
-    require(scale->shape(0) == x.shape(1), "scale differs in length from the columns of x");
-    rows.scale = scale->data();
-  }
-  return rows;
-}
 
 nb::object py_gather(Any2 x, In<int64_t> index, std::optional<In<float>> scale, int threads) {
   const Rows rows = as_rows(x, scale);
@@ -39,13 +21,6 @@ nb::object py_gather(Any2 x, In<int64_t> index, std::optional<In<float>> scale, 
     });
   }
   return nb::cast(to_numpy(out, {size_t(size), size_t(columns)}));
-}
-
-Reduce parse_reduce(const std::string& name) {
-  if (name == "sum") return Reduce::kSum;
-  if (name == "mean") return Reduce::kMean;
-  if (name == "max") return Reduce::kMax;
-  throw nb::value_error("reduce must be sum, mean or max");
 }
 
 template <class Node>

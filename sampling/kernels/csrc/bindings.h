@@ -44,7 +44,7 @@ using Out = nb::ndarray<nb::numpy, T>;
 template <class T>
 Out<T> to_numpy(Buffer<T>& buffer, std::initializer_list<size_t> shape) {
   T* data = buffer.release();
-  nb::capsule owner(data, [](void* p) noexcept { std::free(p); });
+  nb::capsule owner(data, [](void* p) noexcept { deallocate(p); });
   return Out<T>(data, shape, owner);
 }
 template <class T>

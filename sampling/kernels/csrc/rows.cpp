@@ -290,8 +290,8 @@ void aggregate(const Rows& x, const Aggregation& job, int64_t begin, int64_t end
 
 }  // namespace
 
-extern const RowKernels kernels;
-const RowKernels kernels = {gather, aggregate};
+extern const RowKernels row_kernels;
+const RowKernels row_kernels = {gather, aggregate};
 
 }  // namespace GNN_ISA
 }  // namespace gnn

@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "isa.h"
+
 namespace gnn {
 
 enum class Storage { kFloat32, kFloat16, kBfloat16, kInt8 };
@@ -31,22 +33,6 @@ struct RowKernels {
   void (*aggregate)(const Rows&, const Aggregation&, int64_t begin, int64_t end);
 };
 
-namespace baseline { extern const RowKernels kernels; }
-#ifdef GNN_X86
-namespace avx2 { extern const RowKernels kernels; }
-namespace avx512 { extern const RowKernels kernels; }
-#endif
-
-inline const RowKernels& best_row_kernels() {
-#ifdef GNN_X86
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-    return avx512::kernels;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-      __builtin_cpu_supports("bmi2"))
-    return avx2::kernels;
-#endif
-  return baseline::kernels;
-}
+GNN_DECLARE_KERNELS(RowKernels, row_kernels)
 
 }  // namespace gnn

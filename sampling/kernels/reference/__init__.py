@@ -16,6 +16,7 @@ from sampling.kernels.reference.neighbors import (
     Workspace,
     floyd,
     relabel,
+    sample_aggregate,
     sample_blocks,
     sample_neighbors,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "max_backward",
     "mix",
     "relabel",
+    "sample_aggregate",
     "sample_blocks",
     "sample_neighbors",
     "stream_key",

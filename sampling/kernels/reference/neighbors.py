@@ -8,12 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sampling.kernels.reference.random import draw, stream_key
+from sampling.kernels.reference.rows import aggregate
 
 __all__ = [
     "LINEAR_LIMIT",
     "Workspace",
     "floyd",
     "relabel",
+    "sample_aggregate",
     "sample_blocks",
     "sample_neighbors",
 ]
@@ -85,8 +87,11 @@ def sample_blocks(
     seed: int,
     num_threads: int,
     with_edge_ids: bool,
+    first_layer: int = 0,
 ) -> tuple[Array, list[Hop]]:
     """All hops of a mini-batch, in layer order: the last fanout is drawn first, from the seeds.
+
+    The first fanout belongs to layer `first_layer`.
 
     Returns:
         nodes: every node of the batch; hop i reads the first `num_src` of them.
@@ -95,8 +100,34 @@ def sample_blocks(
     nodes, hops = seeds, []
     for layer in reversed(range(len(fanouts))):
         offsets, edges = sample_neighbors(
-            indptr, indices, nodes, fanouts[layer], seed, layer, num_threads
+            indptr, indices, nodes, fanouts[layer], seed, first_layer + layer, num_threads
         )
         nodes, local = relabel(workspace, nodes, indices[edges])
         hops.append((offsets, local, len(nodes), edges if with_edge_ids else None))
     return nodes, hops[::-1]
+
+
+def sample_aggregate(
+    indptr: Array,
+    indices: Array,
+    nodes: Array,
+    fanout: int,
+    seed: int,
+    layer: int,
+    x: Array,
+    scale: Array | None,
+    node_weight: Array | None,
+    reduce: str,
+    num_threads: int,
+) -> tuple[Array, Array]:
+    """What `sample_neighbors` draws, and the sum or mean of its rows of `x`.
+
+    With `node_weight` (len(x),) float32, rows are multiplied by it first.
+
+    Returns:
+        Offsets of the edges drawn, (len(nodes) + 1,), and one float32 row per node.
+    """
+    offsets, edges = sample_neighbors(indptr, indices, nodes, fanout, seed, layer, num_threads)
+    sources = indices[edges]
+    weight = None if node_weight is None else node_weight[sources]
+    return offsets, aggregate(offsets, sources, x, scale, weight, reduce, num_threads)[0]
