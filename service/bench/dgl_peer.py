@@ -62,8 +62,9 @@ class Dgl:
 
     def use_threads(self, num_threads: int) -> None:
         """Work with this many threads from now on."""
+        if num_threads != self.num_threads:
+            self.__dict__.pop("_fuses", None)  # to be found anew, with this many
         self.num_threads = num_threads
-        self.__dict__.pop("_fuses", None)  # found anew, with this many
         torch.set_num_threads(num_threads)
         self.dgl.utils.set_num_threads(num_threads)
 

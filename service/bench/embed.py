@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from service.bench.machine import machine
 from service.bench.ours import Ours
 from service.bench.problem import Problem, random_rows, rmat_graph
-from service.bench.race import race, row
+from service.bench.race import race, row, threads_in_words
 from service.bench.systems import System, contenders, open_systems
 from service.console import note
 
@@ -53,7 +53,7 @@ def measure(
     peers = {name: rate for name, rate in rates.items() if name not in (*STORED, "ours")}
     work = (
         f"embed all nodes, GraphSAGE {num_layers} layers {width} wide; R-MAT {num_nodes} nodes "
-        f"{num_edges} edges, {num_threads} threads, ours "
+        f"{num_edges} edges, {threads_in_words(num_threads)}, ours "
     )
     found = [
         row(work + storage, "nodes/s", {"ours": rates[name], **peers})

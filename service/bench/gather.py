@@ -11,7 +11,7 @@ from service.bench.array_peers import Numpy, Torch
 from service.bench.machine import LINE_BYTES, Limits, machine, measure_limits
 from service.bench.ours import Ours
 from service.bench.problem import Problem, random_rows
-from service.bench.race import row
+from service.bench.race import row, threads_in_words
 from service.bench.systems import System, compete
 from service.console import note
 
@@ -46,7 +46,7 @@ def _row(
     bound = 1 / limits.seconds(-(-row_bytes // LINE_BYTES))
     return row(
         f"gather random rows, {problem.rows.shape[1]} wide, {storage} to float32; "
-        f"{len(problem.rows)} rows, {num_threads} threads",
+        f"{len(problem.rows)} rows, {threads_in_words(num_threads)}",
         "rows/s",
         rates,
         bound,

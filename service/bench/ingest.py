@@ -17,7 +17,7 @@ from sampling import Graph
 from service.bench.dgl_peer import converter, import_dgl
 from service.bench.machine import Limits, machine, measure_limits
 from service.bench.problem import rmat_edges
-from service.bench.race import race, row, timed
+from service.bench.race import race, row, threads_in_words, timed
 from service.console import note
 
 __all__ = ["measure"]
@@ -60,7 +60,7 @@ def _row(
     racing = {name: timed(work, lambda _: len(src)) for name, work in works.items()}
     return row(
         f"build CSC from {len(src)} {kind} {src.dtype} edges, {num_nodes} nodes, "
-        f"{num_threads} threads",
+        f"{threads_in_words(num_threads)}",
         "edges/s",
         race(racing, rounds, warmup=1),
         1 / limits.seconds(0, STREAMED_BYTES),

@@ -8,7 +8,7 @@ import numpy as np
 
 from service.bench.machine import machine
 from service.bench.problem import Problem, random_rows, rmat_graph, seed_batches
-from service.bench.race import race, row
+from service.bench.race import race, row, threads_in_words
 from service.bench.systems import best, contenders, open_systems
 from service.console import note
 
@@ -42,6 +42,6 @@ def measure(
         rates = best(race(racing, rounds, warmup=1))
     work = (
         f"load {','.join(map(str, fanouts))} for {batches.shape[2]} seeds with float32 rows "
-        f"{width} wide; R-MAT {num_nodes} nodes {num_edges} edges, {num_threads} threads"
+        f"{width} wide; R-MAT {num_nodes} nodes {num_edges} edges, {threads_in_words(num_threads)}"
     )
     return {"machine": machine(), "rows": [row(work, "edges/s", rates)]}

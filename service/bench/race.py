@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["Contender", "race", "row", "timed"]
+__all__ = ["Contender", "race", "row", "threads_in_words", "timed"]
 
 Contender = Callable[[int], float]
 """Does the work of one round and returns units per second; `timed` makes one."""
@@ -63,3 +63,8 @@ def row(
     }
     bound = {} if limit is None else {"limit": {"value": limit, "fraction": ours / limit}}
     return {"work": work, "unit": unit, "ours": ours, "peers": peers, **bound, **more}
+
+
+def threads_in_words(num_threads: int) -> str:
+    """As in "1 thread" and "2 threads"."""
+    return f"{num_threads} thread{'s' if num_threads > 1 else ''}"

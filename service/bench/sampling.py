@@ -17,7 +17,7 @@ from sampling import NeighborSampler
 from service.bench.machine import LINE_BYTES, Limits, lines_drawn, machine, measure_limits
 from service.bench.ours import Ours
 from service.bench.problem import Problem, random_rows, rmat_graph, seed_batches
-from service.bench.race import row
+from service.bench.race import row, threads_in_words
 from service.bench.systems import System, compete, open_systems
 from service.console import note
 
@@ -82,10 +82,12 @@ def _rows(
 
 
 def _title(problem: Problem, words: str, num_threads: int) -> str:
-    fanouts, size = ",".join(map(str, problem.fanouts)), problem.batches.shape[2]
-    graph = problem.graph
-    said = words.format(fanouts=fanouts, size=size, hops=len(problem.fanouts))
-    return f"{said}; R-MAT {graph.num_nodes} nodes {graph.num_edges} edges, {num_threads} threads"
+    graph, fanouts = problem.graph, ",".join(map(str, problem.fanouts))
+    size, hops = problem.batches.shape[2], len(problem.fanouts)
+    return (
+        f"{words.format(fanouts=fanouts, size=size, hops=hops)}; R-MAT {graph.num_nodes} nodes "
+        f"{graph.num_edges} edges, {threads_in_words(num_threads)}"
+    )
 
 
 def _most_edges(problem: Problem, work: str, limits: Limits) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from service.bench.machine import LINE_BYTES, Limits, machine, measure_limits
 from service.bench.ours import Ours
 from service.bench.problem import Problem, random_rows, rmat_graph
-from service.bench.race import row
+from service.bench.race import row, threads_in_words
 from service.bench.systems import System, compete, open_systems
 from service.console import note
 
@@ -58,7 +58,7 @@ def _rows(
         streamed = 4 * graph.num_edges + 4 * width * graph.num_nodes
         yield row(
             f"mean of rows {width} wide, ours {storage}; R-MAT {graph.num_nodes} nodes "
-            f"{graph.num_edges} edges, {num_threads} threads",
+            f"{graph.num_edges} edges, {threads_in_words(num_threads)}",
             "edges/s",
             {"ours": rate, **peers},
             graph.num_edges / limits.seconds(lines, streamed),

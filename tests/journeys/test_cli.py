@@ -451,7 +451,11 @@ SMALL = ("--nodes", 500, "--edges", 5000, "--repeats", 1, "--threads", 1)
 @pytest.mark.parametrize(
     ("name", "unit", "options"),
     [
-        ("sampling", "edges/s", (*SMALL, "--batch-size", "1,64", "--fanouts", "5,3", "--no-tuned")),
+        (
+            "sampling",
+            "edges/s",
+            (*SMALL, "--batch-size", "16,64", "--fanouts", "5,3", "--no-tuned"),
+        ),
         ("gather", "rows/s", ("--nodes", 500, "--batch-size", 50, "--repeats", 1)),
         ("spmm", "edges/s", (*SMALL, "--no-tuned")),
         ("loader", "edges/s", (*SMALL, "--batch-size", 64, "--fanouts", "5,3", "--no-tuned")),

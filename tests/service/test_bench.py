@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +20,7 @@ from service.bench.dgl_peer import Dgl, import_dgl
 from service.bench.machine import Limits, lines_drawn, measure_limits
 from service.bench.ours import Ours, first_layer_means
 from service.bench.problem import Problem, random_rows, rmat_graph, seed_batches
-from service.bench.race import race, row, timed
+from service.bench.race import race, row, threads_in_words, timed
 from service.bench.remote import Remote
 
 
@@ -119,6 +124,30 @@ def test_a_row_says_ratios_and_the_fraction_of_a_limit():
     assert found["peers"] == {"peer": {"value": 3.0, "ratio": 2.0}}
     assert found["limit"] == {"value": 8.0, "fraction": 0.75}
     assert found["note"] == 1
+    assert [threads_in_words(n) for n in (1, 2)] == ["1 thread", "2 threads"]
+
+
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib draws the picture")
+def test_saved_results_become_a_picture(tmp_path):
+    found = {"rows": [row("gather 25000000 rows", "rows/s", {"ours": 6e6, "torch": 3e6})]}
+    (tmp_path / "a.json").write_text(f"progress\n{json.dumps(found)}\n")
+    plot(tmp_path / "out.svg", tmp_path / "a.json")
+    picture = (tmp_path / "out.svg").read_text()
+    for words in ("gather 25 M rows", "torch", "ours 2.0×"):
+        assert words in picture
+
+
+def test_a_picture_of_nothing_is_refused(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps({"rows": []}))
+    done = plot(tmp_path / "out.svg", tmp_path / "a.json", check=False)
+    assert done.returncode == 2
+    assert "no row of" in done.stderr
+
+
+def plot(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "benchmarks/plot.py", *map(str, arguments)]
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.run(command, cwd=root, check=check, capture_output=True, text=True)
 
 
 def test_the_better_kind_of_dgl_counts():
