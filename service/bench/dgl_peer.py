@@ -137,7 +137,9 @@ class Dgl:
     def embed(self, number: int) -> Tensor:
         """Every node through every layer: all in-neighbors of one layer, batch by batch."""
         x = self.rows.float()
-        sampler = self.dgl.dataloading.MultiLayerFullNeighborSampler(1)
+        sampler = self.dgl.dataloading.MultiLayerFullNeighborSampler(
+            1, fused=self.kind == torch.int64
+        )
         nodes = torch.arange(self.graph.num_nodes(), dtype=self.kind)
         for layer in self._layers():
             out = torch.empty_like(x)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from sampling import kernels
+from service.bench import dgl_peer
 from service.bench import systems as bench_systems
 from service.bench.array_peers import Numpy, Scipy, Torch
 from service.bench.dgl_peer import Dgl, import_dgl
@@ -59,7 +60,10 @@ def test_array_peers_gather_the_same_rows(problem: Problem, peer, storage):
 
 
 @pytest.mark.parametrize("tuned", [False, True])
-def test_dgl_takes_the_same_mean_and_embeds_alike(problem: Problem, dgl: Dgl, tuned: bool):
+def test_dgl_takes_the_same_mean_and_embeds_alike(
+    problem: Problem, dgl: Dgl, tuned: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(dgl_peer, "NODES_PER_TILE", 64)
     peer = Dgl(problem, tuned=tuned)
     np.testing.assert_allclose(peer.mean(0), Ours(problem).mean(0), atol=1e-5)
     expected = Ours(problem).embed(0)
