@@ -25,7 +25,7 @@ __all__ = ["measure"]
 
 WARMUP = 2
 SEEDS_PER_ROUND = 2048
-MOST_BATCHES = 128
+MOST_BATCHES = 32
 WORKS = {
     "sample": ("sample {fanouts} for {size} seeds, threads share a batch", "edges/s"),
     "sample_each": ("sample {fanouts} for {size} seeds, a batch per thread", "edges/s"),
