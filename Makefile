@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 NATIVE := $(wildcard CMakeLists.txt sampling/kernels/csrc/*)
 
-.PHONY: help demo test check format bench serve clean
+.PHONY: help demo test check sanitize format bench serve clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,13 +23,15 @@ check: $(VENV)/check-tools ## lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+sanitize: $(VENV)/native-tools ## run the kernels' tests under the address, undefined and thread sanitizers
+	scripts/sanitize.sh $(BIN)/python
+
 format: $(VENV)/check-tools ## rewrite the code in the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/installed ## measure sampling and ingest beside installed peers
-	$(BIN)/gnn bench sampling
-	$(BIN)/gnn bench ingest
+bench: $(VENV)/installed ## measure everything beside installed peers
+	for work in sampling gather spmm loader embed ingest; do $(BIN)/gnn bench $$work || exit; done
 
 serve: $(VENV)/installed ## serve the demo's graph and model (or GRAPH=… MODELS=…) on port 8000
 	@test -n "$(GRAPH)" -o -d demo || $(BIN)/gnn demo --keep demo
@@ -51,6 +53,10 @@ $(VENV)/test-tools: $(VENV)/installed
 
 $(VENV)/check-tools: $(VENV)/test-tools
 	$(BIN)/pip install --quiet --group lint
+	@touch $@
+
+$(VENV)/native-tools: $(VENV)/test-tools
+	$(BIN)/pip install --quiet --group native
 	@touch $@
 
 $(VENV)/torch: $(VENV)/bin/python

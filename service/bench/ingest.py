@@ -1,72 +1,92 @@
-"""Building the adjacency: uniformly random edges in memory to compressed sparse columns.
+"""Building the adjacency: edges in memory to compressed sparse columns.
 
 Uniformly random edges are the worst case of this step: no two neighbors in the list are near
-each other in the result. Ours also sorts every row by source; DGL and SciPy do not.
+each other in the result. R-MAT edges have hubs. Ours also sorts every row by source; DGL and
+SciPy do not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sampling import Graph
-from service.bench.dgl_peer import converter, load_dgl
-from service.bench.race import Contender, machine, race, row
+from service.bench.dgl_peer import converter, import_dgl
+from service.bench.machine import Limits, machine, measure_limits
+from service.bench.problem import rmat_edges
+from service.bench.race import race, row, threads_in_words, timed
 from service.console import note
 
 __all__ = ["measure"]
+
+Edges = tuple[NDArray[Any], NDArray[Any]]
+
+STREAMED_BYTES = 36
+"""Bytes per edge that radix partitioning moves: ends twice in, buckets out and in, sources out."""
 
 
 def measure(
     num_nodes: int, num_edges: int, num_threads: int, rounds: int, seed: int
 ) -> dict[str, Any]:
     """Edges built per second by ours, DGL and SciPy, as `gnn bench ingest --json` prints it."""
-    note(f"drawing {num_edges:,} random edges between {num_nodes:,} nodes")
-    src, dst = _random_edges(num_nodes, num_edges, seed)
-    contenders = {
+    limits = measure_limits(num_edges * 8, num_threads)
+    kinds: dict[str, Callable[[], Edges]] = {
+        "uniformly random": lambda: _random_edges(num_nodes, num_edges, seed),
+        "R-MAT": lambda: rmat_edges(num_nodes, num_edges, seed, num_threads),
+    }
+    rows = []
+    for kind, draw in kinds.items():
+        note(f"drawing {num_edges:,} {kind} edges between {num_nodes:,} nodes")
+        rows.append(_row(kind, draw(), num_nodes, num_threads, rounds, limits))
+    return {"machine": machine({num_threads: limits}), "rows": rows}
+
+
+def _row(
+    kind: str, edges: Edges, num_nodes: int, num_threads: int, rounds: int, limits: Limits
+) -> dict[str, Any]:
+    src, dst = edges
+    works = {
         "ours": _ours(src, dst, num_nodes, num_threads),
         "scipy": _scipy(src, dst, num_nodes),
     }
-    dgl = load_dgl(num_threads)
-    if dgl is None:
+    if import_dgl() is None:
         note("dgl cannot be imported here; measuring without it")
     else:
-        contenders["dgl"] = converter(dgl, src, dst, num_nodes)
+        works["dgl"] = converter(src, dst, num_nodes, num_threads)
     note(f"building {rounds} times with each contender in turn")
-    rates = race(contenders, rounds, warmup=1)
-    work = (
-        f"build CSC from {num_edges} uniformly random int32 edges, {num_nodes} nodes, "
-        f"{num_threads} threads"
+    racing = {name: timed(work, lambda _: len(src)) for name, work in works.items()}
+    return row(
+        f"build CSC from {len(src)} {kind} {src.dtype} edges, {num_nodes} nodes, "
+        f"{threads_in_words(num_threads)}",
+        "edges/s",
+        race(racing, rounds, warmup=1),
+        1 / limits.seconds(0, STREAMED_BYTES),
     )
-    return {"machine": machine(), "rows": [row(work, "edges/s", rates)]}
 
 
-def _random_edges(
-    num_nodes: int, num_edges: int, seed: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    random = np.random.default_rng(seed)
-    src = random.integers(0, num_nodes, num_edges, dtype=np.int32)
-    return src, random.integers(0, num_nodes, num_edges, dtype=np.int32)
+def _random_edges(num_nodes: int, num_edges: int, seed: int) -> Edges:
+    random, kind = np.random.default_rng(seed), np.int32 if num_nodes < 2**31 else np.int64
+    src = random.integers(0, num_nodes, num_edges, dtype=kind)
+    return src, random.integers(0, num_nodes, num_edges, dtype=kind)
 
 
-def _ours(src: NDArray[Any], dst: NDArray[Any], num_nodes: int, num_threads: int) -> Contender:
-    def work(number: int) -> int:
-        graph = Graph.from_edges(src, dst, num_nodes=num_nodes, num_threads=num_threads)
-        return graph.num_edges
-
-    return work
+def _ours(
+    src: NDArray[Any], dst: NDArray[Any], num_nodes: int, num_threads: int
+) -> Callable[[int], Any]:
+    return lambda number: Graph.from_edges(src, dst, num_nodes=num_nodes, num_threads=num_threads)
 
 
-def _scipy(src: NDArray[Any], dst: NDArray[Any], num_nodes: int) -> Contender:
+def _scipy(src: NDArray[Any], dst: NDArray[Any], num_nodes: int) -> Callable[[int], Any]:
     from scipy.sparse import coo_array
 
     ones = np.ones(len(src), np.int8)
 
-    def work(number: int) -> int:
+    def work(number: int) -> Any:
         coo = coo_array((ones, (src, dst)), shape=(num_nodes, num_nodes))
         coo.has_canonical_format = True  # a multigraph keeps repeated edges: no summing of them
-        return int(coo.tocsc().nnz)
+        return coo.tocsc()
 
     return work

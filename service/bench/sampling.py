@@ -1,104 +1,99 @@
 """Neighbor sampling, end to end from Python: seeds in, relabeled blocks out.
 
-The graph is R-MAT (Chakrabarti, Zhan, Faloutsos 2004) with the Graph500 corner probabilities,
-made in memory by `sampling.graph.synthetic`; the seeds are uniform over the nodes that have
-in-neighbors, the same for every contender.
+Ours and the peers take turns at the same seeds on the same R-MAT graph, with one thread and with
+several, with all threads on one batch and with a batch on each. `sample and mean` adds what a
+first layer starts with: the mean of float16 input rows over every neighborhood of the first hop.
 """
 
 from __future__ import annotations
 
-import gc
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sampling import Graph, NeighborSampler
-from sampling.graph.synthetic import RmatConfig
-from service.bench.dgl_peer import Options, load_dgl, measure_tuned, samplers
-from service.bench.race import Contender, machine, race, row
+from sampling import NeighborSampler
+from service.bench.machine import LINE_BYTES, Limits, lines_drawn, machine, measure_limits
+from service.bench.ours import Ours
+from service.bench.problem import Problem, random_rows, rmat_graph, seed_batches
+from service.bench.race import row, threads_in_words
+from service.bench.systems import System, compete, open_systems
 from service.console import note
 
-__all__ = ["measure", "rmat_edges"]
+__all__ = ["measure"]
 
-WARMUP = 3
-CHUNK_EDGES = 1 << 16
+WARMUP = 2
+SEEDS_PER_ROUND = 2048
+MOST_BATCHES = 32
+WORKS = {
+    "sample": ("sample {fanouts} for {size} seeds, threads share a batch", "edges/s"),
+    "sample_each": ("sample {fanouts} for {size} seeds, a batch per thread", "edges/s"),
+    "sample_mean": ("sample {fanouts} for {size} seeds and mean float16 rows", "edges/s"),
+    "sample_weighted": ("sample {fanouts} by weight for {size} seeds", "edges/s"),
+    "walk": ("random walks of {hops} steps from {size} seeds", "steps/s"),
+}
 
 
 def measure(
     num_nodes: int,
     num_edges: int,
     fanouts: list[int],
-    batch_size: int,
+    batch_sizes: list[int],
+    width: int,
     num_threads: int,
     rounds: int,
     seed: int,
     tuned: bool = True,
 ) -> dict[str, Any]:
-    """Sampled edges per second of ours and of DGL, as `gnn bench sampling --json` prints it."""
+    """Sampled edges per second of ours and of peers, as `gnn bench sampling --json` prints it."""
     note(f"making an R-MAT graph of {num_nodes:,} nodes and {num_edges:,} edges")
-    src, dst = rmat_edges(num_nodes, num_edges, seed, num_threads)
-    graph = Graph.from_edges(src, dst, num_nodes=num_nodes)
-    seeds = _seeds(graph, batch_size, WARMUP + rounds, seed)
-    options = Options(fanouts, seeds, num_threads, rounds, WARMUP)
-    peers = _peers(src, dst, num_nodes, options)
-    del src, dst
-    gc.collect()
-    note(f"sampling {rounds} batches of {batch_size:,} seeds with each contender in turn")
-    rates = race({"ours": _ours(graph, options, seed), **peers}, rounds, WARMUP)
-    peers.clear()
-    best = {"dgl": max(rates[name] for name in rates if name != "ours")} if len(rates) > 1 else {}
-    if best and tuned and (rate := measure_tuned(graph.indptr, graph.indices, options)):
-        best["dgl tuned"] = rate
-    work = (
-        f"sample {','.join(map(str, fanouts))} for {batch_size} seeds in R-MAT, {num_nodes} nodes, "
-        f"{num_edges} edges, {num_threads} threads"
+    graph = rmat_graph(num_nodes, num_edges, seed, num_threads)
+    rows = random_rows(num_nodes, width, seed, np.float16)
+    base = Problem(graph, rows, fanouts=fanouts, seed=seed)
+    threads = sorted({1, num_threads})
+    limits = {n: measure_limits(graph.size_bytes, n) for n in threads}
+    found: list[dict[str, Any]] = []
+    for size in batch_sizes:
+        per_round = max(min(SEEDS_PER_ROUND // size, MOST_BATCHES), 2 * num_threads)
+        batches = seed_batches(graph, (WARMUP + rounds, per_round, size), seed)
+        problem = replace(base, batches=batches)
+        note(f"sampling {rounds} rounds of {per_round} batches of {size:,} seeds in turn")
+        with open_systems(problem, num_threads, tuned, ("int32", "int64")) as systems:
+            found += _rows(problem, systems, limits, rounds)
+    return {"machine": machine(limits), "rows": found}
+
+
+def _rows(
+    problem: Problem, systems: dict[str, System], limits: dict[int, Limits], rounds: int
+) -> Iterator[dict[str, Any]]:
+    shared: dict[str, float] = {}
+    for work, (words, unit) in WORKS.items():
+        for num_threads, limit in limits.items():
+            if not hasattr(Ours, work) or (work == "sample_each" and num_threads == 1):
+                continue
+            rates = compete(systems, problem, work, num_threads, rounds, WARMUP)
+            if work == "sample":
+                shared = rates
+            if work == "sample_each":  # a peer may do several batches in the way it does best
+                rates = {n: r if n == "ours" else max(r, shared[n]) for n, r in rates.items()}
+            bound = None if work == "walk" else _most_edges(problem, work, limit)
+            yield row(_title(problem, words, num_threads), unit, rates, bound)
+
+
+def _title(problem: Problem, words: str, num_threads: int) -> str:
+    graph, fanouts = problem.graph, ",".join(map(str, problem.fanouts))
+    size, hops = problem.batches.shape[2], len(problem.fanouts)
+    return (
+        f"{words.format(fanouts=fanouts, size=size, hops=hops)}; R-MAT {graph.num_nodes} nodes "
+        f"{graph.num_edges} edges, {threads_in_words(num_threads)}"
     )
-    return {"machine": machine(), "rows": [row(work, "edges/s", {"ours": rates["ours"], **best})]}
 
 
-def rmat_edges(
-    num_nodes: int, num_edges: int, seed: int, num_threads: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The edges that `gnn synth rmat` would write, in memory."""
-    config = RmatConfig(nodes=num_nodes, edges=num_edges, seed=seed)
-    config.check()
-    kind = np.int32 if num_nodes < 2**31 else np.int64
-    src, dst = np.empty(num_edges, kind), np.empty(num_edges, kind)
-
-    def fill(start: int) -> None:
-        end = min(start + CHUNK_EDGES, num_edges)
-        src[start:end], dst[start:end] = config.pairs(start, end)
-
-    with ThreadPoolExecutor(num_threads) as pool:
-        list(pool.map(fill, range(0, num_edges, CHUNK_EDGES)))
-    return src, dst
-
-
-def _ours(graph: Graph, options: Options, seed: int) -> Contender:
-    sampler = NeighborSampler(graph, options.fanouts, seed, options.num_threads)
-
-    def work(number: int) -> int:
-        blocks = sampler.sample(options.seeds[number], seed + number)
-        return sum(block.num_edges for block in blocks)
-
-    return work
-
-
-def _peers(
-    src: NDArray[Any], dst: NDArray[Any], num_nodes: int, options: Options
-) -> dict[str, Contender]:
-    dgl = load_dgl(options.num_threads)
-    if dgl is None:
-        note("dgl cannot be imported here; measuring ours alone")
-        return {}
-    return samplers(dgl, src, dst, num_nodes, options)
-
-
-def _seeds(graph: Graph, batch_size: int, batches: int, seed: int) -> NDArray[np.int64]:
-    reachable = np.flatnonzero(graph.in_degrees())
-    random = np.random.default_rng(seed)
-    rows = [random.choice(reachable, min(batch_size, len(reachable)), replace=False)
-            for _ in range(batches)]  # fmt: skip
-    return np.stack(rows)
+def _most_edges(problem: Problem, work: str, limits: Limits) -> float:
+    """Edges per second that the lines of a sample, and of its rows, allow."""
+    sampler = NeighborSampler(problem.graph, problem.fanouts, problem.seed)
+    blocks = sampler.sample(problem.batches[0, 0])
+    row_bytes = problem.rows[:1].nbytes if work == "sample_mean" else 0
+    lines = lines_drawn(problem.graph, blocks) + blocks[0].num_edges * -(-row_bytes // LINE_BYTES)
+    return sum(block.num_edges for block in blocks) / limits.seconds(lines)

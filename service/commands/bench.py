@@ -9,34 +9,109 @@ import typer
 from service.commands.options import Debug, Fanouts, Json, Seed, Threads, parse_fanouts
 from service.console import format_count, show
 
-__all__ = ["ingest", "sampling"]
+__all__ = ["embed", "gather", "ingest", "loader", "sampling", "spmm"]
 
 Nodes = Annotated[int, typer.Option(min=1, help="Nodes of the graph.")]
 Edges = Annotated[int, typer.Option(min=1, help="Edges of the graph.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median of them counts.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Seeds per batch.")]
+Width = Annotated[int, typer.Option(min=1, help="Columns of the feature rows.")]
+Tuned = Annotated[bool, typer.Option(help="Also measure DGL with int32 CSC and huge pages.")]
 
 
 def sampling(
     nodes: Nodes = 1_000_000,
     edges: Edges = 25_000_000,
     fanouts: Fanouts = "15,10,5",
-    batch_size: Annotated[int, typer.Option(min=1, help="Seeds per batch.")] = 1024,
+    batch_size: Annotated[
+        str, typer.Option(help="Seeds per batch; several with commas between them.")
+    ] = "1,64,1024",
+    width: Width = 128,
     threads: Threads = None,
     repeats: Repeats = 15,
     seed: Seed = 0,
-    tuned: Annotated[
-        bool, typer.Option(help="Also measure DGL with int32 CSC and huge pages.")
-    ] = True,
+    tuned: Tuned = True,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Neighbor sampling on an R-MAT graph: sampled edges per second, beside DGL."""
-    from sampling.kernels import default_threads
     from service.bench.sampling import measure
 
+    layers, sizes = parse_fanouts(fanouts), _parse_sizes(batch_size)
+    given = (nodes, edges, layers, sizes, width, _cores(threads), repeats, seed, tuned)
+    _show(measure(*given), json)
+
+
+def gather(
+    nodes: Annotated[int, typer.Option(min=1, help="Rows of the table.")] = 1_000_000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows gathered at once.")] = 200_000,
+    width: Width = 128,
+    threads: Threads = None,
+    repeats: Repeats = 15,
+    seed: Seed = 0,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Gathering rows of random nodes: rows per second, beside torch and NumPy."""
+    from service.bench.gather import measure
+
+    _show(measure(nodes, batch_size, width, _cores(threads), repeats, seed), json)
+
+
+def spmm(
+    nodes: Nodes = 1_000_000,
+    edges: Edges = 25_000_000,
+    width: Width = 128,
+    threads: Threads = None,
+    repeats: Repeats = 3,
+    seed: Seed = 0,
+    tuned: Tuned = True,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """The mean over all neighborhoods: edges per second, beside DGL, torch and SciPy."""
+    from service.bench.spmm import measure
+
+    _show(measure(nodes, edges, width, _cores(threads), repeats, seed, tuned), json)
+
+
+def loader(
+    nodes: Nodes = 1_000_000,
+    edges: Edges = 25_000_000,
+    fanouts: Fanouts = "15,10,5",
+    batch_size: BatchSize = 1024,
+    width: Width = 128,
+    threads: Threads = None,
+    repeats: Repeats = 5,
+    seed: Seed = 0,
+    tuned: Tuned = True,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Mini-batches with their input rows: sampled edges per second, beside DGL and PyG."""
+    from service.bench.loader import measure
+
     layers = parse_fanouts(fanouts)
-    num_threads = threads or default_threads()
-    _show(measure(nodes, edges, layers, batch_size, num_threads, repeats, seed, tuned), json)
+    given = (nodes, edges, layers, batch_size, width, _cores(threads), repeats, seed, tuned)
+    _show(measure(*given), json)
+
+
+def embed(
+    nodes: Nodes = 1_000_000,
+    edges: Edges = 25_000_000,
+    width: Width = 128,
+    layers: Annotated[int, typer.Option(min=1, max=64, help="Layers of GraphSAGE.")] = 3,
+    threads: Threads = None,
+    repeats: Repeats = 3,
+    seed: Seed = 0,
+    tuned: Tuned = True,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Embedding every node with GraphSAGE: nodes per second, beside DGL and PyG."""
+    from service.bench.embed import measure
+
+    _show(measure(nodes, edges, width, layers, _cores(threads), repeats, seed, tuned), json)
 
 
 def ingest(
@@ -48,11 +123,26 @@ def ingest(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Building the adjacency from random edges: edges per second, beside DGL and SciPy."""
-    from sampling.kernels import default_threads
+    """Building the adjacency from edges in memory: edges per second, beside DGL and SciPy."""
     from service.bench.ingest import measure
 
-    _show(measure(nodes, edges, threads or default_threads(), repeats, seed), json)
+    _show(measure(nodes, edges, _cores(threads), repeats, seed), json)
+
+
+def _cores(threads: int | None) -> int:
+    from sampling.kernels import default_threads
+
+    return threads or default_threads()
+
+
+def _parse_sizes(text: str) -> list[int]:
+    """Batch sizes from "1,64,1024"."""
+    parts = text.split(",")
+    if not all(part.strip().isdigit() and int(part) for part in parts):
+        raise typer.BadParameter(
+            f"{text!r} is not a list of batch sizes; write positive integers, as in 1,64,1024"
+        )
+    return [int(part) for part in parts]
 
 
 def _show(result: dict[str, Any], as_json: bool) -> None:
@@ -61,7 +151,16 @@ def _show(result: dict[str, Any], as_json: bool) -> None:
         return
     show({"machine": result["machine"]}, False)
     for row in result["rows"]:
-        print(f"\n{row['work']}\n  {'ours':<12} {format_count(row['ours']):>12} {row['unit']}")
-        for name, peer in row["peers"].items():
-            value, ratio = format_count(peer["value"]), peer["ratio"]
-            print(f"  {name:<12} {value:>12} {row['unit']}   ours is {ratio:.2f} x")
+        _show_row(row)
+
+
+def _show_row(row: dict[str, Any]) -> None:
+    names = ["ours", *row["peers"]]
+    width, unit = max(len(name) for name in names), row["unit"]
+    bound = f"   {row['limit']['fraction']:.0%} of the memory's limit" if "limit" in row else ""
+    print(f"\n{row['work']}\n  {'ours':<{width}} {format_count(row['ours']):>12} {unit}{bound}")
+    for name, peer in row["peers"].items():
+        value, ratio = format_count(peer["value"]), peer["ratio"]
+        print(f"  {name:<{width}} {value:>12} {unit}   ours is {ratio:.2f} x")
+    for name, distance in row.get("max_abs_difference", {}).items():
+        print(f"  {name:<{width}} {distance:>12.2g} the largest difference from ours")

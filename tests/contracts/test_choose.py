@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from strategies import edge_lists
 
 from sampling import Graph
 from sampling.kernels import _core, reference
-
-settings.register_profile("choose", max_examples=60, deadline=None)
-settings.load_profile("choose")
 
 FANOUTS = st.lists(st.sampled_from([-1, 0, 1, 3, 17, 70]), min_size=1, max_size=3)
 SEEDS = st.integers(0, 2**64 - 1)

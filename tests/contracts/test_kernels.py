@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from strategies import EdgeList, edge_lists
 
 from sampling import kernels
 from sampling.kernels import _core, reference
-
-settings.register_profile("contracts", max_examples=60, deadline=None)
-settings.load_profile("contracts")
 
 
 def test_every_kernel_has_a_twin_and_the_compiled_one_is_in_use():

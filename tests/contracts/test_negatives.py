@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from strategies import edge_lists
 
 from sampling.kernels import _core, reference
-
-settings.register_profile("negatives", max_examples=50, deadline=None)
-settings.load_profile("negatives")
 
 
 @given(

@@ -15,9 +15,6 @@ STORAGES = ["float32", "float16", "bfloat16", "int8"]
 SEGMENT = 1 << 16
 """Longer rows are cut into segments of this many edges."""
 
-settings.register_profile("contracts", max_examples=60, deadline=None)
-settings.load_profile("contracts")
-
 
 def csc(edges: EdgeList):
     return reference.build_csc(edges.src, edges.dst, edges.num_nodes, 1)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sampling.kernels import _core, reference
-
-settings.register_profile("contracts", max_examples=60, deadline=None)
-settings.load_profile("contracts")
 
 FIELDS = st.one_of(
     st.integers(-(10**18) + 1, 10**18 - 1).map(str),

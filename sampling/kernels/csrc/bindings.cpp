@@ -13,6 +13,7 @@ NB_MODULE(_core, m) {
   gnn::bind_layers(m);
   gnn::bind_negatives(m);
   gnn::bind_neighbors(m);
+  gnn::bind_probe(m);
   gnn::bind_reorder(m);
   gnn::bind_rows(m);
   gnn::bind_runs(m);

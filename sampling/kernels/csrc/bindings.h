@@ -29,6 +29,7 @@ void bind_ids(nb::module_& m);
 void bind_layers(nb::module_& m);
 void bind_negatives(nb::module_& m);
 void bind_neighbors(nb::module_& m);
+void bind_probe(nb::module_& m);
 void bind_reorder(nb::module_& m);
 void bind_rows(nb::module_& m);
 void bind_runs(nb::module_& m);

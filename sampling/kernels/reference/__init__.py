@@ -39,6 +39,7 @@ from sampling.kernels.reference.neighbors import (
     sample_blocks,
     sample_neighbors,
 )
+from sampling.kernels.reference.probe import sum_random_lines, sum_stream
 from sampling.kernels.reference.random import GOLDEN, MASK, draw, mix, stream_key
 from sampling.kernels.reference.reorder import propagate_communities
 from sampling.kernels.reference.rows import aggregate, gather, max_backward, to_float32
@@ -98,6 +99,8 @@ __all__ = [
     "scramble",
     "stream_key",
     "subset",
+    "sum_random_lines",
+    "sum_stream",
     "temporal_blocks",
     "to_float32",
     "transpose",
