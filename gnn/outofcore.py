@@ -10,6 +10,7 @@ Sums are added up block by block, so their last bits differ from those of a pass
 
 from __future__ import annotations
 
+import mmap
 import shutil
 from bisect import bisect
 from collections.abc import Iterator
@@ -115,6 +116,7 @@ class Buckets:
             for block in np.flatnonzero(np.diff(cuts)).tolist():
                 with self._path(name, block).open("ab") as file:
                     records[cuts[block] : cuts[block + 1]].astype(np.int32).tofile(file)
+        _release(self.graph.indices)
 
     def read(self, name: str, block: int) -> Iterator[tuple[Array, Array]]:
         """(destinations, sources within the block) of a bucket, a piece at a time, in order."""
@@ -199,7 +201,9 @@ class OutOfCoreLayer:
             ours = received[: tile.num_rows]
             return layer.finish(x, ours, start, tile, torch.get_num_threads())
 
-        return self.passes.then_between(self.i, x, start, out, fill)
+        outcome = self.passes.then_between(self.i, x, start, out, fill)
+        _release(x.array)
+        return outcome
 
     def _sums(self, name: str, runs: list[Run]) -> Array:
         """What the edges bring to the destinations of `runs`, (destinations, d) float32."""
@@ -224,6 +228,7 @@ class OutOfCoreLayer:
         for destinations, sources in self.buckets.read(name, block):
             if rows is None:
                 rows = np.array(self.messages.array[nodes])
+                _release(self.messages.array)
             starts = np.flatnonzero(np.diff(destinations, prepend=-1))
             reduce = "max" if self.layer.reduce == "max" else "sum"
             brought, _ = kernels.aggregate(
@@ -249,6 +254,15 @@ class OutOfCoreLayer:
             elif layer.reduce == "max":
                 part[degrees == 0] = 0.0
             first += end - start
+
+
+def _release(array: Array) -> None:
+    """Let go of the pages of a mapped array that were read; they come back when needed."""
+    base: Any = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def _normalize(

@@ -1,5 +1,8 @@
 // Layers of a whole-graph pass: what the edges bring is summed into a tile that stays in the
 // cache, multiplied there, and leaves in its storage type.
+#include <memory>
+#include <mutex>
+
 #include "aggregate.h"
 #include "bindings.h"
 #include "dense.h"
@@ -58,6 +61,27 @@ struct Scratch {
   Scratch(int64_t rows, int64_t received_width, int64_t own_width, int64_t columns, bool max)
       : received(rows * received_width), own(rows * std::max(own_width, received_width)),
         out(rows * columns), numbers(rows), winners(max ? rows * received_width : 0) {}
+};
+
+// Scratch memory of a call, used again by whichever thread is free.
+class Pool {
+ public:
+  template <class Make>
+  std::unique_ptr<Scratch> take(const Make& make) {
+    std::lock_guard<std::mutex> locked(mutex_);
+    if (free_.empty()) return std::unique_ptr<Scratch>(make());
+    std::unique_ptr<Scratch> scratch = std::move(free_.back());
+    free_.pop_back();
+    return scratch;
+  }
+  void give(std::unique_ptr<Scratch> scratch) {
+    std::lock_guard<std::mutex> locked(mutex_);
+    free_.push_back(std::move(scratch));
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Scratch>> free_;
 };
 
 // Rows begin … end of what the edges bring, into scratch.received.
@@ -203,15 +227,18 @@ nb::object py_layer_rows(In<int64_t> indptr, In<Node> indices, int64_t start, An
     const bool max = edges.reduce == Reduce::kMax;
     const int64_t d = edges.x.columns, own_d = dense.own_rows.columns;
     const int64_t step = tile_rows(d * (max ? 3 : 1) + std::max(own_d, d) + dense.columns);
+    Pool pool;
+    const auto make = [&] { return new Scratch(std::min(step, rows), d, own_d, dense.columns, max); };
     parallel_rows(indptr.data() + start, rows, threads, [&](int64_t first, int64_t last) {
-      Scratch scratch(std::min(step, last - first), d, own_d, dense.columns, max);
+      std::unique_ptr<Scratch> scratch = pool.take(make);
       for (int64_t begin = start + first; begin < start + last; begin += step) {
         const int64_t end = std::min(begin + step, start + last);
         float error = 0;
-        receive(edges, begin, end, scratch);
-        const int64_t bad = finish(dense, scratch.received.data(), begin, end, scratch, &error);
+        receive(edges, begin, end, *scratch);
+        const int64_t bad = finish(dense, scratch->received.data(), begin, end, *scratch, &error);
         outcome.add(bad, error);
       }
+      pool.give(std::move(scratch));
     });
   }
   return outcome.result();
@@ -235,13 +262,18 @@ nb::object py_dense_rows(int64_t start, std::optional<Any2> received, std::optio
   {
     nb::gil_scoped_release unlocked;
     const int64_t step = tile_rows(tile.columns + dense.own_rows.columns + dense.columns);
+    Pool pool;
+    const auto make = [&] {
+      return new Scratch(std::min(step, rows), 0, dense.own_rows.columns, dense.columns, false);
+    };
     parallel_pieces(rows, step, threads, [&](int64_t begin, int64_t end) {
-      Scratch scratch(end - begin, 0, dense.own_rows.columns, dense.columns, false);
+      std::unique_ptr<Scratch> scratch = pool.take(make);
       const float* from = static_cast<const float*>(tile.data) + begin * tile.columns;
       float error = 0;
       const int64_t bad =
-          finish(dense, received ? from : nullptr, start + begin, start + end, scratch, &error);
+          finish(dense, received ? from : nullptr, start + begin, start + end, *scratch, &error);
       outcome.add(bad, error);
+      pool.give(std::move(scratch));
     });
   }
   return outcome.result();
