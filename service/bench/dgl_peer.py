@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from service.bench.problem import Problem
+from service.bench.problem import WALK_STEPS, Problem
 from service.bench.race import race, timed
 
 __all__ = ["Dgl", "converter", "import_dgl"]
@@ -112,14 +112,17 @@ class Dgl:
         sampler = self._new_sampler(prob="w")
         return sum(self._sample(sampler, seeds) for seeds in self._batches(number))
 
+    def sample_temporal(self, number: int) -> int:
+        """What DGL has for edges that must not be seen: a probability for every edge."""
+        return self.sample_weighted(number)
+
     def walk(self, number: int) -> int:
-        """Steps of uniform walks along in-neighbors, as many as there are fanouts, from all seeds.
+        """Steps of uniform walks along in-neighbors from all seeds.
 
         DGL walks along out-edges; read as rows, our columns are the edges turned around.
         """
         seeds = torch.cat(list(self._batches(number)))
-        length = len(self.problem.fanouts)
-        traces, _ = self.dgl.sampling.random_walk(self._turned, seeds, length=length)
+        traces, _ = self.dgl.sampling.random_walk(self._turned, seeds, length=WALK_STEPS)
         return int((traces[:, 1:] >= 0).sum())
 
     def mean(self, number: int) -> Tensor:

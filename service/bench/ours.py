@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from dataclasses import replace
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,16 @@ from sampling import (
     MiniBatchLoader,
     NeighborSampler,
     ReducedNeighborSampler,
+    TemporalNeighborSampler,
+    WeightedNeighborSampler,
     kernels,
+    random_walks,
 )
 from sampling.graph.features import FeatureTable
 from sampling.graph.ids import NodeIds
 from sampling.graph.meta import GraphMeta, IdInfo
-from service.bench.problem import Problem
+from sampling.sampler import Sampler
+from service.bench.problem import WALK_STEPS, Problem
 
 __all__ = ["Ours", "dataset", "first_layer_means"]
 
@@ -66,6 +71,29 @@ class Ours:
             for seeds in self.problem.batches[number]
         )
 
+    def sample_weighted(self, number: int) -> int:
+        """`sample` where a neighbor is drawn in proportion to the weight of its edge."""
+        self._weighted.num_threads = self.num_threads
+        return sum(self._sample(self._weighted, seeds) for seeds in self.problem.batches[number])
+
+    def sample_temporal(self, number: int) -> int:
+        """`sample` of edges before a time of each seed's own."""
+        self._temporal.num_threads = self.num_threads
+        batches = zip(self.problem.batches[number], self.problem.seed_times(number), strict=True)
+        return sum(
+            block.num_edges
+            for seeds, times in batches
+            for block in self._temporal.sample(seeds, times).blocks
+        )
+
+    def walk(self, number: int) -> int:
+        """Steps of uniform walks along in-neighbors from all seeds."""
+        seeds = self.problem.batches[number].reshape(-1)
+        walks = random_walks(
+            self.problem.graph, seeds, WALK_STEPS, seed=number, num_threads=self.num_threads
+        )
+        return int((walks[:, 1:] >= 0).sum())
+
     def gather(self, number: int) -> torch.Tensor:
         """Rows of the round's nodes as float32."""
         nodes = torch.from_numpy(self.problem.batches[number].reshape(-1))
@@ -101,11 +129,21 @@ class Ours:
         """Every node through every layer, layer by layer."""
         return infer(sage_model(self.problem), dataset(self.problem.graph, self._rows()))
 
+    @cached_property
+    def _weighted(self) -> WeightedNeighborSampler:
+        graph = replace(self.problem.graph, edge_weight=self.problem.edge_weights())
+        return WeightedNeighborSampler(graph, self.problem.fanouts, self.problem.seed)
+
+    @cached_property
+    def _temporal(self) -> TemporalNeighborSampler:
+        graph = replace(self.problem.graph, edge_time=self.problem.edge_times())
+        return TemporalNeighborSampler(graph, self.problem.fanouts, seed=self.problem.seed)
+
     def _sampler(self, num_threads: int) -> NeighborSampler:
         fanouts = self.problem.fanouts or [1]
         return NeighborSampler(self.problem.graph, fanouts, self.problem.seed, num_threads)
 
-    def _sample(self, sampler: NeighborSampler, seeds: NDArray[np.int64]) -> int:
+    def _sample(self, sampler: Sampler, seeds: NDArray[np.int64]) -> int:
         return sum(block.num_edges for block in sampler.sample(seeds))
 
     def _rows(self) -> FeatureTable:

@@ -20,9 +20,11 @@ from sampling import Graph
 from sampling.graph.features import FeatureTable
 from sampling.graph.synthetic import RmatConfig
 
-__all__ = ["Problem", "random_rows", "rmat_edges", "rmat_graph", "seed_batches"]
+__all__ = ["WALK_STEPS", "Problem", "random_rows", "rmat_edges", "rmat_graph", "seed_batches"]
 
 CHUNK_EDGES = 1 << 16
+WALK_STEPS = 20
+LAST_TIME = 1000
 CHUNK_ROWS = 1 << 14
 
 
@@ -75,6 +77,20 @@ class Problem:
         """Positive weights for works that have them, (num_edges,)."""
         random = np.random.default_rng(self.seed)
         return random.random(self.graph.num_edges, np.float32) + np.float32(0.01)
+
+    def edge_times(self) -> NDArray[np.int64]:
+        """Times of edges, rising from 0 to LAST_TIME - 1 along every row, (num_edges,)."""
+        degrees = self.graph.in_degrees()
+        place = np.arange(self.graph.num_edges) - np.repeat(self.graph.indptr[:-1], degrees)
+        times: NDArray[np.int64] = place * LAST_TIME // np.repeat(degrees, degrees)
+        return times
+
+    def seed_times(self, number: int) -> NDArray[np.int64]:
+        """Times of a round's seeds, in the later half, (batches per round, batch size)."""
+        random = np.random.default_rng((self.seed, number))
+        shape = self.batches[number].shape
+        times: NDArray[np.int64] = random.integers(LAST_TIME // 2, LAST_TIME, shape)
+        return times
 
     def save(self, folder: Path) -> None:
         """Write it where another process can `load` it."""

@@ -15,8 +15,7 @@ import numpy as np
 
 from sampling import NeighborSampler
 from service.bench.machine import LINE_BYTES, Limits, lines_drawn, machine, measure_limits
-from service.bench.ours import Ours
-from service.bench.problem import Problem, random_rows, rmat_graph, seed_batches
+from service.bench.problem import WALK_STEPS, Problem, random_rows, rmat_graph, seed_batches
 from service.bench.race import row, threads_in_words
 from service.bench.systems import System, compete, open_systems
 from service.console import note
@@ -31,7 +30,8 @@ WORKS = {
     "sample_each": ("sample {fanouts} for {size} seeds, a batch per thread", "edges/s"),
     "sample_mean": ("sample {fanouts} for {size} seeds and mean float16 rows", "edges/s"),
     "sample_weighted": ("sample {fanouts} by weight for {size} seeds", "edges/s"),
-    "walk": ("random walks of {hops} steps from {size} seeds", "steps/s"),
+    "sample_temporal": ("sample {fanouts} before a time for {size} seeds", "edges/s"),
+    "walk": ("random walks of {steps} steps from {size} seeds", "steps/s"),
 }
 
 
@@ -70,7 +70,7 @@ def _rows(
     shared: dict[str, float] = {}
     for work, (words, unit) in WORKS.items():
         for num_threads, limit in limits.items():
-            if not hasattr(Ours, work) or (work == "sample_each" and num_threads == 1):
+            if work == "sample_each" and num_threads == 1:
                 continue
             rates = compete(systems, problem, work, num_threads, rounds, WARMUP)
             if work == "sample":
@@ -83,10 +83,11 @@ def _rows(
 
 def _title(problem: Problem, words: str, num_threads: int) -> str:
     graph, fanouts = problem.graph, ",".join(map(str, problem.fanouts))
-    size, hops = problem.batches.shape[2], len(problem.fanouts)
+    size = problem.batches.shape[2]
+    work = words.format(fanouts=fanouts, size=size, steps=WALK_STEPS)
     return (
-        f"{words.format(fanouts=fanouts, size=size, hops=hops)}; R-MAT {graph.num_nodes} nodes "
-        f"{graph.num_edges} edges, {threads_in_words(num_threads)}"
+        f"{work}; R-MAT {graph.num_nodes} nodes {graph.num_edges} edges, "
+        f"{threads_in_words(num_threads)}"
     )
 
 
