@@ -54,6 +54,7 @@ class ReducedNeighborSampler:
         InputError: there is not one row, or weight, per node.
 
     Example:
+        >>> from sampling import Graph
         >>> graph = Graph.from_edges([1, 2, 0], [0, 0, 1], num_nodes=3)
         >>> table = FeatureTable.from_rows(np.eye(3, dtype=np.float32))
         >>> every = NeighborSampler(graph, fanouts=[-1])

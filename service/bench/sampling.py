@@ -51,7 +51,7 @@ def measure(
     graph = rmat_graph(num_nodes, num_edges, seed, num_threads)
     rows = random_rows(num_nodes, width, seed, np.float16)
     base = Problem(graph, rows, fanouts=fanouts, seed=seed)
-    threads = sorted({1, num_threads})
+    threads = sorted({1, num_threads}, reverse=True)
     limits = {n: measure_limits(graph.size_bytes, n) for n in threads}
     found: list[dict[str, Any]] = []
     for size in batch_sizes:
