@@ -121,8 +121,8 @@ class Dgl:
 
         DGL walks along out-edges; read as rows, our columns are the edges turned around.
         """
-        seeds = torch.cat(list(self._batches(number)))
-        traces, _ = self.dgl.sampling.random_walk(self._turned, seeds, length=WALK_STEPS)
+        starts = torch.from_numpy(self.problem.walk_starts(number)).to(self.kind)
+        traces, _ = self.dgl.sampling.random_walk(self._turned, starts, length=WALK_STEPS)
         return int((traces[:, 1:] >= 0).sum())
 
     def mean(self, number: int) -> Tensor:

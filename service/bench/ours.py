@@ -88,9 +88,9 @@ class Ours:
 
     def walk(self, number: int) -> int:
         """Steps of uniform walks along in-neighbors from all seeds."""
-        seeds = self.problem.batches[number].reshape(-1)
+        starts, threads = self.problem.walk_starts(number), self.num_threads
         walks = random_walks(
-            self.problem.graph, seeds, WALK_STEPS, seed=number, num_threads=self.num_threads
+            self.problem.graph, starts, WALK_STEPS, seed=number, num_threads=threads
         )
         return int((walks[:, 1:] >= 0).sum())
 

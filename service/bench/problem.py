@@ -20,10 +20,18 @@ from sampling import Graph
 from sampling.graph.features import FeatureTable
 from sampling.graph.synthetic import RmatConfig
 
-__all__ = ["WALK_STEPS", "Problem", "random_rows", "rmat_edges", "rmat_graph", "seed_batches"]
+__all__ = [
+    "WALKS_PER_SEED",
+    "WALK_STEPS",
+    "Problem",
+    "random_rows",
+    "rmat_edges",
+    "rmat_graph",
+    "seed_batches",
+]
 
 CHUNK_EDGES = 1 << 16
-WALK_STEPS = 20
+WALKS_PER_SEED, WALK_STEPS = 10, 20
 LAST_TIME = 1000
 CHUNK_ROWS = 1 << 14
 
@@ -91,6 +99,10 @@ class Problem:
         shape = self.batches[number].shape
         times: NDArray[np.int64] = random.integers(LAST_TIME // 2, LAST_TIME, shape)
         return times
+
+    def walk_starts(self, number: int) -> NDArray[np.int64]:
+        """A round's seeds, each as often as walks leave from it."""
+        return np.repeat(self.batches[number].reshape(-1), WALKS_PER_SEED)
 
     def save(self, folder: Path) -> None:
         """Write it where another process can `load` it."""

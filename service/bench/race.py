@@ -2,7 +2,8 @@
 
 A rate is the median over rounds of units done per second; the first rounds warm caches, thread
 pools and allocators and are not counted. Before every turn there is a short rest, in which the
-threads that the last contender left spinning fall asleep.
+threads that the last contender left spinning fall asleep. A turn takes long enough for caches and
+sleeping cores to be as they are in steady work.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["Contender", "race", "row", "threads_in_words", "timed"]
 Contender = Callable[[int], float]
 """Does the work of one round and returns units per second; `timed` makes one."""
 
-REST_S = 0.003
+REST_S = 0.02
 
 
 def timed(work: Callable[[int], Any], units: Callable[[Any], int]) -> Contender:

@@ -7,7 +7,7 @@ first layer starts with: the mean of float16 input rows over every neighborhood 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,23 +15,30 @@ import numpy as np
 
 from sampling import NeighborSampler
 from service.bench.machine import LINE_BYTES, Limits, lines_drawn, machine, measure_limits
-from service.bench.problem import WALK_STEPS, Problem, random_rows, rmat_graph, seed_batches
+from service.bench.problem import (
+    WALK_STEPS,
+    WALKS_PER_SEED,
+    Problem,
+    random_rows,
+    rmat_graph,
+    seed_batches,
+)
 from service.bench.race import row, threads_in_words
 from service.bench.systems import System, compete, open_systems
 from service.console import note
 
-__all__ = ["measure"]
+__all__ = ["WORKS", "measure"]
 
 WARMUP = 2
-SEEDS_PER_ROUND = 2048
-MOST_BATCHES = 32
+SEEDS_PER_ROUND = 8192
+MOST_BATCHES = 64
 WORKS = {
     "sample": ("sample {fanouts} for {size} seeds, threads share a batch", "edges/s"),
     "sample_each": ("sample {fanouts} for {size} seeds, a batch per thread", "edges/s"),
     "sample_mean": ("sample {fanouts} for {size} seeds and mean float16 rows", "edges/s"),
     "sample_weighted": ("sample {fanouts} by weight for {size} seeds", "edges/s"),
     "sample_temporal": ("sample {fanouts} before a time for {size} seeds", "edges/s"),
-    "walk": ("random walks of {steps} steps from {size} seeds", "steps/s"),
+    "walk": ("random walks of {steps} steps, {walks} from each of {size} seeds", "steps/s"),
 }
 
 
@@ -45,6 +52,7 @@ def measure(
     rounds: int,
     seed: int,
     tuned: bool = True,
+    works: Sequence[str] = tuple(WORKS),
 ) -> dict[str, Any]:
     """Sampled edges per second of ours and of peers, as `gnn bench sampling --json` prints it."""
     note(f"making an R-MAT graph of {num_nodes:,} nodes and {num_edges:,} edges")
@@ -60,15 +68,20 @@ def measure(
         problem = replace(base, batches=batches)
         note(f"sampling {rounds} rounds of {per_round} batches of {size:,} seeds in turn")
         with open_systems(problem, num_threads, tuned, ("int32", "int64")) as systems:
-            found += _rows(problem, systems, limits, rounds)
+            found += _rows(problem, systems, limits, rounds, works)
     return {"machine": machine(limits), "rows": found}
 
 
 def _rows(
-    problem: Problem, systems: dict[str, System], limits: dict[int, Limits], rounds: int
+    problem: Problem,
+    systems: dict[str, System],
+    limits: dict[int, Limits],
+    rounds: int,
+    works: Sequence[str],
 ) -> Iterator[dict[str, Any]]:
     shared: dict[str, float] = {}
-    for work, (words, unit) in WORKS.items():
+    for work in works:
+        words, unit = WORKS[work]
         for num_threads, limit in limits.items():
             if work == "sample_each" and num_threads == 1:
                 continue
@@ -76,7 +89,10 @@ def _rows(
             if work == "sample":
                 shared = rates
             if work == "sample_each":  # a peer may do several batches in the way it does best
-                rates = {n: r if n == "ours" else max(r, shared[n]) for n, r in rates.items()}
+                rates = {
+                    name: rate if name == "ours" else max(rate, shared.get(name, rate))
+                    for name, rate in rates.items()
+                }
             bound = None if work == "walk" else _most_edges(problem, work, limit)
             yield row(_title(problem, words, num_threads), unit, rates, bound)
 
@@ -84,7 +100,7 @@ def _rows(
 def _title(problem: Problem, words: str, num_threads: int) -> str:
     graph, fanouts = problem.graph, ",".join(map(str, problem.fanouts))
     size = problem.batches.shape[2]
-    work = words.format(fanouts=fanouts, size=size, steps=WALK_STEPS)
+    work = words.format(fanouts=fanouts, size=size, steps=WALK_STEPS, walks=WALKS_PER_SEED)
     return (
         f"{work}; R-MAT {graph.num_nodes} nodes {graph.num_edges} edges, "
         f"{threads_in_words(num_threads)}"

@@ -28,17 +28,28 @@ def sampling(
     ] = "1,64,1024",
     width: Width = 128,
     threads: Threads = None,
-    repeats: Repeats = 15,
+    repeats: Repeats = 7,
     seed: Seed = 0,
     tuned: Tuned = True,
+    works: Annotated[
+        str | None,
+        typer.Option(
+            help="What to measure, with commas between: sample, sample_each, sample_mean, "
+            "sample_weighted, sample_temporal, walk. All when left out; each needs memory."
+        ),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Neighbor sampling on an R-MAT graph: sampled edges per second, beside DGL."""
-    from service.bench.sampling import measure
+    from service.bench.sampling import WORKS, measure
 
     layers, sizes = parse_fanouts(fanouts), _parse_sizes(batch_size)
-    given = (nodes, edges, layers, sizes, width, _cores(threads), repeats, seed, tuned)
+    chosen = list(WORKS) if works is None else [name.strip() for name in works.split(",")]
+    for name in chosen:
+        if name not in WORKS:
+            raise typer.BadParameter(f"{name!r} is not measured; choose of {', '.join(WORKS)}")
+    given = (nodes, edges, layers, sizes, width, _cores(threads), repeats, seed, tuned, chosen)
     _show(measure(*given), json)
 
 
