@@ -40,30 +40,34 @@ class Recycler {
   void* take(size_t bytes) {
     if (bytes < kLeast || bytes > kMost) return nullptr;
     for (auto& slot : slots_) {
-      void* block = slot.exchange(nullptr);
+      void* block = slot.load() ? slot.exchange(nullptr) : nullptr;
       if (!block) continue;
       kept_ -= size_of(block);
       if (size_of(block) >= bytes && size_of(block) <= 2 * bytes) return block;
-      if (!put(block)) std::free(block);
+      give(block);
     }
     return nullptr;
   }
-  bool put(void* block) {
+  // Keep a block, or free it. The oldest make room for it.
+  void give(void* block) {
     const size_t bytes = size_of(block);
-    if (bytes < kLeast || bytes > kMost) return false;
-    if (kept_.fetch_add(bytes) + bytes <= kMost)
-      for (auto& slot : slots_) {
-        void* none = nullptr;
-        if (slot.compare_exchange_strong(none, block)) return true;
-      }
-    kept_ -= bytes;
-    return false;
+    if (bytes < kLeast || bytes > kMost) return std::free(block);
+    kept_ += bytes;
+    drop(slots_[turn_.fetch_add(1) % slots_.size()].exchange(block));
+    for (size_t i = 0; i < slots_.size() && kept_ > kMost; ++i)
+      drop(slots_[(turn_ + i) % slots_.size()].exchange(nullptr));
   }
   static size_t& size_of(void* block) { return *static_cast<size_t*>(block); }
 
  private:
-  std::array<std::atomic<void*>, 16> slots_{};
-  std::atomic<size_t> kept_{0};
+  void drop(void* block) {
+    if (!block) return;
+    kept_ -= size_of(block);
+    std::free(block);
+  }
+
+  std::array<std::atomic<void*>, 64> slots_{};
+  std::atomic<size_t> kept_{0}, turn_{0};
 };
 
 // Uninitialized memory, aligned to a cache line; its size lies in the line before it.
@@ -87,8 +91,7 @@ inline void* allocate(size_t bytes, size_t huge_from = kHugeResult) {
 
 inline void deallocate(void* memory) noexcept {
   if (!memory) return;
-  void* block = static_cast<char*>(memory) - kLine64;
-  if (!Recycler::instance().put(block)) std::free(block);
+  Recycler::instance().give(static_cast<char*>(memory) - kLine64);
 }
 
 // An uninitialized array of trivial values; freed with `deallocate`.

@@ -19,7 +19,7 @@
 
 namespace gnn {
 
-constexpr int64_t kParallelFrom = 512;  // frontier nodes that are worth a thread
+constexpr int64_t kParallelFrom = 2048;  // frontier nodes that are worth starting a thread for
 constexpr int64_t kChunkNodes = 1024;   // frontier nodes drawn at a time
 
 // Picks that are too many for a scan.
