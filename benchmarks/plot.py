@@ -64,7 +64,7 @@ def draw(rows: list[dict[str, Any]], out: Path) -> None:
     for axis, row in zip(axes[:, 0], rows, strict=True):
         draw_row(axis, row, colors)
         axis.set_xlim(min(ratios) / 2, max(ratios) * 4)
-    figure.savefig(out, transparent=True, dpi=150)
+    figure.savefig(out, transparent=True, dpi=150, bbox_inches="tight")
 
 
 def draw_row(axis: Any, row: dict[str, Any], colors: dict[str, str]) -> None:
