@@ -46,10 +46,9 @@ from sampling.kernels.reference.rows import aggregate, gather, max_backward, to_
 from sampling.kernels.reference.runs import merge_runs, order_runs, partition_edges
 from sampling.kernels.reference.subgraphs import induced_subgraph
 from sampling.kernels.reference.text import parse_integers
-from sampling.kernels.reference.walks import ATTEMPTS, biased_walks, random_walks, walk_key
+from sampling.kernels.reference.walks import biased_walks, random_walks
 
 __all__ = [
-    "ATTEMPTS",
     "GOLDEN",
     "LINEAR_LIMIT",
     "MASK",
@@ -105,6 +104,5 @@ __all__ = [
     "to_float32",
     "transpose",
     "typed_blocks",
-    "walk_key",
     "weighted_blocks",
 ]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from sampling.kernels.reference.random import GOLDEN, MASK, draw, mix, stream_key
 
-__all__ = ["ATTEMPTS", "biased_walks", "random_walks", "walk_key"]
+__all__ = ["biased_walks", "random_walks"]
 
 Array = NDArray[Any]
 Biases = tuple[int, int, int]
