@@ -7,7 +7,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -131,7 +130,6 @@ def test_a_row_says_ratios_and_the_fraction_of_a_limit():
     assert [threads_in_words(n) for n in (1, 2)] == ["1 thread", "2 threads"]
 
 
-@pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib draws the picture")
 def test_saved_results_become_a_picture(tmp_path):
     found = {"rows": [row("gather 25000000 rows", "rows/s", {"ours": 6e6, "torch": 3e6})]}
     (tmp_path / "a.json").write_text(f"progress\n{json.dumps(found)}\n")
