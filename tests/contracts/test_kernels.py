@@ -140,6 +140,17 @@ def test_hubs_are_sampled_alike_in_every_branch(degree, wide):
         assert all((a == b).all() for a, b in zip(ours, twin, strict=True))
 
 
+@pytest.mark.parametrize("fanout", [8, 15, 16, 17])
+def test_repeated_draws_of_rows_just_beyond_a_word_give_way_alike(fanout):
+    """Here a draw often meets an earlier one, or the top that took an earlier one's place."""
+    degrees = np.tile(np.arange(65, 81), 20)
+    indptr = np.concatenate([[0], np.cumsum(degrees)])
+    indices = np.zeros(indptr[-1], np.int32)
+    given_rows = (indptr, indices, np.arange(len(degrees)), fanout, 3, 1, 1)
+    ours, twin = _core.sample_neighbors(*given_rows), reference.sample_neighbors(*given_rows)
+    assert all((a == b).all() for a, b in zip(ours, twin, strict=True))
+
+
 @given(st.integers(0, 2**64 - 1), st.integers(0, 40), st.integers(1, 2**40))
 def test_a_draw_stays_in_its_range(key, j, n):
     assert 0 <= reference.draw(key, j, n) < n
