@@ -19,7 +19,6 @@ from gnn.linear import LinearLayer, inverse_root_degrees, linear_layer
 from gnn.model import GNN
 from gnn.storage import Fill, Outcome, check_fits, empty_rows, encode, part, sampled_scale
 from sampling import Dataset, FeatureTable, Graph
-from sampling.graph.csc import as_tensor
 
 __all__ = ["Passes", "infer", "tile_rows_for", "tile_starts", "without_scale"]
 
@@ -112,7 +111,7 @@ class Passes:
             return self.width(i + 1)
         with torch.no_grad():
             one = torch.zeros(1, self.width(i))
-            return int(self.model.conv(i).messages(one, torch.zeros(1, dtype=torch.int64)).shape[1])
+            return int(self.model.conv(i).messages(one, self.graph.view(0, 1)).shape[1])
 
     @property
     def widest(self) -> int:
@@ -137,8 +136,8 @@ class Passes:
         layer, end = self.layers[i], start + out.num_rows
         if layer is not None:
             return layer.messages(x, start, out, torch.get_num_threads())
-        degrees = as_tensor(self.graph.indptr[start + 1 : end + 1] - self.graph.indptr[start:end])
-        return encode(self.model.conv(i).messages(x.rows(start, end), degrees), start, out)
+        sent = self.model.conv(i).messages(x.rows(start, end), self.graph.view(start, end))
+        return encode(sent, start, out)
 
     def rows(
         self, i: int, x: FeatureTable, messages: FeatureTable, start: int, out: FeatureTable

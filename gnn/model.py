@@ -10,19 +10,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, Protocol, cast, get_args
+from typing import Literal, cast, get_args
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from gnn.conv.gcn import GCNConv
+from gnn.conv.protocol import Conv
 from gnn.conv.sage import SAGEConv
 from gnn.dropout import dropout
-from sampling import Block
+from sampling import Block, NodeView
 from sampling.errors import InputError
 
-__all__ = ["CONVS", "GNN", "Conv", "ModelConfig", "build_model"]
+__all__ = ["CONVS", "GNN", "ModelConfig", "build_model"]
 
 MAX_LAYERS = 64
 MAX_WIDTH = 1 << 20
@@ -94,25 +95,6 @@ class ModelConfig:
     def widths(self) -> list[int]:
         """Row widths from the input through every layer, (num_layers + 1,)."""
         return [self.d_in, *[self.d_hidden] * (self.num_layers - 1), self.d_embedding]
-
-
-class Conv(Protocol):
-    """What a model needs of a convolution; `gnn.conv.sage` is the example to copy.
-
-    Attributes:
-        sends_input: messages are the input rows, unchanged.
-        linear_reduction: "sum", "mean" or "gcn" where neighborhoods are reduced linearly, so that
-            `combine_received` can take the reduction of input rows; None elsewhere.
-    """
-
-    sends_input: bool
-    linear_reduction: str | None
-
-    def messages(self, x: Tensor, degrees: Tensor) -> Tensor: ...
-
-    def combine(self, block: Block, x_dst: Tensor, messages: Tensor) -> Tensor: ...
-
-    def combine_received(self, block: Block, x_dst: Tensor, received: Tensor) -> Tensor: ...
 
 
 CONVS: dict[str, Callable[[ModelConfig, int, int], nn.Module]] = {
@@ -199,7 +181,7 @@ class GNN(nn.Module):
             h = self.conv(i).combine_received(block, x_dst, block.received)
         elif messages is None:
             x = self._input(i, x)
-            messages = self.conv(i).messages(x, block.src_degrees())
+            messages = self.conv(i).messages(x, block.sources)
             x_dst = block.dst_rows(x)
             h = self.conv(i).combine(block, x_dst, messages)
         else:
@@ -207,9 +189,9 @@ class GNN(nn.Module):
             h = self.conv(i).combine(block, x_dst, messages)
         return h if i == self.num_layers - 1 else self._between(i, h, x_dst)
 
-    def messages(self, i: int, x: Tensor, degrees: Tensor) -> Tensor:
-        """What layer i sends from these rows, whose nodes have these in-degrees."""
-        return self.conv(i).messages(self._input(i, x), degrees)
+    def messages(self, i: int, x: Tensor, nodes: NodeView) -> Tensor:
+        """What layer i sends from these rows of these nodes."""
+        return self.conv(i).messages(self._input(i, x), nodes)
 
     def sends_input(self, i: int) -> bool:
         """Whether the messages of layer i are its input rows, unchanged."""

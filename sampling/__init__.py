@@ -1,6 +1,6 @@
 """The graph at rest, and mini-batches cut from it."""
 
-from sampling.block import Block, MiniBatch
+from sampling.block import Block, MiniBatch, NodeView
 from sampling.clusters import ClusterLoader, cluster_nodes, edge_cut
 from sampling.exclusion import without_edges
 from sampling.graph.csc import Graph, NodeType
@@ -45,6 +45,7 @@ __all__ = [
     "NeighborSampler",
     "NodeIds",
     "NodeType",
+    "NodeView",
     "PinSAGESampler",
     "ReducedNeighborSampler",
     "ReplacementNeighborSampler",

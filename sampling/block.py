@@ -8,9 +8,42 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-__all__ = ["Block", "MiniBatch"]
+__all__ = ["Block", "MiniBatch", "NodeView"]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """What a convolution may know of the nodes behind some rows: who they are, not their rows.
+
+    Attributes:
+        nodes: dense node indices, (num_nodes,) int64.
+        graph_indptr: offsets of their graph, (num_graph_nodes + 1,) int64; None for the nodes of
+            a graph that is the whole world.
+        type_starts: first node of every node type and, last, the number of nodes,
+            (num_types + 1,) int64; None where there is one type.
+        in_degrees: in-degrees of a graph that is the whole world, (num_nodes,); None elsewhere.
+    """
+
+    nodes: Tensor
+    graph_indptr: Tensor | None = None
+    type_starts: Tensor | None = None
+    in_degrees: Tensor | None = None
+
+    def degrees(self) -> Tensor:
+        """In-degree of every node in the whole graph, (num_nodes,) int64."""
+        if self.graph_indptr is not None:
+            return self.graph_indptr[self.nodes + 1] - self.graph_indptr[self.nodes]
+        assert self.in_degrees is not None, "a Block without a graph is the whole world"
+        return self.in_degrees
+
+    def types(self) -> Tensor:
+        """Code of the type of every node, (num_nodes,) int64; zeros where there is one type."""
+        if self.type_starts is None:
+            return torch.zeros_like(self.nodes)
+        return torch.searchsorted(self.type_starts, self.nodes, right=True) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +66,11 @@ class Block:
         edge_type: (num_edges,) integer codes; None when the graph has one edge type.
         edge_weight: (num_edges,) float32; None when the graph has no weights.
         edge_time: (num_edges,) int64; None when the graph has no times.
+        edge_features: (num_edges, d_edge) float32; None when the graph has none.
+        dst_times: when each destination is predicted, (num_dst,) int64; None where no times are
+            asked for.
+        type_starts: first node of every node type and, last, the number of nodes of the graph,
+            (num_types + 1,) int64, by reference; None when the graph has one node type.
         received: the reduction of input rows over the edges, (num_dst, d) float32, of a hop that
             was reduced while it was drawn; None otherwise. Such a hop does not list its edges:
             `indptr` counts them, `indices` is empty and the sources are the destinations.
@@ -47,6 +85,9 @@ class Block:
     edge_type: Tensor | None = None
     edge_weight: Tensor | None = None
     edge_time: Tensor | None = None
+    edge_features: Tensor | None = None
+    dst_times: Tensor | None = None
+    type_starts: Tensor | None = None
     received: Tensor | None = None
 
     @property
@@ -80,17 +121,26 @@ class Block:
         Sampling does not change it, which is what makes a GCN over a sampled block estimate
         the GCN over the full neighborhood.
         """
-        return self._graph_degrees(self.src_nodes)
+        return self.sources.degrees()
 
     def dst_degrees(self) -> Tensor:
         """In-degree of every destination in the whole graph, (num_dst,) int64."""
-        return self._graph_degrees(self.dst_nodes)
+        return self.destinations.degrees()
 
-    def _graph_degrees(self, nodes: Tensor) -> Tensor:
-        if self.graph_indptr is not None:
-            return self.graph_indptr[nodes + 1] - self.graph_indptr[nodes]
-        assert self.num_src == self.num_dst, "a Block without a graph is the whole world"
-        return self.in_degrees()
+    @property
+    def sources(self) -> NodeView:
+        """The source nodes."""
+        return self._view(self.src_nodes)
+
+    @property
+    def destinations(self) -> NodeView:
+        """The destination nodes."""
+        return self._view(self.dst_nodes)
+
+    def _view(self, nodes: Tensor) -> NodeView:
+        is_world = self.graph_indptr is None and self.num_src == self.num_dst
+        degrees = self.in_degrees() if is_world else None
+        return NodeView(nodes, self.graph_indptr, self.type_starts, degrees)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ def without_edges(block: Block, src: NDArray[np.int64], dst: NDArray[np.int64]) 
         edge_type=edges(block.edge_type),
         edge_weight=edges(block.edge_weight),
         edge_time=edges(block.edge_time),
+        edge_features=edges(block.edge_features),
     )
 
 

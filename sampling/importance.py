@@ -111,6 +111,7 @@ class PinSAGESampler:
             indices=torch.from_numpy(local),
             graph_indptr=as_tensor(self.graph.indptr),
             edge_weight=torch.from_numpy(_shares(offsets, visits)),
+            type_starts=self.graph.type_starts,
         )
         return block, src_nodes
 

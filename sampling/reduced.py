@@ -101,5 +101,6 @@ class ReducedNeighborSampler:
             indptr=torch.from_numpy(indptr),
             indices=torch.empty(0, dtype=torch.int32),
             graph_indptr=as_tensor(self.graph.indptr),
+            type_starts=self.graph.type_starts,
             received=torch.from_numpy(rows),
         )

@@ -141,7 +141,8 @@ class FullNeighborSampler(NeighborSampler):
 
 
 def _has_edge_data(graph: Graph) -> bool:
-    return any(a is not None for a in (graph.edge_type, graph.edge_weight, graph.edge_time))
+    arrays = (graph.edge_type, graph.edge_weight, graph.edge_time, graph.edge_features)
+    return any(array is not None for array in arrays)
 
 
 def make_block(
@@ -166,6 +167,8 @@ def make_block(
         edge_type=edges(graph.edge_type),
         edge_weight=edges(graph.edge_weight),
         edge_time=edges(graph.edge_time),
+        edge_features=edges(graph.edge_features),
+        type_starts=graph.type_starts,
     )
 
 

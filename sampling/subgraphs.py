@@ -81,6 +81,8 @@ def induced_block(
         edge_type=of_edges(graph.edge_type),
         edge_weight=of_edges(graph.edge_weight),
         edge_time=of_edges(graph.edge_time),
+        edge_features=of_edges(graph.edge_features),
+        type_starts=graph.type_starts,
     )
 
 
@@ -176,4 +178,6 @@ def first_rows(block: Block, count: int) -> Block:
         edge_type=edges(block.edge_type),
         edge_weight=edges(block.edge_weight),
         edge_time=edges(block.edge_time),
+        edge_features=edges(block.edge_features),
+        type_starts=block.type_starts,
     )

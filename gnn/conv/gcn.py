@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gnn.aggregate import estimate_sum, full_sum
-from sampling import Block
+from sampling import Block, NodeView
 
 __all__ = ["GCNConv"]
 
@@ -31,25 +31,27 @@ class GCNConv(nn.Module):
     """
 
     sends_input = False
+    activates = True
     linear_reduction = "gcn"
 
     def __init__(self, d_in: int, d_out: int) -> None:
         super().__init__()
+        self.d_out = d_out
         self.linear = nn.Linear(d_in, d_out, bias=False)
         self.bias = nn.Parameter(torch.zeros(d_out))
         self.transforms_first = d_in > d_out
 
-    def messages(self, x: Tensor, degrees: Tensor) -> Tensor:
+    def messages(self, x: Tensor, nodes: NodeView) -> Tensor:
         """What travels along the edges out of every row, (rows, d_in or d_out).
 
         Args:
             x: rows of source nodes.
-            degrees: their in-degrees in the whole graph, (rows,) integers.
+            nodes: the nodes that they belong to.
         """
         rows = x.to(self.linear.weight.dtype)
         if self.transforms_first:
             rows = self.linear(rows)
-        return rows * self._inverse_root(degrees)
+        return rows * self._inverse_root(nodes.degrees())
 
     def combine(self, block: Block, x_dst: Tensor, messages: Tensor) -> Tensor:
         """Output rows from all messages, the destinations' own included, (num_dst, d_out)."""
@@ -67,7 +69,7 @@ class GCNConv(nn.Module):
     def forward(self, block: Block, x: Tensor, messages: Tensor | None = None) -> Tensor:
         """Output rows of the destinations, (num_dst, d_out), from x, (num_src, d_in)."""
         if messages is None:
-            messages = self.messages(x, block.src_degrees())
+            messages = self.messages(x, block.sources)
         return self.combine(block, block.dst_rows(x), messages)
 
     def _inverse_root(self, degrees: Tensor) -> Tensor:

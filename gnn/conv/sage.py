@@ -12,7 +12,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from gnn.aggregate import aggregate, estimate_sum, full_sum
-from sampling import Block
+from sampling import Block, NodeView
 
 __all__ = ["SAGEConv"]
 
@@ -26,20 +26,23 @@ class SAGEConv(nn.Module):
         aggregator: "mean", "sum" or "max".
     """
 
+    activates = True
+
     def __init__(self, d_in: int, d_out: int, aggregator: str = "mean") -> None:
         super().__init__()
+        self.d_out = d_out
         self.aggregator = aggregator
         self.own = nn.Linear(d_in, d_out)
         self.neighbors = nn.Linear(d_in, d_out, bias=False)
         self.sends_input = aggregator == "max" or d_in <= d_out
         self.linear_reduction = None if aggregator == "max" else aggregator
 
-    def messages(self, x: Tensor, degrees: Tensor) -> Tensor:
+    def messages(self, x: Tensor, nodes: NodeView) -> Tensor:
         """What travels along the edges out of every row, (rows, d_in or d_out).
 
         Args:
             x: rows of source nodes.
-            degrees: their in-degrees in the whole graph, (rows,); not used here.
+            nodes: the nodes that they belong to; not looked at here.
         """
         if self.sends_input:
             return x
@@ -70,5 +73,5 @@ class SAGEConv(nn.Module):
     def forward(self, block: Block, x: Tensor, messages: Tensor | None = None) -> Tensor:
         """Output rows of the destinations, (num_dst, d_out), from x, (num_src, d_in)."""
         if messages is None:
-            messages = self.messages(x, block.src_degrees())
+            messages = self.messages(x, block.sources)
         return self.combine(block, block.dst_rows(x), messages)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from sampling import kernels
-from sampling.block import Block
+from sampling.block import Block, NodeView
 from sampling.errors import InputError
 from sampling.graph.memory import allowed_bytes
 
@@ -48,6 +48,7 @@ class Graph:
         edge_type: (num_edges,) int16 codes into `edge_types`, or None.
         edge_weight: (num_edges,) float32, or None.
         edge_time: (num_edges,) int64, in the unit the user brought, or None.
+        edge_features: (num_edges, d_edge) float32, or None.
         node_types: ranges that cover 0 … num_nodes.
         edge_types: names, sorted.
     """
@@ -59,6 +60,7 @@ class Graph:
     edge_time: NDArray[np.int64] | None = None
     node_types: tuple[NodeType, ...] = field(default=())
     edge_types: tuple[str, ...] = field(default=("edge",))
+    edge_features: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         if not self.node_types:
@@ -75,7 +77,8 @@ class Graph:
     @property
     def size_bytes(self) -> int:
         """Bytes of all arrays, in memory or mapped."""
-        arrays = (self.indptr, self.indices, self.edge_type, self.edge_weight, self.edge_time)
+        arrays = (self.indptr, self.indices, self.edge_type, self.edge_weight, self.edge_time,
+                  self.edge_features)  # fmt: skip
         return sum(a.nbytes for a in arrays if a is not None)
 
     def in_degrees(self) -> NDArray[np.int64]:
@@ -85,6 +88,18 @@ class Graph:
     def in_neighbors(self, node: int) -> NDArray[Any]:
         """Sources of the edges into `node`, sorted by (edge type, time, source)."""
         return self.indices[self.indptr[node] : self.indptr[node + 1]]
+
+    @property
+    def type_starts(self) -> Tensor | None:
+        """First node of every type and, last, the number of nodes; None where there is one type."""
+        if len(self.node_types) < 2:
+            return None
+        return torch.tensor([*(t.start for t in self.node_types), self.num_nodes])
+
+    def view(self, start: int = 0, end: int | None = None) -> NodeView:
+        """The nodes `start … end`, or all, as convolutions know them."""
+        end = self.num_nodes if end is None else end
+        return NodeView(torch.arange(start, end), as_tensor(self.indptr), self.type_starts)
 
     def block(
         self, start: int = 0, end: int | None = None, *, src_nodes: Tensor | None = None
@@ -112,6 +127,8 @@ class Graph:
             edge_type=edges(self.edge_type),
             edge_weight=edges(self.edge_weight),
             edge_time=edges(self.edge_time),
+            edge_features=edges(self.edge_features),
+            type_starts=self.type_starts,
         )
 
     @classmethod
@@ -124,6 +141,7 @@ class Graph:
         edge_type: ArrayLike | Tensor | None = None,
         edge_weight: ArrayLike | Tensor | None = None,
         edge_time: ArrayLike | Tensor | None = None,
+        edge_features: ArrayLike | Tensor | None = None,
         node_types: tuple[NodeType, ...] = (),
         edge_types: tuple[str, ...] | None = None,
         num_threads: int | None = None,
@@ -137,6 +155,7 @@ class Graph:
             edge_type: (num_edges,) integer codes from 0.
             edge_weight: (num_edges,) finite floats.
             edge_time: (num_edges,) integers.
+            edge_features: (num_edges, d_edge) finite floats.
             node_types: ranges that cover 0 … num_nodes, in order.
             edge_types: a name for every code in `edge_type`.
             num_threads: threads to build with; all cores when left out.
@@ -167,7 +186,8 @@ class Graph:
             "edge_weight": _edge_array(edge_weight, np.float32, len(src_array), "edge_weight"),
         }
         names = _edge_type_names(keys["edge_type"], edge_types)
-        if all(array is None for array in keys.values()):
+        rows = _edge_rows(edge_features, len(src_array))
+        if rows is None and all(array is None for array in keys.values()):
             indptr, indices = kernels.build_csc(src_array, dst_array, num_nodes, threads)
             return cls(indptr, indices, node_types=node_types, edge_types=names)
         indptr, order = kernels.csc_order(
@@ -181,7 +201,14 @@ class Graph:
         )
         indices = src_array[order].astype(index_dtype(num_nodes), copy=False)
         sorted_keys = {name: None if a is None else a[order] for name, a in keys.items()}
-        return cls(indptr, indices, **sorted_keys, node_types=node_types, edge_types=names)
+        return cls(
+            indptr,
+            indices,
+            **sorted_keys,
+            node_types=node_types,
+            edge_types=names,
+            edge_features=None if rows is None else rows[order],
+        )
 
 
 def index_dtype(num_nodes: int) -> type[np.int32] | type[np.int64]:
@@ -226,6 +253,20 @@ def _edge_array(
         raise InputError(f"{name}[{bad}] is {array[bad]}; weights must be finite")
     # Adding zero makes -0.0 a plain 0.0, so that equal weights have equal bytes.
     return array + np.float32(0) if dtype is np.float32 else array
+
+
+def _edge_rows(values: ArrayLike | Tensor | None, num_edges: int) -> NDArray[np.float32] | None:
+    if values is None:
+        return None
+    raw = values.numpy(force=True) if isinstance(values, Tensor) else np.asarray(values)
+    rows = np.ascontiguousarray(raw, dtype=np.float32)
+    if rows.ndim != 2 or len(rows) != num_edges:
+        raise InputError(f"edge_features have shape {rows.shape}; give a row for each of the "
+                         f"{num_edges} edges")  # fmt: skip
+    if not np.isfinite(rows).all():
+        bad = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+        raise InputError(f"row {bad} of edge_features holds values that are not finite")
+    return rows
 
 
 def _edge_type_names(codes: NDArray[Any] | None, names: tuple[str, ...] | None) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ class Dataset:
             for none; None without labels.
         splits: (num_nodes, num_splits) uint8 of `SPLIT_CODES`, or None.
         node_time: (num_nodes,) int64, or None.
+        positions: places of the nodes in space, (num_nodes, 3) float32, or None.
     """
 
     graph: Graph
@@ -56,6 +57,7 @@ class Dataset:
     labels: NDArray[Any] | None = None
     splits: NDArray[np.uint8] | None = None
     node_time: NDArray[np.int64] | None = None
+    positions: NDArray[np.float32] | None = None
 
     def nodes_in(self, part: str, index: int = 0) -> NDArray[np.int64]:
         """Dense nodes of split `index` in "train", "val" or "test", ascending.
@@ -82,6 +84,7 @@ class Dataset:
         splits: NDArray[np.uint8] | None = None,
         ids: NodeIds | None = None,
         node_time: NDArray[np.int64] | None = None,
+        positions: NDArray[np.float32] | None = None,
         classes: list[int] | list[str] | None = None,
         name: str = "graph",
     ) -> Dataset:
@@ -106,7 +109,7 @@ class Dataset:
             num_splits=0 if splits is None else splits.shape[1],
             ids=ids.header(),
         )
-        return cls(graph, ids, meta, features, labels, splits, node_time)
+        return cls(graph, ids, meta, features, labels, splits, node_time, positions)
 
 
 def _label_info(
@@ -253,11 +256,13 @@ def _arrays(data: Dataset) -> dict[str, NDArray[Any]]:
         "edge_type": graph.edge_type,
         "edge_weight": graph.edge_weight,
         "edge_time": graph.edge_time,
+        "edge_features": graph.edge_features,
         "features": features.array if features else None,
         "feature_scale": features.scale if features else None,
         "labels": data.labels,
         "splits": data.splits,
         "node_time": data.node_time,
+        "positions": data.positions,
         **data.ids.arrays(),
     }
     return {name: array for name, array in named.items() if array is not None}
@@ -279,6 +284,7 @@ def _dataset(path: Path, meta: GraphMeta, arrays: dict[str, NDArray[Any]]) -> Da
         arrays.get("edge_time"),
         tuple(NodeType(*row) for row in meta.node_types),
         tuple(meta.edge_types),
+        arrays.get("edge_features"),
     )
     features = None
     if meta.feature_storage is not None:
@@ -297,6 +303,7 @@ def _dataset(path: Path, meta: GraphMeta, arrays: dict[str, NDArray[Any]]) -> Da
         arrays.get("labels"),
         arrays.get("splits"),
         arrays.get("node_time"),
+        arrays.get("positions"),
     )
 
 
@@ -306,6 +313,10 @@ def _expected_shapes(meta: GraphMeta) -> dict[str, tuple[int, ...]]:
     per_edge = {"edge_type", "edge_weight", "edge_time"} & meta.arrays.keys()
     per_node = {"labels", "node_time"} & meta.arrays.keys()
     shapes |= dict.fromkeys(sorted(per_edge), (m,)) | dict.fromkeys(sorted(per_node), (n,))
+    if "edge_features" in meta.arrays:
+        shapes["edge_features"] = (m, *meta.arrays["edge_features"].shape[1:][:1])
+    if "positions" in meta.arrays:
+        shapes["positions"] = (n, 3)
     if meta.feature_storage is not None:
         shapes["features"] = (n, meta.feature_dim)
     if meta.feature_storage == "int8":

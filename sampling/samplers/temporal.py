@@ -9,7 +9,7 @@ type, time), so "before t" is a binary search.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -118,8 +118,12 @@ class TemporalNeighborSampler(RuleSampler):
                 self._randomness(seed),
                 self.num_threads,
             )
-        blocks, all_times = to_blocks(self.graph, src_nodes, hops), torch.from_numpy(src_times)
-        return TemporalBatch(blocks, tuple(all_times[: block.num_src] for block in blocks))
+        times_of = torch.from_numpy(src_times)
+        blocks = tuple(
+            replace(block, dst_times=times_of[: block.num_dst])
+            for block in to_blocks(self.graph, src_nodes, hops)
+        )
+        return TemporalBatch(blocks, tuple(times_of[: block.num_src] for block in blocks))
 
     def at_node_times(self, node_times: ArrayLike | Tensor) -> Sampler:
         """A sampler that looks the time of every seed up, as `MiniBatchLoader` takes it.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gnn import ModelConfig, aggregate, build_model
 from gnn.layerwise import Passes, infer
 from gnn.storage import empty_rows
-from sampling import Block, Dataset, FeatureTable, Graph
+from sampling import Block, Dataset, FeatureTable, Graph, NodeView
 from sampling.errors import InputError
 from sampling.graph.features import STORAGE_TYPES
 
@@ -109,8 +109,8 @@ class Squares(nn.Module):
         super().__init__()
         self.linear, self.sends_input = nn.Linear(d_in, d_out), sends_input
 
-    def messages(self, x: Tensor, degrees: Tensor) -> Tensor:
-        return x if self.sends_input else x.float() ** 2 + degrees[:, None]
+    def messages(self, x: Tensor, nodes: NodeView) -> Tensor:
+        return x if self.sends_input else x.float() ** 2 + nodes.degrees()[:, None]
 
     def combine(self, block: Block, x_dst: Tensor, messages: Tensor) -> Tensor:
         received: Tensor = aggregate(block, messages, "mean")
