@@ -28,8 +28,8 @@ from torch import Tensor
 
 from gnn.card import model_card
 from gnn.errors import ModelNameError, UnknownModelError
-from gnn.evaluate import check_schema
 from gnn.identity import graph_fingerprint
+from gnn.inputs import with_inputs
 from gnn.model import GNN, ModelConfig
 from gnn.train_config import TrainConfig
 from sampling import Dataset
@@ -102,9 +102,9 @@ class SavedModel:
         """Refuse a graph that this model cannot read.
 
         Raises:
-            SchemaMismatchError: its features are missing or of another width.
+            SchemaMismatchError: it has other features, types or nodes than the model reads.
         """
-        check_schema(self.model, data)
+        with_inputs(data, self.model.config)
 
 
 def save_model(

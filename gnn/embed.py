@@ -34,6 +34,7 @@ from gnn.errors import ResumeError
 from gnn.evaluate import using_threads
 from gnn.export import write_parquet_parts
 from gnn.identity import graph_fingerprint
+from gnn.inputs import with_inputs
 from gnn.layerwise import Passes, tile_rows_for, tile_starts
 from gnn.outofcore import Buckets, Grid, OutOfCoreLayer
 from gnn.rowfile import Journal, RowFile, exclusive
@@ -133,6 +134,7 @@ def embed(
         tile_rows_for(saved.model) if tile_rows is None else tile_rows,
     )
     _check(saved, data, out, overwrite, format, settings)
+    data = with_inputs(data, saved.model.config)
     passes = Passes.of(saved.model, data, settings.layer_storage)
     grid = None if memory is None else Grid.of(memory, passes.widest, settings.tile_rows)
     directory = out.with_name(f"{out.name}.partial")
@@ -402,7 +404,7 @@ def _describe(
         graph_version=meta.version,
         graph_fingerprint=graph_fingerprint(run.data),
         num_nodes=run.data.graph.num_nodes,
-        dim=info.config.d_embedding,
+        dim=run.saved.model.d_embedding,
         num_outputs=info.config.d_out if PREDICTIONS in run.stages[-1].writes else 0,
         storage=run.settings.storage,
         layer_storage=run.settings.layer_storage,

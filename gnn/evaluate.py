@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gnn.errors import SchemaMismatchError, TrainingError
+from gnn.errors import TrainingError
+from gnn.inputs import with_inputs
 from gnn.layerwise import infer
 from gnn.model import GNN
 from gnn.reduce import reduce_inputs
@@ -28,7 +29,6 @@ from sampling.errors import InputError
 __all__ = [
     "EXACT_EDGES",
     "EvaluateOptions",
-    "check_schema",
     "evaluate",
     "evaluate_parts",
     "logits_of",
@@ -108,7 +108,7 @@ def evaluate_parts(
         TrainingError: there are no labels.
     """
     chosen = task_named(task)
-    check_schema(model, data)
+    data = with_inputs(data, model.config)
     y, labeled = chosen.targets(data)
     found = split_nodes(data, labeled, split_index=split_index, split=split, seed=seed)
     parts = {name: found[name] for name in names if len(found[name])}
@@ -150,22 +150,9 @@ def _infers_all(model: GNN, data: Dataset, num_nodes: int, fanouts: Sequence[int
     per_node = 0
     for fanout in fanouts:
         per_node = max(fanout, 1) * (1 + per_node)
-    rows_bytes = 3 * 4 * data.graph.num_nodes * max(model.config.widths)
+    rows_bytes = 3 * 4 * data.graph.num_nodes * max(model.widths)
     fits = rows_bytes < psutil.virtual_memory().total // 2
     return fits and data.graph.num_edges * model.num_layers < num_nodes * per_node
-
-
-def check_schema(model: GNN, data: Dataset) -> None:
-    """Refuse a graph whose features this model cannot read.
-
-    Raises:
-        SchemaMismatchError: there are none, or of another width.
-    """
-    d_in = model.config.d_in
-    if data.features is None:
-        raise SchemaMismatchError("features of width", d_in, "none")
-    if data.features.dim != d_in:
-        raise SchemaMismatchError("features of width", d_in, data.features.dim)
 
 
 @contextmanager

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from gnn.linear import LinearLayer, inverse_root_degrees, linear_layer
-from gnn.model import GNN
+from gnn.model import ACTIVATIONS, GNN
 from gnn.storage import Fill, Outcome, check_fits, empty_rows, encode, part, sampled_scale
 from sampling import Dataset, FeatureTable, Graph
 
@@ -79,7 +78,7 @@ class Passes:
         assert data.features is not None, "callers check that there are features"
         graph, features = data.graph, data.features
         norm = inverse_root_degrees(graph) if model.config.conv == "gcn" else None
-        first = features.storage if model.config.input_norm == "none" else without_scale(storage)
+        first = without_scale(storage) if model.prepares else features.storage
         inputs = [first, *[storage] * (model.num_layers - 1)]
         layers = tuple(
             linear_layer(model, i, graph, stored, storage, norm) for i, stored in enumerate(inputs)
@@ -90,7 +89,7 @@ class Passes:
     def prepares(self) -> bool:
         """Whether the features become other rows before the first layer."""
         decodes = self.features.storage == "int8" and self.layers[0] is None
-        return decodes or self.model.config.input_norm == "row"
+        return decodes or self.model.prepares
 
     @property
     def input_storage(self) -> str:
@@ -103,7 +102,7 @@ class Passes:
 
     def width(self, i: int) -> int:
         """Width of the rows that layer i reads, or that come out at the end."""
-        return self.model.config.widths[i]
+        return self.model.widths[i]
 
     def message_width(self, i: int) -> int:
         """Width of the messages of layer i."""
@@ -111,24 +110,23 @@ class Passes:
             return self.width(i + 1)
         with torch.no_grad():
             one = torch.zeros(1, self.width(i))
-            return int(self.model.conv(i).messages(one, self.graph.view(0, 1)).shape[1])
+            return int(self.model.messages(i, one, self.graph.view(0, 1)).shape[1])
 
     @property
     def widest(self) -> int:
         """Width of the widest rows or messages."""
         sent = [self.message_width(i) for i in range(self.model.num_layers) if self.sends(i)]
-        return max([*self.model.config.widths, *sent])
+        return max([*self.model.widths, *sent])
 
     def sends(self, i: int) -> bool:
         """Whether the messages of layer i are other rows than those that it reads."""
         layer = self.layers[i]
-        return not self.model.conv(i).sends_input if layer is None else layer.transforms_first
+        return not self.model.sends_input(i) if layer is None else layer.transforms_first
 
     def prepare(self, x: FeatureTable, start: int, out: FeatureTable) -> Outcome:
         """Fill `out` with input rows of nodes from `start` on."""
-        rows = x.rows(start, start + out.num_rows)
-        if self.model.config.input_norm == "row":
-            rows = F.normalize(rows, p=1.0, dim=1)
+        end = start + out.num_rows
+        rows = self.model.prepare(x.rows(start, end), self.graph.view(start, end))
         return encode(rows, start, out)
 
     def messages(self, i: int, x: FeatureTable, start: int, out: FeatureTable) -> Outcome:
@@ -136,7 +134,7 @@ class Passes:
         layer, end = self.layers[i], start + out.num_rows
         if layer is not None:
             return layer.messages(x, start, out, torch.get_num_threads())
-        sent = self.model.conv(i).messages(x.rows(start, end), self.graph.view(start, end))
+        sent = self.model.messages(i, x.rows(start, end), self.graph.view(start, end))
         return encode(sent, start, out)
 
     def rows(
@@ -144,10 +142,10 @@ class Passes:
     ) -> Outcome:
         """Fill `out` with output rows of nodes from `start` on."""
         layer = self.layers[i]
+        if layer is None:
+            return encode(self._conv_rows(i, x, messages, start, out), start, out)
 
         def fill(tile: FeatureTable) -> Outcome:
-            if layer is None:
-                return encode(self._conv_rows(i, x, messages, start, tile), start, tile)
             return layer.rows(self.graph, x, messages, start, tile, torch.get_num_threads())
 
         return self.then_between(i, x, start, out, fill)
@@ -168,7 +166,8 @@ class Passes:
         outcome = fill(tile)
         if outcome[0] >= 0:
             return outcome
-        h = F.relu(self.model.norms[i](torch.from_numpy(tile.array)))
+        h = self.model.norms[i](torch.from_numpy(tile.array))
+        h = ACTIVATIONS[self.model.config.activation](h)
         if self._adds(i):
             h = h + x.rows(start, start + out.num_rows)
         return encode(h, start, out)
@@ -191,12 +190,14 @@ class Passes:
     def _conv_rows(
         self, i: int, x: FeatureTable, messages: FeatureTable, start: int, tile: FeatureTable
     ) -> Tensor:
-        """Rows of a tile as the convolution of layer i computes them."""
+        """Rows of a tile as layer i computes them, with what follows it."""
         end = start + tile.num_rows
         block = self.graph.block(start, end, src_nodes=self.src_nodes)
         sent = messages.tensor()
         assert sent is not None, "messages of such a layer are not stored as int8"
-        return self.model.conv(i).combine(block, x.rows(start, end), sent)
+        own, carried = self.model.split(i, x.rows(start, end))
+        h = self.model.conv(i).combine(block, own, sent)
+        return self.model.after(i, block, h, own, carried)
 
 
 def without_scale(storage: str) -> str:
@@ -206,7 +207,7 @@ def without_scale(storage: str) -> str:
 
 def tile_rows_for(model: GNN) -> int:
     """Rows per tile that keep one tile of the widest layer near `TILE_BYTES`."""
-    rows = TILE_BYTES // (4 * max(model.config.widths))
+    rows = TILE_BYTES // (4 * max(model.widths))
     return max(MIN_TILE_ROWS, min(MAX_TILE_ROWS, rows))
 
 

@@ -107,9 +107,12 @@ def linear_layer(
         storage: storage type that its messages would have.
         norm: `inverse_root_degrees` of the graph, where a layer needs them.
     """
-    conv = model.convs[i]
-    relu = i < model.num_layers - 1 and isinstance(model.norms[i], nn.Identity)
-    d_in, d_out = model.config.widths[i], model.config.widths[i + 1]
+    conv, config = model.convs[i], model.config
+    if config.jumping != "none":
+        return None
+    plain = i < model.num_layers - 1 and isinstance(model.norms[i], nn.Identity)
+    relu = plain and config.activation == "relu"
+    d_in, d_out = model.widths[i], model.widths[i + 1]
     first = _pays_to_transform(graph, _row_bytes(d_in, stored), _row_bytes(d_out, storage))
     if isinstance(conv, SAGEConv):
         first = first and conv.aggregator != "max"

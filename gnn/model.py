@@ -1,105 +1,40 @@
 """A stack of convolutions: from Blocks and input rows to rows for the seeds.
 
-Between layers: normalization, ReLU, residual; before each layer dropout on its input, as Kipf
-and Welling (2017) do. Nothing follows the last convolution, whose rows are the embedding; the
-head turns them into outputs in the user's units. Weights start after Glorot and Bengio (2010).
+Every model is an encoder of the input where one is wanted, equivariant layers with nonlinearities
+between them, an invariant readout where whole graphs are asked about, and a head. Between layers:
+normalization, nonlinearity, residual; before each layer dropout on its input, as Kipf and Welling
+(2017) do. Nothing follows the last convolution, whose rows are the embedding; the head turns them
+into outputs in the user's units. Weights start after Glorot and Bengio (2010).
+
+Rows carry what later layers need of a node: with jumping knowledge the rows of earlier layers
+stand behind the active columns, so that a tile of a whole-graph run and a mini-batch are alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal, cast, get_args
+from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from gnn.conv.gcn import GCNConv
 from gnn.conv.protocol import Conv
-from gnn.conv.sage import SAGEConv
+from gnn.convs import CONVS, make_convs
 from gnn.dropout import dropout
+from gnn.encoder import make_encoder
+from gnn.model_config import ModelConfig
+from gnn.norms import make_norm, normalized
 from sampling import Block, NodeView
 from sampling.errors import InputError
 
 __all__ = ["CONVS", "GNN", "ModelConfig", "build_model"]
 
-MAX_LAYERS = 64
-MAX_WIDTH = 1 << 20
-
-ConvName = Literal["sage", "gcn"]
-Aggregator = Literal["mean", "sum", "max"]
-HeadName = Literal["linear", "none"]
-InputNorm = Literal["none", "row"]
-Norm = Literal["none", "layer", "batch"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig:
-    """The architecture of a model.
-
-    Attributes:
-        conv: which convolution.
-        d_in: width of the input features.
-        d_hidden: width of the hidden rows, and of the embedding under a linear head.
-        d_out: number of classes, or of regression targets.
-        num_layers: convolutions, and so hops.
-        aggregator: how "sage" reduces a neighborhood; "gcn" has its own weighting.
-        dropout: share of every layer's input that is dropped in training.
-        head: "none" makes the last convolution give the outputs; "linear" adds a linear map.
-        input_norm: "row" divides each feature row by the sum of its magnitudes.
-        norm: normalization between layers.
-        residual: add a layer's input to its output where the widths agree.
-
-    Raises:
-        InputError: a value is unknown or out of range.
-    """
-
-    d_in: int
-    d_hidden: int
-    d_out: int
-    conv: ConvName = "sage"
-    num_layers: int = 2
-    aggregator: Aggregator = "mean"
-    dropout: float = 0.5
-    head: HeadName = "linear"
-    input_norm: InputNorm = "none"
-    norm: Norm = "none"
-    residual: bool = False
-
-    def __post_init__(self) -> None:
-        choices = {
-            "conv": ConvName,
-            "aggregator": Aggregator,
-            "head": HeadName,
-            "input_norm": InputNorm,
-            "norm": Norm,
-        }
-        for name, kind in choices.items():
-            known = get_args(kind)
-            if getattr(self, name) not in known:
-                raise InputError(f"{name} is {getattr(self, name)!r}; choose {' or '.join(known)}")
-        for name in ("d_in", "d_hidden", "d_out"):
-            _check_range(name, getattr(self, name), 1, MAX_WIDTH)
-        _check_range("num_layers", self.num_layers, 1, MAX_LAYERS)
-        if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
-
-    @property
-    def d_embedding(self) -> int:
-        """Width of the embedding rows."""
-        return self.d_hidden if self.head == "linear" else self.d_out
-
-    @property
-    def widths(self) -> list[int]:
-        """Row widths from the input through every layer, (num_layers + 1,)."""
-        return [self.d_in, *[self.d_hidden] * (self.num_layers - 1), self.d_embedding]
-
-
-CONVS: dict[str, Callable[[ModelConfig, int, int], nn.Module]] = {
-    "sage": lambda config, d_in, d_out: SAGEConv(d_in, d_out, config.aggregator),
-    "gcn": lambda config, d_in, d_out: GCNConv(d_in, d_out),
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "elu": F.elu,
+    "leaky_relu": F.leaky_relu,
+    "gelu": F.gelu,
 }
 
 
@@ -108,6 +43,11 @@ class GNN(nn.Module):
 
     Args:
         config: its architecture.
+
+    Attributes:
+        active: widths of the rows that the layers work on, from the input of the first through
+            every layer, (num_layers + 1,).
+        widths: the same with what rows carry besides.
 
     Example:
         >>> model = build_model(ModelConfig(d_in=3, d_hidden=4, d_out=2, num_layers=1))
@@ -122,19 +62,28 @@ class GNN(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        widths = config.widths
-        layers = list(pairwise(widths))
-        self.convs = nn.ModuleList(CONVS[config.conv](config, a, b) for a, b in layers)
-        self.norms = nn.ModuleList(_norm(config.norm, b) for _, b in layers[:-1])
-        self.project = (
-            nn.Linear(config.d_hidden, config.d_out) if config.head == "linear" else nn.Identity()
+        encoded = config.d_last if config.conv == "appnp" else config.d_hidden
+        self.encoder = make_encoder(config, encoded)
+        d_in = config.d_in if self.encoder is None else encoded + config.d_position
+        convs = make_convs(config, d_in)
+        self.convs = nn.ModuleList(cast(nn.Module, conv) for conv in convs)
+        self.active = [d_in, *(conv.d_out for conv in convs)]
+        self.norms = nn.ModuleList(
+            make_norm(config.norm if conv.activates else "none", conv.d_out) for conv in convs[:-1]
         )
+        self.widths = _carried_widths(config.jumping, self.active)
+        self.project = _head(config, self.d_embedding)
         self.register_buffer("y_mean", torch.zeros(config.d_out))
         self.register_buffer("y_std", torch.ones(config.d_out))
 
     @property
     def num_layers(self) -> int:
         return self.config.num_layers
+
+    @property
+    def d_embedding(self) -> int:
+        """Width of the embedding rows."""
+        return self.widths[-1]
 
     def conv(self, i: int) -> Conv:
         """The convolution of layer i."""
@@ -155,16 +104,33 @@ class GNN(nn.Module):
             InputError: the blocks or the rows do not fit this model.
         """
         self._check(blocks, x)
+        x = self.prepare(x, blocks[0].sources)
         for i, block in enumerate(blocks):
             x = self.layer(i, block, x)
         return x
 
     def head(self, h: Tensor) -> Tensor:
         """Outputs from embeddings, (rows, d_out)."""
-        if self.training and self.config.head == "linear":
+        if self.training and self.config.head != "none":
             h = dropout(h, self.config.dropout)
         out: Tensor = self.project(h) * self.y_std + self.y_mean
         return out
+
+    @property
+    def prepares(self) -> bool:
+        """Whether `prepare` makes other rows of the input."""
+        return self.encoder is not None or self.config.input_norm == "row"
+
+    def prepare(self, x: Tensor, nodes: NodeView) -> Tensor:
+        """What the first convolution reads, from input rows and the nodes that they belong to."""
+        if not self.prepares:
+            return x
+        x, position = self._split_position(x)
+        if self.config.input_norm == "row":
+            x = F.normalize(x.to(self.y_std.dtype), p=1.0, dim=1)
+        if self.encoder is not None:
+            x = self.encoder(x, nodes)
+        return x if position is None else torch.cat([x, position.to(x.dtype)], dim=1)
 
     def layer(self, i: int, block: Block, x: Tensor, messages: Tensor | None = None) -> Tensor:
         """Layer i with what follows it, (num_dst, width).
@@ -180,32 +146,73 @@ class GNN(nn.Module):
             x_dst = self._input(i, x)
             h = self.conv(i).combine_received(block, x_dst, block.received)
         elif messages is None:
-            x = self._input(i, x)
-            messages = self.conv(i).messages(x, block.sources)
-            x_dst = block.dst_rows(x)
+            rows = self._input(i, self._active(i, x))
+            messages = self.conv(i).messages(rows, block.sources)
+            x_dst = block.dst_rows(rows)
             h = self.conv(i).combine(block, x_dst, messages)
         else:
-            x_dst = self._input(i, block.dst_rows(x))
+            x_dst = self._input(i, self._active(i, block.dst_rows(x)))
             h = self.conv(i).combine(block, x_dst, messages)
-        return h if i == self.num_layers - 1 else self._between(i, h, x_dst)
+        return self.after(i, block, h, x_dst, self._carried(i, block, x))
+
+    def after(
+        self, i: int, block: Block, h: Tensor, x_dst: Tensor, carried: Tensor | None
+    ) -> Tensor:
+        """What follows the convolution of layer i, and what rows carry on.
+
+        Args:
+            i: layer, from 0.
+            block: the hop.
+            h: what the convolution gave, (num_dst, d_out).
+            x_dst: active columns of the destinations' rows before it, (num_dst, d_in).
+            carried: the other columns; None where there are none.
+        """
+        if i < self.num_layers - 1 and self.conv(i).activates:
+            h = self._between(i, block, h, x_dst)
+        return self._carry(i, h, carried)
 
     def messages(self, i: int, x: Tensor, nodes: NodeView) -> Tensor:
         """What layer i sends from these rows of these nodes."""
-        return self.conv(i).messages(self._input(i, x), nodes)
+        return self.conv(i).messages(self._input(i, self._active(i, x)), nodes)
 
     def sends_input(self, i: int) -> bool:
-        """Whether the messages of layer i are its input rows, unchanged."""
-        normalizes = i == 0 and self.config.input_norm == "row"
-        return self.conv(i).sends_input and not normalizes
+        """Whether the messages of layer i are the rows that it reads, unchanged."""
+        return self.conv(i).sends_input and self.widths[i] == self.active[i]
+
+    def split(self, i: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The active columns of the rows that layer i reads, and those that it carries on."""
+        width = self.active[i]
+        return (x, None) if self.widths[i] == width else (x[:, :width], x[:, width:])
+
+    def _active(self, i: int, x: Tensor) -> Tensor:
+        return self.split(i, x)[0]
+
+    def _carried(self, i: int, block: Block, x: Tensor) -> Tensor | None:
+        carried = self.split(i, x)[1]
+        return None if carried is None else block.dst_rows(carried)
+
+    def _carry(self, i: int, h: Tensor, carried: Tensor | None) -> Tensor:
+        """The rows of layer i with those of earlier layers, as the last layer gives them."""
+        last = i == self.num_layers - 1
+        if self.config.jumping == "cat":
+            kept = h if carried is None else torch.cat([carried, h], dim=1)
+            return kept if last else torch.cat([h, kept], dim=1)
+        if self.config.jumping == "max":
+            kept = h if carried is None else torch.maximum(carried, h)
+            return kept if last else torch.cat([h, kept], dim=1)
+        return h
+
+    def _split_position(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        if not self.config.d_position:
+            return x, None
+        return x[:, : -self.config.d_position], x[:, -self.config.d_position :]
 
     def _input(self, i: int, x: Tensor) -> Tensor:
-        if i == 0 and self.config.input_norm == "row":
-            x = x.to(self.y_std.dtype)
-            x = F.normalize(x, p=1.0, dim=1)
-        return dropout(x, self.config.dropout) if self.training else x
+        drops = self.training and self.conv(i).activates
+        return dropout(x, self.config.dropout) if drops else x
 
-    def _between(self, i: int, h: Tensor, x_dst: Tensor) -> Tensor:
-        h = F.relu(self.norms[i](h))
+    def _between(self, i: int, block: Block, h: Tensor, x_dst: Tensor) -> Tensor:
+        h = ACTIVATIONS[self.config.activation](normalized(self.norms[i], h, block))
         return h + x_dst if self.config.residual and h.shape == x_dst.shape else h
 
     def _check(self, blocks: Sequence[Block], x: Tensor) -> None:
@@ -243,12 +250,21 @@ def build_model(config: ModelConfig) -> GNN:
     return model.eval()
 
 
-def _norm(kind: str, width: int) -> nn.Module:
-    if kind == "layer":
-        return nn.LayerNorm(width)
-    return nn.BatchNorm1d(width) if kind == "batch" else nn.Identity()
+def _carried_widths(jumping: str, active: list[int]) -> list[int]:
+    """Widths of the rows with what they carry, (num_layers + 1,)."""
+    if jumping == "none":
+        return list(active)
+    widths, kept = [active[0]], 0
+    for i, width in enumerate(active[1:], 1):
+        kept = kept + width if jumping == "cat" else width
+        widths.append(kept if i == len(active) - 1 else width + kept)
+    return widths
 
 
-def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if not isinstance(value, int) or not low <= value <= high:
-        raise InputError(f"{name} is {value!r}; it must be an integer in {low} … {high}")
+def _head(config: ModelConfig, d_in: int) -> nn.Module:
+    if config.head == "linear":
+        return nn.Linear(d_in, config.d_out)
+    if config.head == "mlp":
+        hidden = nn.Linear(d_in, config.d_hidden)
+        return nn.Sequential(hidden, nn.ReLU(), nn.Linear(config.d_hidden, config.d_out))
+    return nn.Identity()

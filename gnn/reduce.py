@@ -43,7 +43,8 @@ def reduce_inputs(
 def input_reduction(model: GNN, data: Dataset, *, training: bool = False) -> InputReduction | None:
     """What the first layer does with input rows; None where it is not linear in them."""
     kind = model.conv(0).linear_reduction
-    if kind is None or data.features is None or (training and model.config.dropout):
+    is_raw = data.features is not None and model.encoder is None
+    if kind is None or not is_raw or (training and model.config.dropout):
         return None
     weight = _inverse_roots(data) if kind == "gcn" else None
     if model.config.input_norm == "row":

@@ -59,7 +59,7 @@ def row_files(
             kinds[f"rows-{i}"] = (passes.row_storage(i), passes.width(i))
         if passes.sends(i):
             kinds[f"messages-{i}"] = (passes.row_storage(i), passes.message_width(i))
-    kinds[EMBEDDINGS] = (storage, model.config.d_embedding)
+    kinds[EMBEDDINGS] = (storage, model.d_embedding)
     kinds[PREDICTIONS] = ("float32", model.config.d_out)
     written = [name for stage in stages for name in stage.writes]
     return {name: RowFile(directory, name, kinds[name][0], (n, kinds[name][1])) for name in written}

@@ -71,6 +71,8 @@ class Block:
             asked for.
         type_starts: first node of every node type and, last, the number of nodes of the graph,
             (num_types + 1,) int64, by reference; None when the graph has one node type.
+        graph_offsets: first destination of every graph of a collection's batch and, last, their
+            number, (num_graphs + 1,) int64; None elsewhere.
         received: the reduction of input rows over the edges, (num_dst, d) float32, of a hop that
             was reduced while it was drawn; None otherwise. Such a hop does not list its edges:
             `indptr` counts them, `indices` is empty and the sources are the destinations.
@@ -88,6 +90,7 @@ class Block:
     edge_features: Tensor | None = None
     dst_times: Tensor | None = None
     type_starts: Tensor | None = None
+    graph_offsets: Tensor | None = None
     received: Tensor | None = None
 
     @property

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gnn import EmbeddingTable
-from sampling import Block, Dataset, GraphStore
+from sampling import Block, Dataset, FeatureTable, GraphStore
 from sampling.errors import UnknownNodeError
 from service.answers import entries_of
 from service.cache import EmbeddingCache, MemoryCache, space_of
@@ -116,7 +116,7 @@ class Predictor:
         started = time.perf_counter()
         blocks, head, inputs = self._sample(key, nodes)
         sampled = time.perf_counter()
-        x = self._gather(head, inputs)
+        x = self._gather(key.model.inputs, head, inputs)
         gathered = time.perf_counter()
         with torch.inference_mode():
             rows: NDArray[np.float32] = key.model.saved.model.encode(blocks, x).float().numpy()
@@ -266,9 +266,8 @@ class Predictor:
         blocks = (model.sampled if key.samples else model.exact).sample(nodes, key.seed)
         return blocks, None, blocks[0].src_nodes
 
-    def _gather(self, head: Tensor | None, nodes: Tensor) -> Tensor:
-        assert self.data.features is not None, "the registry refuses models that do not fit"
-        x = self.data.features.gather(nodes, self.settings.threads)
+    def _gather(self, table: FeatureTable, head: Tensor | None, nodes: Tensor) -> Tensor:
+        x = table.gather(nodes, self.settings.threads)
         return x if head is None else torch.cat([head, x])
 
     def _space(self, key: BatchKey) -> str:

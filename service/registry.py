@@ -27,8 +27,9 @@ from gnn import (
     outputs,
 )
 from gnn.errors import UnknownModelError
+from gnn.inputs import with_inputs
 from gnn.reduce import reduce_inputs
-from sampling import Dataset, FullNeighborSampler, NeighborSampler
+from sampling import Dataset, FeatureTable, FullNeighborSampler, NeighborSampler
 from sampling.errors import GnnError, InputError
 from sampling.sampler import Sampler
 from service.errors import ModelNotFoundError, VersionNotFoundError
@@ -48,6 +49,7 @@ class ServedModel:
 
     Attributes:
         saved: weights and manifest.
+        inputs: the rows that it reads of the graph's nodes.
         table: rows for every node, or None where there is no fresh table.
         exact: all neighbors, all layers.
         sampled: the model's fanouts.
@@ -56,6 +58,7 @@ class ServedModel:
     """
 
     saved: SavedModel
+    inputs: FeatureTable
     table: EmbeddingTable | None
     exact: Sampler
     sampled: Sampler
@@ -206,14 +209,16 @@ class ModelRegistry:
             return model
 
     def _served(self, saved: SavedModel) -> ServedModel:
-        saved.check(self.data)
-        graph, threads = self.data.graph, self.num_threads
+        data = with_inputs(self.data, saved.model.config)
+        assert data.features is not None, "with_inputs sees to it"
+        graph, threads = data.graph, self.num_threads
         fanouts, layers = saved.info.fanouts, saved.model.num_layers
         model = ServedModel(
             saved,
+            data.features,
             None,
             FullNeighborSampler(graph, layers, threads),
-            reduce_inputs(NeighborSampler(graph, fanouts, 0, threads), saved.model, self.data),
+            reduce_inputs(NeighborSampler(graph, fanouts, 0, threads), saved.model, data),
             FullNeighborSampler(graph, layers - 1, threads) if layers > 1 else None,
             NeighborSampler(graph, fanouts[:-1], 0, threads) if layers > 1 else None,
         )

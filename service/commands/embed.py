@@ -94,7 +94,7 @@ def run_embedding(graph: Path, model: Path, out: Path, **settings: Any) -> dict[
         "model_version": saved.info.version,
         "graph_version": data.meta.version,
         "num_nodes": data.meta.num_nodes,
-        "dim": saved.model.config.d_embedding,
+        "dim": saved.model.d_embedding,
         "storage": meta.storage,
         "max_error": meta.max_error,
         "layers_out_of_core": streamed,

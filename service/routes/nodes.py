@@ -167,7 +167,7 @@ def _head(answer: Answer) -> dict[str, Any]:
 def _rows(plan: Plan) -> np.ndarray[Any, np.dtype[np.float32]]:
     if plan.rows is not None:
         return plan.rows
-    return np.zeros((0, plan.model.saved.model.config.d_embedding), np.float32)
+    return np.zeros((0, plan.model.saved.model.d_embedding), np.float32)
 
 
 def _embedded(predictor: Predictor, plan: Plan) -> Response:

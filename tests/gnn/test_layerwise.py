@@ -108,6 +108,7 @@ class Squares(nn.Module):
     def __init__(self, d_in: int, d_out: int, sends_input: bool) -> None:
         super().__init__()
         self.linear, self.sends_input = nn.Linear(d_in, d_out), sends_input
+        self.d_out, self.activates = d_out, True
 
     def messages(self, x: Tensor, nodes: NodeView) -> Tensor:
         return x if self.sends_input else x.float() ** 2 + nodes.degrees()[:, None]

@@ -98,7 +98,7 @@ def test_the_head_gives_what_forward_gives(make_data, make_model):
     for head, width in (("none", 3), ("linear", 8)):
         model = make_model(head=head)
         h = model.encode(blocks, data.features.tensor())
-        assert h.shape == (60, width) == (60, model.config.d_embedding)
+        assert h.shape == (60, width) == (60, model.d_embedding)
         assert torch.equal(model.head(h), model(blocks, data.features.tensor()))
 
 
@@ -146,7 +146,7 @@ def test_what_does_not_fit_the_model_is_refused_with_what_was_got(make_data, mak
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"conv": "gat"}, {"aggregator": "median"}, {"head": "mlp"}, {"norm": "x"}, {"d_in": 0},
+        {"conv": "chebnet"}, {"aggregator": "median"}, {"head": "tree"}, {"norm": "x"}, {"d_in": 0},
         {"d_hidden": 2**40}, {"num_layers": 0}, {"num_layers": 10**9}, {"dropout": 1.0},
         {"dropout": float("nan")}, {"input_norm": "l2"}, {"d_out": 1.5},
     ],

@@ -1,0 +1,218 @@
+"""The architecture of a model, as data: what `model.json` holds and `build_model` reads."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from sampling.errors import InputError
+
+__all__ = ["ConvName", "InputType", "ModelConfig"]
+
+MAX_LAYERS = 64
+MAX_WIDTH = 1 << 20
+MAX_CODES = 1 << 20
+MAX_TYPES = 1 << 15
+
+ConvName = Literal[
+    "sage", "gcn", "gat", "gatv2", "gin", "gine", "pna", "rgcn", "hgt", "appnp", "sgc", "egnn",
+    "transformer", "tgat",
+]  # fmt: skip
+Aggregator = Literal["mean", "sum", "max"]
+Activation = Literal["relu", "elu", "leaky_relu", "gelu"]
+DecoderName = Literal["none", "dot", "distmult", "mlp"]
+EncoderName = Literal["none", "linear", "mlp", "typed", "categorical"]
+HeadName = Literal["linear", "mlp", "none"]
+InputNorm = Literal["none", "row"]
+Jumping = Literal["none", "cat", "max"]
+Norm = Literal["none", "layer", "batch", "graph"]
+PoolingName = Literal["none", "topk", "sag"]
+ReadoutName = Literal["none", "sum", "mean", "max", "attention", "set2set"]
+
+CHOICES = {
+    "conv": ConvName,
+    "aggregator": Aggregator,
+    "activation": Activation,
+    "decoder": DecoderName,
+    "encoder": EncoderName,
+    "head": HeadName,
+    "input_norm": InputNorm,
+    "jumping": Jumping,
+    "norm": Norm,
+    "pooling": PoolingName,
+    "readout": ReadoutName,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputType:
+    """A node type with an encoder of its own.
+
+    Attributes:
+        name: of the node type.
+        start: its first node.
+        end: one past its last node.
+        d_in: how many of the feature columns are its own, the first ones; 0 has an embedding
+            learned for every node instead.
+    """
+
+    name: str
+    start: int
+    end: int
+    d_in: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end:
+            raise InputError(f"input type {self.name!r} has the nodes {self.start} … {self.end}")
+        _check_range("d_in of an input type", self.d_in, 0, MAX_WIDTH)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig:
+    """The architecture of a model.
+
+    Attributes:
+        d_in: width of the input rows; 0 where an encoder learns an embedding for every node.
+        d_hidden: width of the hidden rows, and of the embedding under a head.
+        d_out: number of classes, or of targets.
+        conv: which convolution.
+        num_layers: convolutions, and so hops.
+        aggregator: how "sage" reduces a neighborhood.
+        dropout: share of every layer's input that is dropped in training.
+        head: "none" makes the last convolution give the outputs; "linear" and "mlp" add a map.
+        input_norm: "row" divides each feature row by the sum of its magnitudes.
+        norm: normalization between layers; "graph" is for collections of graphs.
+        activation: nonlinearity between layers.
+        residual: add a layer's input to its output where the widths agree.
+        jumping: embeddings hold the rows of every layer, side by side ("cat") or their maximum
+            (Xu et al. 2018).
+        encoder: what makes rows of width d_hidden of the input before the first convolution:
+            "linear", "mlp", "typed" one map per node type, "categorical" embeddings of codes.
+        input_types: the node types of a "typed" encoder; they cover the nodes in order.
+        cardinalities: number of codes of each input column of a "categorical" encoder.
+        edge_cardinalities: the same of the edge features; empty where they are real numbers.
+        d_edge: width of the edge features that the convolution reads; 0 for none.
+        d_position: 3 where the last three input columns are a position in space ("egnn").
+        num_node_types: node types that "hgt" tells apart.
+        num_relations: edge types that "rgcn" and "hgt" tell apart.
+        num_bases: "rgcn" shares this many bases among its relations; 0 for none.
+        heads: attention heads.
+        attention_dropout: share of the attention coefficients that is dropped in training.
+        alpha: teleport probability of "appnp".
+        d_time: width of the time encoding of "tgat".
+        time_scale: unit of the times that "tgat" encodes, in units of the edge times.
+        mean_log_degree: mean of log(degree + 1) in training, for the scalers of "pna".
+        readout: rows of nodes to one row per graph; "none" for tasks on nodes and links.
+        pooling: local pooling after every layer, for tasks on graphs.
+        decoder: scores of node pairs, for tasks on links.
+
+    Raises:
+        InputError: a value is unknown or out of range.
+    """
+
+    d_in: int
+    d_hidden: int
+    d_out: int
+    conv: ConvName = "sage"
+    num_layers: int = 2
+    aggregator: Aggregator = "mean"
+    dropout: float = 0.5
+    head: HeadName = "linear"
+    input_norm: InputNorm = "none"
+    norm: Norm = "none"
+    activation: Activation = "relu"
+    residual: bool = False
+    jumping: Jumping = "none"
+    encoder: EncoderName = "none"
+    input_types: tuple[InputType, ...] = ()
+    cardinalities: tuple[int, ...] = ()
+    edge_cardinalities: tuple[int, ...] = ()
+    d_edge: int = 0
+    d_position: int = 0
+    num_node_types: int = 1
+    num_relations: int = 1
+    num_bases: int = 0
+    heads: int = 1
+    attention_dropout: float = 0.0
+    alpha: float = 0.1
+    d_time: int = 32
+    time_scale: float = 1.0
+    mean_log_degree: float = 1.0
+    readout: ReadoutName = "none"
+    pooling: PoolingName = "none"
+    decoder: DecoderName = "none"
+
+    def __post_init__(self) -> None:
+        for name, kind in CHOICES.items():
+            known = get_args(kind)
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} is {getattr(self, name)!r}; choose {' or '.join(known)}")
+        for name in ("input_types", "cardinalities", "edge_cardinalities"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        self._check_ranges()
+        self._check_encoder()
+        if self.norm == "graph" and self.readout == "none":
+            raise InputError('norm is "graph", which is for collections of graphs; choose layer')
+
+    def _check_ranges(self) -> None:
+        _check_range("d_in", self.d_in, 0 if self.encoder == "typed" else 1, MAX_WIDTH)
+        for name in ("d_hidden", "d_out", "d_time"):
+            _check_range(name, getattr(self, name), 1, MAX_WIDTH)
+        _check_range("num_layers", self.num_layers, 1, MAX_LAYERS)
+        _check_range("d_edge", self.d_edge, 0, MAX_WIDTH)
+        _check_range("heads", self.heads, 1, 256)
+        _check_range("num_bases", self.num_bases, 0, MAX_TYPES)
+        for name in ("num_node_types", "num_relations"):
+            _check_range(name, getattr(self, name), 1, MAX_TYPES)
+        for name in ("dropout", "attention_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(
+                    f"{name} is {getattr(self, name)}; it must be at least 0 and below 1"
+                )
+        if not 0 <= self.alpha <= 1:
+            raise InputError(f"alpha is {self.alpha}; it must be in 0 … 1")
+        for name in ("time_scale", "mean_log_degree"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise InputError(f"{name} is {value}; it must be a positive number")
+        if self.d_position not in (0, 3) or (self.conv == "egnn") != (self.d_position == 3):
+            raise InputError(
+                f"d_position is {self.d_position} for {self.conv}; egnn reads positions of 3 "
+                "coordinates, and no other convolution does"
+            )
+        if self.d_position and self.d_in <= self.d_position:
+            raise InputError(f"d_in is {self.d_in}; egnn reads features before the 3 coordinates")
+
+    def _check_encoder(self) -> None:
+        if (self.encoder == "typed") != bool(self.input_types):
+            raise InputError(f"encoder is {self.encoder!r} with {len(self.input_types)} input "
+                             "types; a typed encoder, and no other, has them")  # fmt: skip
+        if (self.encoder == "categorical") != bool(self.cardinalities):
+            raise InputError(f"encoder is {self.encoder!r} with {len(self.cardinalities)} "
+                             "cardinalities; a categorical encoder has one per column")  # fmt: skip
+        for count in (*self.cardinalities, *self.edge_cardinalities):
+            _check_range("a cardinality", count, 1, MAX_CODES)
+        columns = self.d_in - self.d_position
+        if self.cardinalities and len(self.cardinalities) != columns:
+            raise InputError(f"there are {len(self.cardinalities)} cardinalities and {columns} "
+                             "input columns; give one for each")  # fmt: skip
+        if self.edge_cardinalities and len(self.edge_cardinalities) != self.d_edge:
+            raise InputError(f"there are {len(self.edge_cardinalities)} edge cardinalities and "
+                             f"d_edge is {self.d_edge}; give one for each column")  # fmt: skip
+        ends = [0, *(t.end for t in self.input_types)]
+        if [t.start for t in self.input_types] != ends[:-1]:
+            raise InputError("input types must follow each other from node 0 on")
+        if any(t.d_in > self.d_in for t in self.input_types):
+            raise InputError(f"an input type reads more columns than the {self.d_in} there are")
+
+    @property
+    def d_last(self) -> int:
+        """Width that the last convolution is asked for."""
+        direct = self.head == "none" and self.readout == "none" and self.decoder == "none"
+        return self.d_out if direct else self.d_hidden
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not isinstance(value, int) or not low <= value <= high:
+        raise InputError(f"{name} is {value!r}; it must be an integer in {low} … {high}")

@@ -1,0 +1,1 @@
+"""What one epoch of training does, per kind of task: on nodes, on links, on whole graphs."""

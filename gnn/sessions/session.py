@@ -1,0 +1,76 @@
+"""What the training loop needs of a task: an epoch, a validation, and a score to choose by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from gnn.errors import TrainingError
+from gnn.metrics import LOWER_IS_BETTER
+from gnn.optimize import Stepper
+from sampling.kernels.reference import GOLDEN, MASK, mix
+
+__all__ = ["EpochResult", "Session", "keyed_randomness", "score_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochResult:
+    """One pass over the training part.
+
+    Attributes:
+        loss: mean training loss.
+        metrics: measured on the way, with dropout.
+        edges: edges of all Blocks.
+        seconds: time taken.
+    """
+
+    loss: float
+    metrics: dict[str, float]
+    edges: int
+    seconds: float
+
+
+class Session(Protocol):
+    """The parts of one training that stay the same from epoch to epoch.
+
+    Attributes:
+        stepper: the optimizer and what goes with it.
+        monitor: the validation metric that chooses the best epoch, "loss" or "none".
+    """
+
+    stepper: Stepper
+    monitor: str
+
+    def run_epoch(self, epoch: int) -> EpochResult:
+        """One pass over the training part; epochs count from 0."""
+
+    def validate(self, epoch: int) -> dict[str, float]:
+        """Loss and monitored metrics of the validation part; empty without one."""
+
+
+def score_of(monitor: str, val: dict[str, float]) -> tuple[float, float] | None:
+    """What the best epoch has most of: the monitored metric, then a low loss.
+
+    Raises:
+        TrainingError: the metric is not defined on the validation part.
+    """
+    if monitor == "none":
+        return None
+    if monitor not in val:
+        raise TrainingError(
+            f"{monitor} is not defined on the validation part; monitor another metric"
+        )
+    sign = -1.0 if monitor in LOWER_IS_BETTER else 1.0
+    return sign * val[monitor], -val.get("loss", 0.0)
+
+
+@contextmanager
+def keyed_randomness(seed: int, epoch: int) -> Iterator[None]:
+    """Torch's generator keyed by (seed, epoch) inside, as it was outside."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(mix((seed * GOLDEN + epoch + 1) & MASK))
+        yield
