@@ -27,19 +27,20 @@ __all__ = [
     "edge_block",
     "edge_dots",
     "in_pieces",
+    "mean_edges",
     "picked",
     "source_rows",
     "sum_edges",
     "touched",
 ]
 
-PIECE_ENTRIES = 1 << 24
+TRAINING_ENTRIES = 1 << 25
+CACHED_ENTRIES = 1 << 18
 
 
 def destinations(block: Block) -> Tensor:
     """The destination of every edge, (num_edges,) int64."""
-    nodes = torch.arange(block.num_dst, device=block.indptr.device)
-    return torch.repeat_interleave(nodes, block.in_degrees())
+    return _destinations(block.indptr)
 
 
 def source_rows(block: Block, x: Tensor) -> Tensor:
@@ -49,24 +50,31 @@ def source_rows(block: Block, x: Tensor) -> Tensor:
 
 def destination_rows(block: Block, x: Tensor) -> Tensor:
     """The row of every edge's destination, (num_edges, d), from x, (num_dst, d)."""
-    return picked(x, destinations(block))
+    out: Tensor = _DestinationRows.apply(x, block.indptr)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
+    return out
 
 
 def picked(x: Tensor, indices: Tensor) -> Tensor:
     """`x[indices]`, (len(indices), d); a row's gradient is the sum over its picks, in order."""
-    indptr = torch.arange(len(indices) + 1, device=indices.device)
-    return aggregate(_hop(indptr, indices, len(x)), x, "sum")
+    out: Tensor = _Picked.apply(x, indices)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
+    return out
 
 
 def edge_block(block: Block) -> Block:
     """The hop from edges to destinations: edge e is source e."""
-    edges = torch.arange(block.num_edges, device=block.indptr.device)
-    return Block(edges, block.indptr, edges)
+    return _edge_hop(block.indptr, block.num_edges)
 
 
-def sum_edges(block: Block, rows: Tensor, reduce: str = "sum") -> Tensor:
-    """Rows of edges, (num_edges, d), reduced into each destination, (num_dst, d)."""
-    return aggregate(edge_block(block), rows, reduce)
+def sum_edges(block: Block, rows: Tensor) -> Tensor:
+    """The sum of the rows of every destination's edges, (num_dst, d), from (num_edges, d)."""
+    out: Tensor = _EdgeSums.apply(rows, block.indptr)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
+    return out
+
+
+def mean_edges(block: Block, rows: Tensor) -> Tensor:
+    """The same for the mean; 0 where there are no edges."""
+    sums = sum_edges(block, rows)
+    return sums / block.in_degrees().clamp(min=1).to(sums.dtype)[:, None]
 
 
 def touched(block: Block, rows: Tensor) -> tuple[Block, Tensor]:
@@ -98,6 +106,54 @@ def edge_dots(block: Block, dst_rows: Tensor, src_rows: Tensor, heads: int) -> T
     edges = (block.indptr, block.indices)
     out: Tensor = _EdgeDots.apply(dst_rows.float(), src_rows.float(), *edges, heads)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
     return out
+
+
+class _Picked(torch.autograd.Function):
+    """Any rows of a matrix, with a derivative that does not depend on the number of threads."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, indices: Tensor) -> Tensor:
+        ctx.save_for_backward(indices)
+        ctx.num_rows = len(x)
+        return x.index_select(0, indices)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (indices,) = ctx.saved_tensors
+        if grad.device.type != "cpu" or grad.dtype == torch.float64:
+            zeros = grad.new_zeros(ctx.num_rows, grad.shape[1])
+            return zeros.index_add(0, indices, grad), None
+        one_each = torch.arange(len(indices) + 1)
+        arrays = (one_each.numpy(), indices.numpy(), ctx.num_rows, torch.get_num_threads())
+        indptr, _, order = map(torch.from_numpy, kernels.transpose(*arrays))
+        sums = aggregate(_hop(indptr, order, len(indices)), grad, "sum")
+        return sums.to(grad.dtype), None
+
+
+class _DestinationRows(torch.autograd.Function):
+    """Rows repeated for every edge of a row."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, indptr: Tensor) -> Tensor:
+        ctx.save_for_backward(indptr)
+        return x.index_select(0, _destinations(indptr))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _row_sums(ctx.saved_tensors[0], grad), None
+
+
+class _EdgeSums(torch.autograd.Function):
+    """Sums of consecutive rows."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, indptr: Tensor) -> Tensor:
+        ctx.save_for_backward(indptr)
+        return _row_sums(indptr, rows)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad.index_select(0, _destinations(ctx.saved_tensors[0])), None
 
 
 class _EdgeDots(torch.autograd.Function):
@@ -164,8 +220,13 @@ def in_pieces(block: Block, width: int, run: Callable[[Piece], Tensor]) -> Tenso
 
 
 def _pieces(block: Block, width: int) -> Iterator[Piece]:
-    """Pieces of whole rows; no smaller than the sources, whose gradients each of them makes."""
-    step = max(PIECE_ENTRIES // max(width, 1), block.num_src, 1)
+    """Pieces of whole rows that fit a cache, or memory where a backward pass follows.
+
+    There they are no smaller than the sources, as each piece makes a gradient for all of these.
+    """
+    step = max(CACHED_ENTRIES // max(width, 1), 1)
+    if torch.is_grad_enabled():
+        step = max(TRAINING_ENTRIES // max(width, 1), block.num_src)
     if block.num_edges <= step:
         yield Piece(block, slice(0, block.num_dst), slice(0, block.num_edges))
         return
@@ -197,6 +258,20 @@ def _piece(block: Block, start: int, end: int) -> Piece:
         dst_times=None if block.dst_times is None else block.dst_times[start:end],
     )
     return Piece(piece, slice(start, end), edges)
+
+
+def _destinations(indptr: Tensor) -> Tensor:
+    nodes = torch.arange(len(indptr) - 1, device=indptr.device)
+    return torch.repeat_interleave(nodes, indptr[1:] - indptr[:-1])
+
+
+def _edge_hop(indptr: Tensor, num_edges: int) -> Block:
+    edges = torch.arange(num_edges, device=indptr.device)
+    return Block(edges, indptr, edges)
+
+
+def _row_sums(indptr: Tensor, rows: Tensor) -> Tensor:
+    return aggregate(_edge_hop(indptr, len(rows)), rows, "sum")
 
 
 def _plain_dots(

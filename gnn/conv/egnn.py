@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from gnn.aggregate import full_sum
 from gnn.conv.edge_features import features_of
-from gnn.edges import Piece, destination_rows, in_pieces, source_rows, sum_edges
+from gnn.edges import Piece, destination_rows, in_pieces, mean_edges, source_rows, sum_edges
 from sampling import Block, NodeView
 from sampling.errors import InputError
 
@@ -101,7 +101,7 @@ class EGNNConv(nn.Module):
         if self.step is None:
             return sums
         length = torch.where(squared > 0, squared, 1.0).sqrt()
-        return torch.cat([sums, sum_edges(block, away / length * self.step(sent), "mean")], dim=1)
+        return torch.cat([sums, mean_edges(block, away / length * self.step(sent))], dim=1)
 
     @property
     def _dtype(self) -> torch.dtype:
