@@ -65,7 +65,7 @@ def test_rows_and_gradients_are_those_of_a_loop(heads, concat):
 
 
 def test_many_pieces_give_what_one_gives(monkeypatch):
-    monkeypatch.setattr(edges_module, "TRAINING_ENTRIES", 1)
+    monkeypatch.setattr(edges_module, "PIECE_ENTRIES", 1)
     assert_equals_naive(conv_of(), naive, some_world(), 5)
 
 
