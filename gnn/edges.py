@@ -28,7 +28,6 @@ __all__ = [
     "in_pieces",
     "mean_edges",
     "picked",
-    "source_rows",
     "sum_edges",
     "touched",
 ]
@@ -39,11 +38,6 @@ PIECE_ENTRIES = 1 << 18
 def destinations(block: Block) -> Tensor:
     """The destination of every edge, (num_edges,) int64."""
     return _destinations(block.indptr)
-
-
-def source_rows(block: Block, x: Tensor) -> Tensor:
-    """The row of every edge's source, (num_edges, d), from x, (num_src, d)."""
-    return picked(x, block.indices)
 
 
 def destination_rows(block: Block, x: Tensor) -> Tensor:

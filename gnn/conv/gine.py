@@ -32,7 +32,7 @@ class GINEConv(nn.Module):
         d_mlp: width inside of the MLP; `d_out` when left out.
         norm: normalization inside of the MLP, "batch" or "none".
         edge_encoder: what makes (num_edges, d_in) of the edge features, (num_edges, d_edge), in
-            place of W and b, such as a sum of embeddings of categories.
+            place of W and b, such as a sum of embeddings of categories; each edge by itself.
     """
 
     sends_input = True
