@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from gnn.conv.egnn import EGNNConv
 from gnn.conv.protocol import Conv
 from gnn.convs import CONVS, make_convs
 from gnn.dropout import dropout
@@ -292,6 +293,9 @@ def build_model(config: ModelConfig) -> GNN:
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    for conv in model.convs:
+        if isinstance(conv, EGNNConv):
+            conv.start_still()
     return model.eval()
 
 

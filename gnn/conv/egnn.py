@@ -12,6 +12,8 @@ neighbors is scaled to the full neighborhood.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,7 @@ from sampling.errors import InputError
 __all__ = ["NUM_COORDINATES", "EGNNConv"]
 
 NUM_COORDINATES = 3
+STILL = 0.001
 
 
 class EGNNConv(nn.Module):
@@ -59,6 +62,11 @@ class EGNNConv(nn.Module):
             nn.Linear(d_h + d_out, d_out), nn.SiLU(), nn.Linear(d_out, d_out)
         )
         self.step = None if last else _step_length(d_out)
+
+    def start_still(self) -> None:
+        """Begin with coordinates that hardly move, so that deep stacks do not explode."""
+        if self.step is not None:
+            nn.init.xavier_uniform_(cast(nn.Linear, self.step[2]).weight, gain=STILL)
 
     def messages(self, x: Tensor, nodes: NodeView) -> Tensor:
         """What travels along the edges out of every row: the row, (rows, d_in).
