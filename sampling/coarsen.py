@@ -48,7 +48,7 @@ def coarsen(graph: Graph, *, seed: int = 0, num_threads: int | None = None) -> C
         seed: decides between edges of equal weight.
         num_threads: all cores when left out.
 
-    Cost: some sorts of the edges, and memory for about four copies of them.
+    Cost: a sort of the edges, two where they do not all run both ways.
 
     Example:
         >>> path = Graph.from_edges([0, 1, 1, 2], [1, 0, 2, 1], edge_weight=[1, 1, 5, 5])
@@ -57,26 +57,20 @@ def coarsen(graph: Graph, *, seed: int = 0, num_threads: int | None = None) -> C
     """
     threads = num_threads or kernels.default_threads()
     src, dst = graph.indices, _destinations(graph)
-    both = merge_edges(
-        np.concatenate([src, dst]),
-        np.concatenate([dst, src]),
-        _weights(graph, copies=2),
-        graph.num_nodes,
-        threads,
-    )
+    both = _both_ways(graph, src, dst, threads)
     cluster = kernels.heavy_edge_matching(
         both.indptr, both.indices, both.edge_weight, seed & MASK, threads
     )
     became = cluster.astype(graph.indices.dtype)
     size = int(cluster.max(initial=-1)) + 1
-    small = merge_edges(became[src], became[dst], _weights(graph, copies=1), size, threads)
+    small = merge_edges(became[src], became[dst], graph.edge_weight, size, threads)
     return Coarsening(small, cluster, np.bincount(cluster, minlength=size).astype(np.int64))
 
 
 def merge_edges(
     src: NDArray[Any],
     dst: NDArray[Any],
-    weight: NDArray[np.float32],
+    weight: NDArray[np.float32] | None,
     num_nodes: int,
     num_threads: int,
 ) -> Graph:
@@ -85,31 +79,63 @@ def merge_edges(
     Args:
         src: sources, (num_edges,).
         dst: destinations, (num_edges,).
-        weight: (num_edges,) float32; sums are taken in float64 in the order of the edges.
+        weight: (num_edges,) float32, added up in float64 in the order of the edges; None for ones.
         num_nodes: how many.
         num_threads: changes nothing.
     """
-    kept = np.flatnonzero(src != dst)
-    src, dst, weight = src[kept], dst[kept], weight[kept]
-    indptr, order = kernels.csc_order(src, dst, num_nodes, None, None, weight, num_threads)
-    if not len(order):
-        return Graph(indptr, src, edge_weight=weight)
-    sources, weights = src[order], weight[order]
-    first = np.ones(len(order), bool)
-    first[1:] = sources[1:] != sources[:-1]
-    first[indptr[:-1][indptr[:-1] < len(order)]] = True
+    kept = src != dst
+    src, dst = src[kept], dst[kept]
+    if weight is None:
+        indptr, sources = kernels.build_csc(src, dst, num_nodes, num_threads)
+    else:
+        indptr, order = kernels.csc_order(src, dst, num_nodes, None, None, None, num_threads)
+        sources, weight = src[order], weight[kept][order]
+    if not len(sources):
+        return Graph(indptr, sources, edge_weight=np.empty(0, np.float32))
+    first = ~_repeats(indptr, sources)
     starts = np.flatnonzero(first)
-    sums = np.add.reduceat(weights.astype(np.float64), starts).astype(np.float32)
+    if weight is None:
+        sums = np.diff(starts, append=len(sources)).astype(np.float32)
+    else:
+        sums = np.add.reduceat(weight.astype(np.float64), starts).astype(np.float32)
     offsets = np.concatenate([[0], np.cumsum(first)])
     return Graph(offsets[indptr], sources[starts], edge_weight=sums)
+
+
+def _both_ways(graph: Graph, src: NDArray[Any], dst: NDArray[Any], num_threads: int) -> Graph:
+    """Every pair of neighbors once in both rows, with the weight of all edges between them.
+
+    A graph that is so already is left as it is: half of every weight, and the same order.
+    """
+    if _is_simple(graph, num_threads):
+        return graph
+    weight = None if graph.edge_weight is None else np.tile(graph.edge_weight, 2)
+    ends = np.concatenate([src, dst]), np.concatenate([dst, src])
+    return merge_edges(*ends, weight, graph.num_nodes, num_threads)
+
+
+def _is_simple(graph: Graph, num_threads: int) -> bool:
+    """Whether every edge runs both ways, with one weight, and only once."""
+    if len(graph.edge_types) > 1 or _repeats(graph.indptr, graph.indices).any():
+        return False
+    indptr, indices, order = kernels.transpose(
+        graph.indptr, graph.indices, graph.num_nodes, num_threads
+    )
+    if not (np.array_equal(indptr, graph.indptr) and np.array_equal(indices, graph.indices)):
+        return False
+    weight = graph.edge_weight
+    return weight is None or np.array_equal(weight, weight[order])
+
+
+def _repeats(indptr: NDArray[np.int64], sources: NDArray[Any]) -> NDArray[np.bool_]:
+    """Whether an edge has the source of the edge before it in its row."""
+    again = np.zeros(len(sources), bool)
+    again[1:] = sources[1:] == sources[:-1]
+    starts = indptr[:-1]
+    again[starts[starts < len(sources)]] = False
+    return again
 
 
 def _destinations(graph: Graph) -> NDArray[Any]:
     nodes = np.arange(graph.num_nodes, dtype=graph.indices.dtype)
     return np.repeat(nodes, graph.in_degrees())
-
-
-def _weights(graph: Graph, copies: int) -> NDArray[np.float32]:
-    if graph.edge_weight is None:
-        return np.ones(copies * graph.num_edges, np.float32)
-    return np.tile(graph.edge_weight, copies)

@@ -43,6 +43,20 @@ def test_threads_change_nothing_and_seeds_decide_between_equals():
     assert one.graph.num_nodes < 0.6 * graph.num_nodes
 
 
+@settings(max_examples=30, deadline=None)
+@given(edge_lists(), st.integers(0, 1000))
+def test_edges_both_ways_are_matched_as_one_way_edges_are(edges, seed):
+    ends = zip(edges.src.tolist(), edges.dst.tolist(), strict=True)
+    pairs = {(min(s, d), max(s, d)) for s, d in ends if s != d}
+    low, high = np.array(sorted(pairs), np.int64).reshape(-1, 2).T
+    weight = np.random.default_rng(seed).integers(1, 4, len(low)).astype(np.float32)
+    n = edges.num_nodes
+    one = Graph.from_edges(low, high, num_nodes=n, edge_weight=weight)
+    both = np.r_[low, high], np.r_[high, low]
+    two = Graph.from_edges(*both, num_nodes=n, edge_weight=np.tile(weight, 2))
+    assert np.array_equal(coarsen(one, seed=seed).cluster, coarsen(two, seed=seed).cluster)
+
+
 def test_a_graph_without_edges_or_nodes_stays_as_it_is():
     for n in (0, 3):
         made = coarsen(Graph.from_edges([], [], num_nodes=n))
