@@ -30,6 +30,7 @@ from service.routes import docs, graph, health, metrics, models, nodes
 from service.routes.paths import WholeRoute
 from service.schemas import ProblemResponse
 from service.settings import Settings
+from service.shared import RedisCache
 from service.telemetry import Telemetry, configure_logging
 
 __all__ = ["Resources", "create_app"]
@@ -47,6 +48,7 @@ class Resources:
     predictor: Predictor
     batcher: MicroBatcher
     telemetry: Telemetry
+    shared: RedisCache | None = None
 
 
 def create_app(settings: Settings | None = None, predictor: Predictor | None = None) -> FastAPI:
@@ -67,8 +69,11 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         )
         opened.self_test()
         _describe(telemetry, opened)
-        async with _batcher(settings, opened, telemetry) as batcher:
-            app.state.resources = Resources(settings, opened, batcher, telemetry)
+        async with (
+            _shared(settings, telemetry) as shared,
+            _batcher(settings, opened, telemetry) as batcher,
+        ):
+            app.state.resources = Resources(settings, opened, batcher, telemetry, shared)
             # what is loaded by now stays: the collector need not look at it again
             gc.freeze()
             log.info("ready", graph=opened.data.meta.name, models=opened.registry.names)
@@ -109,6 +114,27 @@ def _batcher(settings: Settings, predictor: Predictor, telemetry: Telemetry) -> 
         queue_limit_cost=settings.queue_limit_edges,
         on_batch=telemetry.batch,
     )
+
+
+@asynccontextmanager
+async def _shared(settings: Settings, telemetry: Telemetry) -> AsyncIterator[RedisCache | None]:
+    """The cache in Redis, if there is to be one; a Redis that is lost starts as lost."""
+    if settings.redis is None:
+        yield None
+        return
+    shared = RedisCache(
+        settings.redis,
+        prefix=settings.redis_prefix,
+        ttl_s=settings.redis_ttl_s,
+        timeout_s=settings.redis_timeout_ms / 1e3,
+        retry_s=settings.redis_retry_s,
+        count=telemetry.redis,
+    )
+    try:
+        await shared.look()
+        yield shared
+    finally:
+        await shared.aclose()
 
 
 def _describe(telemetry: Telemetry, predictor: Predictor) -> None:

@@ -60,8 +60,13 @@ class BatchKey:
     def samples(self) -> bool:
         return self.mode == "sampled"
 
+    @property
+    def is_cacheable(self) -> bool:
+        """Whether rows depend on the graph as it is stored, and on nothing of one request."""
+        return self.described is None
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Work:
     """Nodes left to compute.
 
@@ -78,6 +83,17 @@ class Work:
     costs: NDArray[np.int64]
     places: NDArray[np.int64]
     pick: NDArray[np.int64]
+
+    def only(self, which: NDArray[np.bool_]) -> Work:
+        """The work for some of the k nodes, (k,) bool."""
+        wanted, place = which[self.pick], np.cumsum(which) - 1
+        return Work(
+            self.key,
+            self.nodes[which],
+            self.costs[which],
+            self.places[wanted],
+            place[self.pick[wanted]],
+        )
 
 
 @dataclass(slots=True)

@@ -122,8 +122,8 @@ class Predictor:
             rows: NDArray[np.float32] = key.model.saved.model.encode(blocks, x).float().numpy()
         if not np.isfinite(rows).all():
             raise NonFiniteError(key.model.name, key.model.version)
-        if key.described is None:
-            self.cache.put_many(self._space(key), nodes.tolist(), rows)
+        if key.is_cacheable:
+            self.cache.put_many(self.space(key), nodes.tolist(), rows)
         seconds = {
             "sample": sampled - started,
             "gather": gathered - sampled,
@@ -153,6 +153,11 @@ class Predictor:
             if model is not None and self.data.graph.num_nodes:
                 key = BatchKey(model, "sampled", 0)
                 model.outputs(self.compute(key, np.zeros(1, np.int64)).rows)
+
+    def space(self, key: BatchKey) -> str:
+        """All that rows under this key depend on beside the node: the caches' space."""
+        digest, fingerprint = key.model.saved.info.digest, self.data.meta.fingerprint
+        return space_of(digest, fingerprint, key.mode, key.seed)
 
     def _plan_known(self, plan: Plan, dense: NDArray[np.int64]) -> None:
         places = np.flatnonzero(dense >= 0)
@@ -196,7 +201,7 @@ class Predictor:
         costs: NDArray[np.int64],
     ) -> None:
         key = _key(plan, samples)
-        rows = self.cache.get_many(self._space(key), nodes.tolist())
+        rows = self.cache.get_many(self.space(key), nodes.tolist())
         hit = np.array([row is not None for row in rows])
         if hit.any():
             plan.put(places[hit], np.stack([row for row in rows if row is not None]), CACHE)
@@ -270,10 +275,6 @@ class Predictor:
         assert self.data.features is not None, "the registry refuses models that do not fit"
         x = self.data.features.gather(nodes, self.settings.threads)
         return x if head is None else torch.cat([head, x])
-
-    def _space(self, key: BatchKey) -> str:
-        digest, fingerprint = key.model.saved.info.digest, self.data.meta.fingerprint
-        return space_of(digest, fingerprint, key.mode, key.seed)
 
 
 def open_predictor(

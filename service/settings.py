@@ -110,6 +110,32 @@ class Settings(BaseSettings):
         description="Bytes of computed embeddings kept in memory, per worker; 0 keeps none.",
     )
 
+    redis: str | None = Field(
+        None,
+        max_length=2048,
+        pattern=r"^(redis|rediss|unix)://",
+        repr=False,
+        description="Address of a Redis that all workers and hosts share computed embeddings "
+        "through, as in `redis://:PASSWORD@HOST:6379/0`.",
+    )
+    redis_prefix: str = Field(
+        "gnn",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="First part of every key in Redis; one per deployment that shares it.",
+    )
+    redis_ttl_s: int = Field(
+        86_400, ge=1, le=31_536_000, description="Seconds until an embedding in Redis expires."
+    )
+    redis_timeout_ms: int = Field(
+        250,
+        ge=1,
+        le=10_000,
+        description="Milliseconds until a call of Redis is given up and it counts as lost.",
+    )
+    redis_retry_s: float = Field(
+        2.0, gt=0, le=3600, description="Seconds between two probes of a Redis that is lost."
+    )
+
     table_outputs_bytes: int = Field(
         256 * MIB,
         ge=0,

@@ -24,6 +24,9 @@ def serve(
     embeddings: Annotated[
         Path | None, typer.Option(help="Directory of embeddings, used while they are fresh.")
     ] = None,
+    redis: Annotated[
+        str | None, typer.Option(help="Redis that workers and hosts share embeddings through.")
+    ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on; 127.0.0.1 when left out.")
     ] = None,
@@ -53,6 +56,7 @@ def serve(
         "graph": graph,
         "models": models,
         "embeddings": embeddings,
+        "redis": redis,
         "host": host,
         "port": port,
         "workers": workers,

@@ -45,6 +45,7 @@ def _checks(resources: Any) -> dict[str, Any]:
         "self_test": "passed",
         "table": _table(registry.table, opened),
         "queue": {"waiting": resources.batcher.depth},
+        "redis": "none" if resources.shared is None else resources.shared.state,
     }
 
 

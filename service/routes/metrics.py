@@ -18,5 +18,7 @@ def add_routes(app: FastAPI) -> None:
         """Prometheus text."""
         resources = request.app.state.resources
         stats = resources.predictor.cache.stats()
+        if resources.shared is not None:
+            resources.telemetry.redis_degraded.set(resources.shared.state == "degraded")
         text = resources.telemetry.render(stats, resources.batcher.depth)
         return Response(text, media_type=CONTENT_TYPE_LATEST)

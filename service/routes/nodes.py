@@ -24,6 +24,7 @@ from service.exchange import (
 )
 from service.plan import SOURCES, Plan, Query
 from service.predictor import Answer, Predictor
+from service.recall import keep, recall
 from service.registry import ServedModel
 from service.routes.documented import DirectRoute, body_of, problems
 from service.schemas import (
@@ -35,6 +36,7 @@ from service.schemas import (
     limited,
 )
 from service.settings import Settings
+from service.shared import RedisCache
 
 __all__ = ["add_routes", "request_models"]
 
@@ -143,12 +145,17 @@ def _plan(predictor: Predictor, query: Query, model: ServedModel | None) -> Plan
 
 async def _work(request: Request, plan: Plan, deadline: float) -> None:
     resources = request.app.state.resources
+    shared: RedisCache | None = resources.shared
+    if shared is not None:
+        await recall(plan, resources.predictor, shared)
     for work in plan.work:
         left_s = deadline - time.perf_counter()
         computed = await resources.batcher.submit(work.key, work.nodes, work.costs, left_s)
         exchange_of(request).spent(computed.seconds)
         resources.telemetry.queued(computed.seconds.get("queue", 0.0))
         plan.finish(work, computed)
+        if shared is not None:
+            keep(work, computed, resources.predictor, shared)
 
 
 def _predicted(predictor: Predictor, plan: Plan) -> Response:
