@@ -14,9 +14,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from sampling.errors import GnnError
+from service.access import close_routes, describe_access, keys_of
+from service.draining import Draining, draining_on_signals
 from service.errors import Problem, RequestError, problem_body
 from service.exchange import (
     PROBLEM_TYPE,
@@ -24,6 +27,7 @@ from service.exchange import (
     exchange_of,
     problem_response,
 )
+from service.keys import KeyRing
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
 from service.routes import docs, graph, health, metrics, models, nodes
@@ -48,7 +52,9 @@ class Resources:
     predictor: Predictor
     batcher: MicroBatcher
     telemetry: Telemetry
+    draining: Draining
     shared: RedisCache | None = None
+    keys: KeyRing | None = None
 
 
 def create_app(settings: Settings | None = None, predictor: Predictor | None = None) -> FastAPI:
@@ -59,7 +65,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         predictor: opened from the settings, at the start, when left out.
     """
     settings = settings or Settings()  # type: ignore[call-arg]
-    telemetry = Telemetry()
+    telemetry, keys = Telemetry(), keys_of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -73,11 +79,14 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
             _shared(settings, telemetry) as shared,
             _batcher(settings, opened, telemetry) as batcher,
         ):
-            app.state.resources = Resources(settings, opened, batcher, telemetry, shared)
-            # what is loaded by now stays: the collector need not look at it again
-            gc.freeze()
-            log.info("ready", graph=opened.data.meta.name, models=opened.registry.names)
-            yield {"settings": settings}
+            with draining_on_signals(settings.drain_delay_s) as draining:
+                app.state.resources = Resources(
+                    settings, opened, batcher, telemetry, draining, shared, keys
+                )
+                # what is loaded by now stays: the collector need not look at it again
+                gc.freeze()
+                log.info("ready", graph=opened.data.meta.name, models=opened.registry.names)
+                yield {"settings": settings}
         gc.unfreeze()
         log.info("stopped")
 
@@ -90,6 +99,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         redoc_url=None,
         redirect_slashes=False,
     )
+    _add_cors(app, settings)
     app.add_middleware(
         ExchangeMiddleware, telemetry=telemetry, logs_requests=settings.log_level == "debug"
     )
@@ -101,8 +111,22 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     health.add_routes(app)
     metrics.add_routes(app)
     docs.add_routes(app)
-    _describe_bodies(app, nodes.request_models(settings))
+    if keys is not None:
+        close_routes(app, keys, settings)
+    _describe_bodies(app, nodes.request_models(settings), settings, keys is not None)
     return app
+
+
+def _add_cors(app: FastAPI, settings: Settings) -> None:
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins.split(","),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["authorization", "content-type", "x-api-key", "x-request-id",
+                           "x-request-timeout-ms"],
+            expose_headers=["retry-after", "server-timing", "x-request-id"],
+        )  # fmt: skip
 
 
 def _batcher(settings: Settings, predictor: Predictor, telemetry: Telemetry) -> MicroBatcher:
@@ -176,7 +200,9 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return problem_response(exchange_of(request).request_id, wrong)
 
 
-def _describe_bodies(app: FastAPI, requests: Sequence[type[Any]]) -> None:
+def _describe_bodies(
+    app: FastAPI, requests: Sequence[type[Any]], settings: Settings, needs_keys: bool
+) -> None:
     """Add the request models, which routes parse themselves, to the OpenAPI document."""
 
     def openapi() -> dict[str, Any]:
@@ -188,6 +214,8 @@ def _describe_bodies(app: FastAPI, requests: Sequence[type[Any]]) -> None:
             kinds = [(model, "validation") for model in (*requests, ProblemResponse)]
             _, schemas = models_json_schema(kinds, ref_template=template)  # type: ignore[arg-type]
             document["components"]["schemas"] |= schemas["$defs"]
+            if needs_keys:
+                describe_access(app, document, settings)
             app.openapi_schema = document
         return app.openapi_schema
 

@@ -24,6 +24,7 @@ from service.commands import (
     evaluate,
     info,
     ingest,
+    key,
     plan,
     predict,
     serve,
@@ -55,6 +56,7 @@ COMMANDS: Commands = (
     (embed.embed, "gnn embed graph models/default --out embeddings --predictions"),
     (predict.predict, "gnn predict graph models/default --nodes 17,42 --mode exact"),
     (serve.serve, "gnn serve --graph graph --models models --embeddings embeddings"),
+    (key.key, "gnn key dashboard --scopes read,predict --file keys.txt"),
     (doctor.doctor, "gnn doctor"),
 )
 SYNTH_COMMANDS: Commands = (

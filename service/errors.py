@@ -10,6 +10,8 @@
         │   ├── LimitError            more was asked for than a setting allows
         │   ├── NewNodeError          a described node is wrong
         │   ├── NodeNotFoundError     a path names a node that is not there
+        │   ├── UnauthorizedError     no valid key came with the request
+        │   ├── ForbiddenError        the key does not open this
         │   ├── ModelNotFoundError    no model has this name
         │   └── VersionNotFoundError  the model has no such version
         ├── NoTableError          no fresh embedding table answers for the model
@@ -61,6 +63,7 @@ __all__ = [
     "BodyTooLargeError",
     "ClientGoneError",
     "DeadlineError",
+    "ForbiddenError",
     "LimitError",
     "MalformedJsonError",
     "MediaTypeError",
@@ -74,6 +77,7 @@ __all__ = [
     "Problem",
     "RequestError",
     "ServiceError",
+    "UnauthorizedError",
     "VersionNotFoundError",
     "from_validation",
     "problem_body",
@@ -152,6 +156,28 @@ class NewNodeError(RequestError):
 
     def members(self) -> dict[str, Any]:
         return {"node": self.node}
+
+
+class UnauthorizedError(RequestError):
+    """No valid key came with the request."""
+
+    def __init__(self) -> None:
+        self.headers = {"www-authenticate": "Bearer"}
+        super().__init__(
+            "no valid API key came with the request; send one as `Authorization: Bearer KEY` or "
+            "`X-API-Key: KEY`"
+        )
+
+
+class ForbiddenError(RequestError):
+    """The key does not open this."""
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        super().__init__(f"this needs a key with the scope {scope!r}; the key sent has not")
+
+    def members(self) -> dict[str, Any]:
+        return {"scope": self.scope}
 
 
 class NodeNotFoundError(RequestError, UnknownNodeError):
@@ -312,6 +338,8 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     LimitError: Problem(422, "limit_exceeded", "More was asked for than is allowed"),
     NewNodeError: Problem(422, "invalid_new_node", "A described node is not valid"),
     NodeNotFoundError: Problem(404, "unknown_node", "Some nodes are not in the graph"),
+    UnauthorizedError: Problem(401, "unauthorized", "No valid API key"),
+    ForbiddenError: Problem(403, "forbidden", "The key does not open this"),
     ModelNotFoundError: NO_MODEL,
     VersionNotFoundError: Problem(404, "unknown_version", "No such version of the model"),
     NoTableError: Problem(409, "no_table", "No fresh embedding table"),

@@ -48,6 +48,13 @@ __all__ = [
 
 SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 KEY = "gnn.exchange"
+SECURITY = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+]
+"""No browser is to guess a type, frame, or keep an answer."""
 NO_TIMING = ", ".join(f"{stage};dur=0" for stage in STAGES).encode()
 PROBLEM_TYPE = "application/problem+json"
 
@@ -76,7 +83,8 @@ class Exchange:
         if self.seconds:
             stages = (f"{s};dur={self.seconds.get(s, 0.0) * 1e3:.3f}" for s in STAGES)
             timing = ", ".join(stages).encode()
-        return [(b"x-request-id", self.request_id.encode()), (b"server-timing", timing)]
+        own = [(b"x-request-id", self.request_id.encode()), (b"server-timing", timing)]
+        return own + SECURITY
 
 
 class ExchangeMiddleware:
@@ -143,7 +151,7 @@ def problem_response(request_id: str, error: Exception) -> Response:
         detail, members = str(error), problem.members(error)
     elif problem.status < 500:
         detail = problem.title
-    headers = {}
+    headers = dict(getattr(error, "headers", {}))
     if retry_after := getattr(error, "retry_after_s", None):
         headers["retry-after"] = str(retry_after)
     body = problem_body(problem, detail, request_id, members)

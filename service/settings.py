@@ -40,12 +40,36 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", max_length=255, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    uds: Path | None = Field(
+        None, description="Unix socket to listen on in place of a port; its group may connect."
+    )
     workers: int = Field(1, ge=1, le=256, description="Server processes; they share the graph.")
     compute_threads: int = Field(
         0, ge=0, le=1024, description="Threads for one batch; 0 divides the cores by the workers."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe lines to log; `debug` adds one line per request."
+    )
+
+    api_keys_file: Path | None = Field(
+        None, description="File of API keys, as `gnn key` writes it; without keys all may call."
+    )
+    api_keys: str | None = Field(
+        None,
+        max_length=1 << 20,
+        repr=False,
+        description="The lines of such a file, where there is none, apart by line feeds or `;`.",
+    )
+    allow_anonymous: bool = Field(
+        False, description="Listen beyond the loopback address without API keys."
+    )
+    open_metrics: bool = Field(
+        False, description="Answer `/metrics` without a key where keys are set."
+    )
+    cors_origins: str = Field(
+        "",
+        pattern=r"^(\*|https?://[^\s,/]+(,https?://[^\s,/]+)*)?$",
+        description="Origins, with commas, whose pages may call from a browser; `*` is all.",
     )
 
     max_ids_per_request: int = Field(
@@ -68,6 +92,9 @@ class Settings(BaseSettings):
     )
     max_header_bytes: int = Field(
         64 * 1024, ge=1024, le=MIB, description="Bytes in request line and headers; more is 431."
+    )
+    max_headers: int = Field(
+        100, ge=10, le=10_000, description="Header fields of a request; more is 431."
     )
 
     exact_edge_budget: int = Field(
@@ -157,8 +184,17 @@ class Settings(BaseSettings):
     write_timeout_s: float = Field(
         30.0, gt=0, le=3600, description="Seconds a client may leave an answer unread."
     )
+    drain_delay_s: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="Seconds after SIGTERM in which `/health/ready` is 503 and all else goes on.",
+    )
     drain_timeout_s: float = Field(
-        25.0, ge=0, le=3600, description="Seconds that requests under way get after SIGTERM."
+        25.0,
+        ge=0,
+        le=3600,
+        description="Seconds that requests under way get once the door is closed.",
     )
 
     @property
