@@ -25,16 +25,18 @@ from service.exchange import (
     PROBLEM_TYPE,
     ExchangeMiddleware,
     exchange_of,
+    in_dialect,
     problem_response,
 )
 from service.keys import KeyRing
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
-from service.routes import docs, graph, health, metrics, models, nodes
+from service.routes import docs, graph, health, metrics, models, nodes, similar, v2
 from service.routes.paths import WholeRoute
 from service.schemas import ProblemResponse
 from service.settings import Settings
 from service.shared import RedisCache
+from service.similarity import Similarity
 from service.telemetry import Telemetry, configure_logging
 
 __all__ = ["Resources", "create_app"]
@@ -55,6 +57,7 @@ class Resources:
     draining: Draining
     shared: RedisCache | None = None
     keys: KeyRing | None = None
+    similarity: Similarity | None = None
 
 
 def create_app(settings: Settings | None = None, predictor: Predictor | None = None) -> FastAPI:
@@ -78,10 +81,11 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         async with (
             _shared(settings, telemetry) as shared,
             _batcher(settings, opened, telemetry) as batcher,
+            _similarity(settings, opened) as similarity,
         ):
             with draining_on_signals(settings.drain_delay_s) as draining:
                 app.state.resources = Resources(
-                    settings, opened, batcher, telemetry, draining, shared, keys
+                    settings, opened, batcher, telemetry, draining, shared, keys, similarity
                 )
                 # what is loaded by now stays: the collector need not look at it again
                 gc.freeze()
@@ -108,12 +112,19 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     nodes.add_routes(app, settings)
     graph.add_routes(app, settings)
     models.add_routes(app)
+    similar.add_routes(app, settings)
+    v2.add_routes(app, settings)
     health.add_routes(app)
     metrics.add_routes(app)
     docs.add_routes(app)
     if keys is not None:
         close_routes(app, keys, settings)
-    _describe_bodies(app, nodes.request_models(settings), settings, keys is not None)
+    bodies = (
+        *nodes.request_models(settings),
+        *similar.request_models(settings),
+        *v2.request_models(),
+    )
+    _describe_bodies(app, bodies, settings, keys is not None)
     return app
 
 
@@ -161,6 +172,19 @@ async def _shared(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Red
         await shared.aclose()
 
 
+@asynccontextmanager
+async def _similarity(settings: Settings, opened: Predictor) -> AsyncIterator[Similarity | None]:
+    table = opened.registry.table
+    if table is None:
+        yield None
+        return
+    similarity = Similarity(table, settings.similar_exact_rows, settings.threads)
+    try:
+        yield similarity
+    finally:
+        similarity.close()
+
+
 def _describe(telemetry: Telemetry, predictor: Predictor) -> None:
     meta, registry = predictor.data.meta, predictor.registry
     telemetry.graph_info.labels(meta.name, str(meta.version), meta.fingerprint).set(1)
@@ -181,7 +205,7 @@ async def _failed(request: Request, error: Exception) -> Response:
     response = problem_response(exchange_of(request).request_id, error)
     if response.status_code in (500, 507):
         log.error("failed", request_id=exchange_of(request).request_id, exc_info=error)
-    return response
+    return in_dialect(request.url.path, response)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -189,7 +213,8 @@ async def _refused(request: Request, error: Exception) -> Response:
     problem = Problem(error.status_code, CODES.get(error.status_code, "refused"), error.detail)
     detail = f"there is no {request.method} {request.url.path[:200]}; /docs lists what there is"
     body = problem_body(problem, detail, exchange_of(request).request_id)
-    return Response(body, error.status_code, error.headers, PROBLEM_TYPE)
+    response = Response(body, error.status_code, error.headers, PROBLEM_TYPE)
+    return in_dialect(request.url.path, response)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -197,7 +222,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     faults = [{"loc": list(f["loc"]), "msg": f["msg"]} for f in error.errors()[:20]]
     place = ".".join(str(part) for part in faults[0]["loc"])
     wrong = RequestError(f"{place}: {faults[0]['msg']}", faults)
-    return problem_response(exchange_of(request).request_id, wrong)
+    return in_dialect(request.url.path, problem_response(exchange_of(request).request_id, wrong))
 
 
 def _describe_bodies(

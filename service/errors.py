@@ -15,6 +15,7 @@
         │   ├── ModelNotFoundError    no model has this name
         │   └── VersionNotFoundError  the model has no such version
         ├── NoTableError          no fresh embedding table answers for the model
+        ├── NoIndexError          the table is too large to be searched without an index
         ├── NonFiniteError        a model answered with NaN or infinity
         ├── OverloadedError       the queue is full
         ├── ClientGoneError       the client left before the answer
@@ -69,6 +70,7 @@ __all__ = [
     "MediaTypeError",
     "ModelNotFoundError",
     "NewNodeError",
+    "NoIndexError",
     "NoTableError",
     "NodeNotFoundError",
     "NonFiniteError",
@@ -207,10 +209,11 @@ class ModelNotFoundError(RequestError):
 class VersionNotFoundError(RequestError):
     """The model has no such version."""
 
-    def __init__(self, name: str, version: int, known: Sequence[int]) -> None:
-        self.name, self.version, self.known = name, version, list(known)
+    def __init__(self, name: str, version: int | str, known: Sequence[int]) -> None:
+        self.name, self.known = name, list(known)
+        self.version = version[:MAX_SHOWN] if isinstance(version, str) else version
         versions = ", ".join(str(v) for v in self.known)
-        super().__init__(f"model {name!r} has no version {version}; it has {versions}")
+        super().__init__(f"model {name!r} has no version {self.version}; it has {versions}")
 
     def members(self) -> dict[str, Any]:
         return {"model": self.name, "version": self.version, "known": self.known}
@@ -228,6 +231,20 @@ class NoTableError(ServiceError):
 
     def members(self) -> dict[str, Any]:
         return {"model": self.name, "version": self.version}
+
+
+class NoIndexError(ServiceError):
+    """The table is too large to be searched without an index."""
+
+    def __init__(self, num_rows: int, limit: int) -> None:
+        self.num_rows, self.limit = num_rows, limit
+        super().__init__(
+            f"the table has {num_rows} rows and no index, and is searched without one up to "
+            f"{limit}; run `gnn embed … --index` and restart, or raise GNN_SIMILAR_EXACT_ROWS"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"num_rows": self.num_rows, "limit": self.limit}
 
 
 class NonFiniteError(ServiceError):
@@ -343,6 +360,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     ModelNotFoundError: NO_MODEL,
     VersionNotFoundError: Problem(404, "unknown_version", "No such version of the model"),
     NoTableError: Problem(409, "no_table", "No fresh embedding table"),
+    NoIndexError: Problem(409, "no_index", "No index of nearest rows"),
     NonFiniteError: Problem(500, "non_finite", "The model's answer is not finite", public=False),
     OverloadedError: Problem(503, "overloaded", "The queue is full"),
     ClientGoneError: Problem(499, "client_gone", "The client left"),

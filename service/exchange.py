@@ -38,10 +38,12 @@ __all__ = [
     "Exchange",
     "ExchangeMiddleware",
     "exchange_of",
+    "in_dialect",
     "json_response",
     "parse",
     "problem_response",
     "read_body",
+    "read_bytes",
     "timeout_ms",
     "while_connected",
 ]
@@ -111,7 +113,7 @@ class ExchangeMiddleware:
             log.error("failed", request_id=exchange.request_id, exc_info=error)
             if exchange.status:
                 raise
-            response = problem_response(exchange.request_id, error)
+            response = in_dialect(scope["path"], problem_response(exchange.request_id, error))
             await response(scope, receive, send_with_headers)
         finally:
             self._count(scope, exchange)
@@ -158,6 +160,16 @@ def problem_response(request_id: str, error: Exception) -> Response:
     return Response(body, problem.status, headers, PROBLEM_TYPE)
 
 
+def in_dialect(path: str, response: Response) -> Response:
+    """An error as the face behind this path writes it: `{"error": …}` under /v2."""
+    if path != "/v2" and not path.startswith("/v2/"):
+        return response
+    body = orjson.dumps({"error": orjson.loads(response.body)["detail"]})
+    status = 400 if response.status_code == 422 else response.status_code
+    kept = {k: v for k, v in response.headers.items() if not k.startswith("content-")}
+    return Response(body, status, kept, "application/json")
+
+
 async def read_body(request: Request, settings: Settings) -> bytes:
     """The body, once it is whole.
 
@@ -165,6 +177,19 @@ async def read_body(request: Request, settings: Settings) -> bytes:
         MediaTypeError: it is not plain JSON.
         BodyTooLargeError: it is over the limit, or says that it will be.
         ClientGoneError: the client left, or the protocol gave up on a body that came too slowly.
+    """
+    kind, _, parameters = request.headers.get("content-type", "").partition(";")
+    if kind.strip().lower() != "application/json" or not _is_utf8(parameters):
+        raise MediaTypeError("the body must be application/json in UTF-8; say so in Content-Type")
+    return await read_bytes(request, settings)
+
+
+async def read_bytes(request: Request, settings: Settings) -> bytes:
+    """The body of any type, once it is whole.
+
+    Raises:
+        MediaTypeError: it is compressed.
+        BodyTooLargeError, ClientGoneError: as `read_body`.
     """
     _check_headers(request, settings.max_body_bytes)
     return await _whole(request, settings.max_body_bytes)
@@ -232,9 +257,6 @@ def _check_headers(request: Request, limit: int) -> None:
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise MediaTypeError("the body is compressed; send it plain")
-    kind, _, parameters = headers.get("content-type", "").partition(";")
-    if kind.strip().lower() != "application/json" or not _is_utf8(parameters):
-        raise MediaTypeError("the body must be application/json in UTF-8; say so in Content-Type")
     length = headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
         raise BodyTooLargeError(limit, int(length))

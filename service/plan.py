@@ -46,6 +46,11 @@ class Query:
     on_unknown: Literal["error", "report"] = "error"
     new_nodes: Sequence[NodeDescription] = ()
 
+    @property
+    def is_dear_to_plan(self) -> bool:
+        """Whether the plan itself takes longer than an event loop may."""
+        return bool(self.new_nodes)
+
 
 @dataclass(frozen=True, slots=True)
 class BatchKey:

@@ -26,6 +26,8 @@ __all__ = [
     "PredictRequest",
     "PredictResponse",
     "ProblemResponse",
+    "SimilarRequest",
+    "SimilarResponse",
     "limited",
 ]
 
@@ -110,7 +112,32 @@ class EmbedRequest(NodesRequest):
     """Body of `POST /v1/nodes/embed`."""
 
 
-RequestT = TypeVar("RequestT", bound=NodesRequest)
+class SimilarRequest(Request):
+    """Body of `POST /v1/nodes/similar`: exactly one of `node`, `nodes` and `embedding`."""
+
+    node: NodeId | None = Field(None, description="The node whose neighbors are asked for.")
+    nodes: Annotated[list[NodeId], FailFast()] = Field(
+        default_factory=list, description="Several such nodes."
+    )
+    embedding: Annotated[list[float], FailFast()] = Field(
+        default_factory=list,
+        max_length=MAX_FEATURES,
+        description="A vector as wide as the table, in place of a node.",
+    )
+    k: Annotated[int, Field(ge=1, le=1000)] = Field(10, description="Neighbors to answer.")
+    model: ModelName = Field("default", description="Model name.")
+    version: Version | None = Field(None, description="Model version; the newest when left out.")
+
+    @model_validator(mode="after")
+    def _asks_for_one_thing(self) -> SimilarRequest:
+        if (self.node is not None) + bool(self.nodes) + bool(self.embedding) != 1:
+            raise PydanticCustomError(
+                "one_of", "give exactly one of `node`, `nodes` and `embedding`"
+            )
+        return self
+
+
+RequestT = TypeVar("RequestT", bound=Request)
 
 
 def limited(model: type[RequestT], limits: Mapping[str, int]) -> type[RequestT]:
@@ -164,6 +191,28 @@ class EmbedResponse(Answered):
     """Answer of `POST /v1/nodes/embed`: one row per id, in the order sent."""
 
     embeddings: list[list[float]]
+
+
+class SimilarNode(BaseModel):
+    """A node that is near."""
+
+    node: int | str
+    score: float = Field(description="Cosine of the embeddings.")
+
+
+class NearNodes(BaseModel):
+    """What is near one of the nodes asked for."""
+
+    node: int | str
+    neighbors: list[SimilarNode]
+
+
+class SimilarResponse(Answered):
+    """Answer of `POST /v1/nodes/similar`: best first, without the node itself."""
+
+    source: Literal["index", "exact"]
+    neighbors: list[SimilarNode] | None = Field(None, description="Of `node` or `embedding`.")
+    results: list[NearNodes] | None = Field(None, description="Of `nodes`, in the order sent.")
 
 
 class TypeCount(BaseModel):

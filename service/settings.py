@@ -87,6 +87,15 @@ class Settings(BaseSettings):
     max_neighbors: int = Field(
         10_000, ge=1, le=1_000_000, description="Neighbors in one answer of the graph endpoints."
     )
+    max_similar_nodes: int = Field(
+        100, ge=1, le=10_000, description="Nodes in one request for similar nodes; more is 422."
+    )
+    similar_exact_rows: int = Field(
+        200_000,
+        ge=0,
+        le=1_000_000_000,
+        description="Rows of a table searched for similar nodes without an index; more is 409.",
+    )
     max_body_bytes: int = Field(
         8 * MIB, ge=1024, le=1024 * MIB, description="Bytes in a request body; more is 413."
     )

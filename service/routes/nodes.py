@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from service.errors import DeadlineError, LimitError
+from service.answers import rows_of
+from service.errors import LimitError
 from service.exchange import (
-    exchange_of,
     json_response,
     parse,
     read_body,
-    timeout_ms,
-    while_connected,
 )
-from service.plan import SOURCES, Plan, Query
+from service.plan import Plan, Query
 from service.predictor import Answer, Predictor
-from service.recall import keep, recall
-from service.registry import ServedModel
 from service.routes.documented import DirectRoute, body_of, problems
+from service.routes.planning import SMALL, planned
 from service.schemas import (
     EmbedRequest,
     EmbedResponse,
@@ -36,14 +31,10 @@ from service.schemas import (
     limited,
 )
 from service.settings import Settings
-from service.shared import RedisCache
 
 __all__ = ["add_routes", "request_models"]
 
 ARROW = "application/vnd.apache.arrow.stream"
-SMALL = 256
-"""Ids up to which the event loop does what it would take longer to hand over."""
-
 OF_POST = (400, 404, 408, 409, 413, 415, 422, 500, 503, 504)
 
 
@@ -63,7 +54,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         body = parse(predict_model, await read_body(request, settings))
         _check_edges(body, settings.max_new_edges)
         query = _query(body, body.include, body.on_unknown, body.new_nodes)
-        plan = await _planned(request, query, settings)
+        plan = await planned(request, query, settings)
         predictor = _predictor(request)
         if len(plan.ids) <= SMALL:
             return _predicted(predictor, plan)
@@ -72,7 +63,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
     async def embed(request: Request) -> Response:
         """The embedding of every node, in the order sent; JSON, or Arrow where it is accepted."""
         body = parse(embed_model, await read_body(request, settings))
-        plan = await _planned(request, _query(body, ["embedding"]), settings)
+        plan = await planned(request, _query(body, ["embedding"]), settings)
         encode = _arrow if ARROW in request.headers.get("accept", "") else _embedded
         return await asyncio.to_thread(encode, _predictor(request), plan)
 
@@ -116,48 +107,6 @@ def _predictor(request: Request) -> Predictor:
     return predictor
 
 
-async def _planned(request: Request, query: Query, settings: Settings) -> Plan:
-    """The plan of a query with no work left, within the deadline."""
-    limit_ms = timeout_ms(request, settings)
-    deadline = exchange_of(request).started + limit_ms / 1e3
-    if time.perf_counter() >= deadline:
-        raise DeadlineError(limit_ms)
-    predictor = _predictor(request)
-    model = predictor.registry.opened(query.model, query.version)
-    try:
-        if model is None or len(query.nodes) > SMALL or query.new_nodes:
-            async with asyncio.timeout(deadline - time.perf_counter()):
-                plan = await asyncio.to_thread(_plan, predictor, query, model)
-        else:
-            plan = predictor.plan(query, model)
-        if plan.work:
-            await while_connected(request, _work(request, plan, deadline))
-    except (TimeoutError, DeadlineError):
-        raise DeadlineError(limit_ms) from None
-    counts = np.bincount(plan.source, minlength=len(SOURCES)).tolist()
-    request.app.state.resources.telemetry.sources(zip(SOURCES, counts, strict=True))
-    return plan
-
-
-def _plan(predictor: Predictor, query: Query, model: ServedModel | None) -> Plan:
-    return predictor.plan(query, model or predictor.registry.get(query.model, query.version))
-
-
-async def _work(request: Request, plan: Plan, deadline: float) -> None:
-    resources = request.app.state.resources
-    shared: RedisCache | None = resources.shared
-    if shared is not None:
-        await recall(plan, resources.predictor, shared)
-    for work in plan.work:
-        left_s = deadline - time.perf_counter()
-        computed = await resources.batcher.submit(work.key, work.nodes, work.costs, left_s)
-        exchange_of(request).spent(computed.seconds)
-        resources.telemetry.queued(computed.seconds.get("queue", 0.0))
-        plan.finish(work, computed)
-        if shared is not None:
-            keep(work, computed, resources.predictor, shared)
-
-
 def _predicted(predictor: Predictor, plan: Plan) -> Response:
     answer = predictor.answer(plan, as_arrays=True)
     return json_response(_head(answer) | {"predictions": answer.predictions})
@@ -171,20 +120,14 @@ def _head(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _rows(plan: Plan) -> np.ndarray[Any, np.dtype[np.float32]]:
-    if plan.rows is not None:
-        return plan.rows
-    return np.zeros((0, plan.model.saved.model.config.d_embedding), np.float32)
-
-
 def _embedded(predictor: Predictor, plan: Plan) -> Response:
     head = _head(predictor.answer(plan, as_arrays=True))
-    return json_response(head | {"embeddings": _rows(plan)})
+    return json_response(head | {"embeddings": rows_of(plan)})
 
 
 def _arrow(predictor: Predictor, plan: Plan) -> Response:
     """An IPC stream: the node ids and a fixed-size list of float32 for each."""
-    rows = _rows(plan)
+    rows = rows_of(plan)
     head = _head(predictor.answer(plan, as_arrays=True))
     kind = pa.string() if predictor.data.ids.is_string else pa.int64()
     columns = {
