@@ -6,6 +6,7 @@ import gc
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -31,6 +32,7 @@ from service.exchange import (
 from service.keys import KeyRing
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
+from service.registry import ServedModel
 from service.routes import docs, graph, health, metrics, models, nodes, similar, v2
 from service.routes.paths import WholeRoute
 from service.schemas import ProblemResponse
@@ -38,6 +40,7 @@ from service.settings import Settings
 from service.shared import RedisCache
 from service.similarity import Similarity
 from service.telemetry import Telemetry, configure_logging
+from service.watch import watching
 
 __all__ = ["Resources", "create_app"]
 
@@ -77,11 +80,13 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
             settings.graph, settings.models, settings.embeddings, settings
         )
         opened.self_test()
-        _describe(telemetry, opened)
+        for name in opened.registry.names:
+            _describe(telemetry, opened, opened.registry.opened(name))
         async with (
             _shared(settings, telemetry) as shared,
             _batcher(settings, opened, telemetry) as batcher,
             _similarity(settings, opened) as similarity,
+            watching(opened, settings.models_poll_s, partial(_describe, telemetry, opened)),
         ):
             with draining_on_signals(settings.drain_delay_s) as draining:
                 app.state.resources = Resources(
@@ -185,14 +190,12 @@ async def _similarity(settings: Settings, opened: Predictor) -> AsyncIterator[Si
         similarity.close()
 
 
-def _describe(telemetry: Telemetry, predictor: Predictor) -> None:
-    meta, registry = predictor.data.meta, predictor.registry
+def _describe(telemetry: Telemetry, predictor: Predictor, model: ServedModel | None) -> None:
+    """Say in the metrics what is served; what a model was before is served no more."""
+    meta = predictor.data.meta
     telemetry.graph_info.labels(meta.name, str(meta.version), meta.fingerprint).set(1)
-    for name in registry.names:
-        model = registry.opened(name)
-        if model is not None:
-            digest = model.saved.info.digest
-            telemetry.model_info.labels(name, str(model.version), digest).set(1)
+    if model is not None:
+        telemetry.model(model.name, model.version, model.saved.info.digest)
 
 
 def _add_errors(app: FastAPI) -> None:

@@ -150,9 +150,18 @@ class Predictor:
         """
         for name in self.registry.names:
             model = self.registry.opened(name)
-            if model is not None and self.data.graph.num_nodes:
-                key = BatchKey(model, "sampled", 0)
-                model.outputs(self.compute(key, np.zeros(1, np.int64)).rows)
+            if model is not None:
+                self.test(model)
+
+    def test(self, model: ServedModel) -> None:
+        """Compute one prediction of a model end to end, past table and cache.
+
+        Raises:
+            GnnError: it cannot be done.
+        """
+        if self.data.graph.num_nodes:
+            rows = self.compute(BatchKey(model, "sampled", 0), np.zeros(1, np.int64)).rows
+            model.outputs(rows)
 
     def space(self, key: BatchKey) -> str:
         """All that rows under this key depend on beside the node: the caches' space."""
@@ -295,6 +304,7 @@ def open_predictor(
         settings.default_model,
         settings.threads,
         settings.table_outputs_bytes,
+        settings.aliases,
     )
     return Predictor(data, registry, MemoryCache(settings.cache_bytes), settings)
 

@@ -272,6 +272,7 @@ class ModelSummary(BaseModel):
     name: str
     version: int = Field(description="The version that answers when none is asked for.")
     versions: list[int]
+    aliases: list[str] = Field(description="Other names, from the setting `aliases`.")
     task: str
     is_default: bool
 

@@ -34,6 +34,17 @@ class Settings(BaseSettings):
         max_length=64,
         description="Model that answers to the name `default`; the only model where there is one.",
     )
+    aliases: str = Field(
+        "",
+        pattern=r"^([a-z0-9][a-z0-9._-]{0,63}=[a-z0-9][a-z0-9._-]{0,63}(@[1-9][0-9]{0,8})?(,|$))*$",
+        description="Other names of models, as in `canary=fraud@3,live=fraud`.",
+    )
+    models_poll_s: float = Field(
+        2.0,
+        ge=0,
+        le=3600,
+        description="Seconds between two looks for new or deleted models; 0 never looks.",
+    )
     verify_graph: bool = Field(
         True, description="Read every byte of the graph at the start and compare checksums."
     )

@@ -44,6 +44,7 @@ class Telemetry:
         self.requests = Counter(
             "gnn_requests", "Requests answered.", ["route", "method", "status"], registry=registry
         )
+        self._models: dict[str, tuple[str, str, str]] = {}
         self._of_route: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.request_seconds = Histogram(
             "gnn_request_seconds",
@@ -134,6 +135,14 @@ class Telemetry:
                     self.cache_hits.inc(count)
                 elif source == "computed":
                     self.cache_misses.inc(count)
+
+    def model(self, name: str, version: int, digest: str) -> None:
+        """Say which version of a model answers."""
+        before = self._models.get(name)
+        if before is not None:
+            self.model_info.labels(*before).set(0)
+        self._models[name] = (name, str(version), digest)
+        self.model_info.labels(*self._models[name]).set(1)
 
     def redis(self, outcome: str, rows: int) -> None:
         """Count what Redis did with some rows."""

@@ -113,7 +113,8 @@ def _vector(values: list[float], similarity: Similarity) -> NDArray[np.float32]:
     largest = np.abs(vector).max()
     if largest == 0:
         raise RequestError("embedding: all numbers are zero, which is near nothing")
-    return (vector / largest).astype(np.float32)
+    direction: NDArray[np.float32] = (vector / largest).astype(np.float32)
+    return direction
 
 
 def _dense(ids: Any, asked: list[int | str]) -> NDArray[np.int64]:
