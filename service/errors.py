@@ -9,6 +9,7 @@
         │   ├── BodyTimeoutError      the body came too slowly
         │   ├── LimitError            more was asked for than a setting allows
         │   ├── NewNodeError          a described node is wrong
+        │   ├── OverlayError          an edge of a what-if is wrong
         │   ├── NodeNotFoundError     a path names a node that is not there
         │   ├── UnauthorizedError     no valid key came with the request
         │   ├── ForbiddenError        the key does not open this
@@ -75,6 +76,7 @@ __all__ = [
     "NodeNotFoundError",
     "NonFiniteError",
     "NotReadyError",
+    "OverlayError",
     "OverloadedError",
     "Problem",
     "RequestError",
@@ -158,6 +160,13 @@ class NewNodeError(RequestError):
 
     def members(self) -> dict[str, Any]:
         return {"node": self.node}
+
+
+class OverlayError(RequestError):
+    """An edge of a what-if is wrong."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"overlay: {what}")
 
 
 class UnauthorizedError(RequestError):
@@ -355,6 +364,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     LimitError: Problem(422, "limit_exceeded", "More was asked for than is allowed"),
     NewNodeError: Problem(422, "invalid_new_node", "A described node is not valid"),
     NodeNotFoundError: Problem(404, "unknown_node", "Some nodes are not in the graph"),
+    OverlayError: Problem(422, "invalid_overlay", "An edge of the overlay is not valid"),
     UnauthorizedError: Problem(401, "unauthorized", "No valid API key"),
     ForbiddenError: Problem(403, "forbidden", "The key does not open this"),
     ModelNotFoundError: NO_MODEL,

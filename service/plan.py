@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from service.described import Described, NodeDescription
 from service.microbatch import Computed
+from service.overlay import EdgeEdits, Overlay
 from service.registry import ServedModel
 
 __all__ = [
@@ -45,11 +46,12 @@ class Query:
     seed: int = 0
     on_unknown: Literal["error", "report"] = "error"
     new_nodes: Sequence[NodeDescription] = ()
+    overlay: EdgeEdits | None = None
 
     @property
     def is_dear_to_plan(self) -> bool:
         """Whether the plan itself takes longer than an event loop may."""
-        return bool(self.new_nodes)
+        return bool(self.new_nodes) or self.overlay is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class BatchKey:
     mode: Literal["exact", "sampled"]
     seed: int | None
     described: Described | None = None
+    overlay: Overlay | None = None
 
     @property
     def samples(self) -> bool:
@@ -68,7 +71,7 @@ class BatchKey:
     @property
     def is_cacheable(self) -> bool:
         """Whether rows depend on the graph as it is stored, and on nothing of one request."""
-        return self.described is None
+        return self.described is None and self.overlay is None
 
 
 @dataclass(frozen=True, eq=False, slots=True)

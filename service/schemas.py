@@ -40,6 +40,7 @@ NodeId = IntId | StringId
 ModelName = Annotated[str, Field(min_length=1, max_length=64)]
 Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Edge = Annotated[list[NodeId], Field(min_length=2, max_length=2)]
 Mode = Literal["auto", "table", "exact", "sampled"]
 Output = Literal["label", "probabilities", "embedding"]
 
@@ -82,6 +83,17 @@ class NodesRequest(Request):
     seed: Seed = Field(0, description="Randomness of the neighbors drawn, where any are drawn.")
 
 
+class EdgeOverlay(Request):
+    """Edges to think away or into the graph, for this request alone."""
+
+    add_edges: Annotated[list[Edge], FailFast()] = Field(
+        default_factory=list, description="Pairs of ids, source first; both are in the graph."
+    )
+    remove_edges: Annotated[list[Edge], FailFast()] = Field(
+        default_factory=list, description="Pairs of ids whose edges are all taken away."
+    )
+
+
 class PredictRequest(NodesRequest):
     """Body of `POST /v1/nodes/predict`: at least one entry in `nodes` and `new_nodes` together."""
 
@@ -99,6 +111,11 @@ class PredictRequest(NodesRequest):
     new_nodes: Annotated[list[NewNode], FailFast()] = Field(
         default_factory=list,
         description="Nodes to describe; those that `nodes` does not name are answered last.",
+    )
+
+    overlay: EdgeOverlay | None = Field(
+        None,
+        description="What if the graph had these edges? Answered exactly, never stored or cached.",
     )
 
     @model_validator(mode="after")

@@ -95,6 +95,9 @@ class Settings(BaseSettings):
         le=10_000_000,
         description="`in_edges` of all new nodes in one request together; more is 422.",
     )
+    max_overlay_edges: int = Field(
+        1000, ge=0, le=100_000, description="Edges in the overlay of one request; more is 422."
+    )
     max_neighbors: int = Field(
         10_000, ge=1, le=1_000_000, description="Neighbors in one answer of the graph endpoints."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,11 +19,13 @@ from service.exchange import (
     parse,
     read_body,
 )
+from service.overlay import EdgeEdits
 from service.plan import Plan, Query
 from service.predictor import Answer, Predictor
 from service.routes.documented import DirectRoute, body_of, problems
 from service.routes.planning import SMALL, planned
 from service.schemas import (
+    EdgeOverlay,
     EmbedRequest,
     EmbedResponse,
     NodesRequest,
@@ -52,8 +55,10 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
     async def predict(request: Request) -> Response:
         """A prediction for every node, in the order sent."""
         body = parse(predict_model, await read_body(request, settings))
-        _check_edges(body, settings.max_new_edges)
+        _check_edges(body, settings)
         query = _query(body, body.include, body.on_unknown, body.new_nodes)
+        if body.overlay is not None:
+            query = replace(query, overlay=_edits(body.overlay))
         plan = await planned(request, query, settings)
         predictor = _predictor(request)
         if len(plan.ids) <= SMALL:
@@ -88,10 +93,20 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
     )
 
 
-def _check_edges(body: PredictRequest, limit: int) -> None:
-    got = sum(len(node.in_edges) for node in body.new_nodes)
+def _check_edges(body: PredictRequest, settings: Settings) -> None:
+    got, limit = sum(len(node.in_edges) for node in body.new_nodes), settings.max_new_edges
     if got > limit:
         raise LimitError("in_edges of all new_nodes", limit, got)
+    overlay, limit = body.overlay or EdgeOverlay(), settings.max_overlay_edges
+    got = len(overlay.add_edges) + len(overlay.remove_edges)
+    if got > limit:
+        raise LimitError("edges of the overlay", limit, got)
+
+
+def _edits(overlay: EdgeOverlay) -> EdgeEdits:
+    added, removed = ([(u, v) for u, v in edges] for edges in (overlay.add_edges,
+                      overlay.remove_edges))  # fmt: skip
+    return EdgeEdits(added, removed)
 
 
 def _query(
