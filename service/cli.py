@@ -25,6 +25,7 @@ from service.commands import (
     info,
     ingest,
     ingest_graphs,
+    key,
     plan,
     predict,
     serve,
@@ -60,6 +61,7 @@ COMMANDS: Commands = (
     (embed.embed, "gnn embed graph models/default --out embeddings --predictions"),
     (predict.predict, "gnn predict graph models/default --nodes 17,42 --mode exact"),
     (serve.serve, "gnn serve --graph graph --models models --embeddings embeddings"),
+    (key.key, "gnn key dashboard --scopes read,predict --file keys.txt"),
     (doctor.doctor, "gnn doctor"),
 )
 SYNTH_COMMANDS: Commands = (

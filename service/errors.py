@@ -10,10 +10,14 @@
         │   ├── LimitError            more was asked for than a setting allows
         │   ├── NewNodeError          a described node is wrong
         │   ├── PostedGraphError      a graph in the request is wrong
+        │   ├── OverlayError          an edge of a what-if is wrong
         │   ├── NodeNotFoundError     a path names a node that is not there
+        │   ├── UnauthorizedError     no valid key came with the request
+        │   ├── ForbiddenError        the key does not open this
         │   ├── ModelNotFoundError    no model has this name
         │   └── VersionNotFoundError  the model has no such version
         ├── NoTableError          no fresh embedding table answers for the model
+        ├── NoIndexError          the table is too large to be searched without an index
         ├── NonFiniteError        a model answered with NaN or infinity
         ├── OverloadedError       the queue is full
         ├── ClientGoneError       the client left before the answer
@@ -62,20 +66,24 @@ __all__ = [
     "BodyTooLargeError",
     "ClientGoneError",
     "DeadlineError",
+    "ForbiddenError",
     "LimitError",
     "MalformedJsonError",
     "MediaTypeError",
     "ModelNotFoundError",
     "NewNodeError",
+    "NoIndexError",
     "NoTableError",
     "NodeNotFoundError",
     "NonFiniteError",
     "NotReadyError",
+    "OverlayError",
     "OverloadedError",
     "PostedGraphError",
     "Problem",
     "RequestError",
     "ServiceError",
+    "UnauthorizedError",
     "VersionNotFoundError",
     "from_validation",
     "problem_body",
@@ -167,6 +175,35 @@ class PostedGraphError(RequestError):
         return {"graph": self.number, "field": self.field}
 
 
+class OverlayError(RequestError):
+    """An edge of a what-if is wrong."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"overlay: {what}")
+
+
+class UnauthorizedError(RequestError):
+    """No valid key came with the request."""
+
+    def __init__(self) -> None:
+        self.headers = {"www-authenticate": "Bearer"}
+        super().__init__(
+            "no valid API key came with the request; send one as `Authorization: Bearer KEY` or "
+            "`X-API-Key: KEY`"
+        )
+
+
+class ForbiddenError(RequestError):
+    """The key does not open this."""
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        super().__init__(f"this needs a key with the scope {scope!r}; the key sent has not")
+
+    def members(self) -> dict[str, Any]:
+        return {"scope": self.scope}
+
+
 class NodeNotFoundError(RequestError, UnknownNodeError):
     """A path names a node that is not there."""
 
@@ -194,10 +231,11 @@ class ModelNotFoundError(RequestError):
 class VersionNotFoundError(RequestError):
     """The model has no such version."""
 
-    def __init__(self, name: str, version: int, known: Sequence[int]) -> None:
-        self.name, self.version, self.known = name, version, list(known)
+    def __init__(self, name: str, version: int | str, known: Sequence[int]) -> None:
+        self.name, self.known = name, list(known)
+        self.version = version[:MAX_SHOWN] if isinstance(version, str) else version
         versions = ", ".join(str(v) for v in self.known)
-        super().__init__(f"model {name!r} has no version {version}; it has {versions}")
+        super().__init__(f"model {name!r} has no version {self.version}; it has {versions}")
 
     def members(self) -> dict[str, Any]:
         return {"model": self.name, "version": self.version, "known": self.known}
@@ -215,6 +253,20 @@ class NoTableError(ServiceError):
 
     def members(self) -> dict[str, Any]:
         return {"model": self.name, "version": self.version}
+
+
+class NoIndexError(ServiceError):
+    """The table is too large to be searched without an index."""
+
+    def __init__(self, num_rows: int, limit: int) -> None:
+        self.num_rows, self.limit = num_rows, limit
+        super().__init__(
+            f"the table has {num_rows} rows and no index, and is searched without one up to "
+            f"{limit}; run `gnn embed … --index` and restart, or raise GNN_SIMILAR_EXACT_ROWS"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"num_rows": self.num_rows, "limit": self.limit}
 
 
 class NonFiniteError(ServiceError):
@@ -326,9 +378,13 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     PostedGraphError: Problem(422, "invalid_graph", "A graph in the request is not valid"),
     NewNodeError: Problem(422, "invalid_new_node", "A described node is not valid"),
     NodeNotFoundError: Problem(404, "unknown_node", "Some nodes are not in the graph"),
+    OverlayError: Problem(422, "invalid_overlay", "An edge of the overlay is not valid"),
+    UnauthorizedError: Problem(401, "unauthorized", "No valid API key"),
+    ForbiddenError: Problem(403, "forbidden", "The key does not open this"),
     ModelNotFoundError: NO_MODEL,
     VersionNotFoundError: Problem(404, "unknown_version", "No such version of the model"),
     NoTableError: Problem(409, "no_table", "No fresh embedding table"),
+    NoIndexError: Problem(409, "no_index", "No index of nearest rows"),
     NonFiniteError: Problem(500, "non_finite", "The model's answer is not finite", public=False),
     OverloadedError: Problem(503, "overloaded", "The queue is full"),
     ClientGoneError: Problem(499, "client_gone", "The client left"),

@@ -47,6 +47,7 @@ def _summary(registry: ModelRegistry, name: str) -> dict[str, Any]:
         "name": own,
         "version": registry.newest(own),
         "versions": registry.versions(own),
+        "aliases": registry.aliases_of(own),
         "task": model.saved.info.task if model else None,
         "is_default": own == registry.default,
     }
