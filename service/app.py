@@ -24,9 +24,13 @@ from service.exchange import (
     exchange_of,
     problem_response,
 )
+from service.jobs.door import JobDoor
+from service.jobs.process import open_queue
+from service.jobs.request import JobRequest
+from service.jobs.tending import tending
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
-from service.routes import docs, graph, health, metrics, models, nodes
+from service.routes import docs, graph, health, jobs, metrics, models, nodes
 from service.routes.paths import WholeRoute
 from service.schemas import ProblemResponse
 from service.settings import Settings
@@ -47,6 +51,7 @@ class Resources:
     predictor: Predictor
     batcher: MicroBatcher
     telemetry: Telemetry
+    jobs: JobDoor
 
 
 def create_app(settings: Settings | None = None, predictor: Predictor | None = None) -> FastAPI:
@@ -67,8 +72,12 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         )
         opened.self_test()
         _describe(telemetry, opened)
-        async with _batcher(settings, opened, telemetry) as batcher:
-            app.state.resources = Resources(settings, opened, batcher, telemetry)
+        door = JobDoor(open_queue(settings), opened, settings)
+        async with (
+            tending(door, settings.verify_graph),
+            _batcher(settings, opened, telemetry) as batcher,
+        ):
+            app.state.resources = Resources(settings, opened, batcher, telemetry, door)
             # what is loaded by now stays: the collector need not look at it again
             gc.freeze()
             log.info("ready", graph=opened.data.meta.name, models=opened.registry.names)
@@ -93,10 +102,11 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     nodes.add_routes(app, settings)
     graph.add_routes(app, settings)
     models.add_routes(app)
+    jobs.add_routes(app, settings)
     health.add_routes(app)
     metrics.add_routes(app)
     docs.add_routes(app)
-    _describe_bodies(app, nodes.request_models(settings))
+    _describe_bodies(app, (*nodes.request_models(settings), JobRequest))
     return app
 
 

@@ -29,6 +29,7 @@ from service.commands import (
     serve,
     synth,
     train,
+    worker,
 )
 from service.commands.options import Debug
 
@@ -55,6 +56,10 @@ COMMANDS: Commands = (
     (embed.embed, "gnn embed graph models/default --out embeddings --predictions"),
     (predict.predict, "gnn predict graph models/default --nodes 17,42 --mode exact"),
     (serve.serve, "gnn serve --graph graph --models models --embeddings embeddings"),
+    (
+        worker.worker,
+        "gnn worker --redis redis://queue --graph graph --models models --jobs jobs",
+    ),
     (doctor.doctor, "gnn doctor"),
 )
 SYNTH_COMMANDS: Commands = (

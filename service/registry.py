@@ -118,6 +118,7 @@ class ModelRegistry:
         self.default = _default(root, list_models(root), default)
         self._open: OrderedDict[tuple[str, int], ServedModel] = OrderedDict()
         self._newest: dict[str, int] = {}
+        self._published: dict[str, EmbeddingTable] = {}
         self._lock = threading.RLock()
         self._open_newest()
 
@@ -180,6 +181,27 @@ class ModelRegistry:
             raise VersionNotFoundError(own, wanted, known)
         return self._load(own, wanted)
 
+    def serve_table(self, table: EmbeddingTable) -> bool:
+        """Answer from a table that was published, in place of the one published before.
+
+        Requests under way keep the model, and with it the table, that they began with.
+
+        Returns:
+            Whether an open model answers from it: made by its weights on this graph.
+        """
+        name = table.meta.model_name
+        if table.meta.graph_fingerprint != self.data.meta.fingerprint:
+            return False
+        with self._lock:
+            self._published[name] = table
+            for key, model in self._open.items():
+                if model.name == name:
+                    self._open[key] = self._with_table(replace(model, table=None))
+            return any(
+                model.saved.info.digest == table.meta.model_digest and model.table is not None
+                for model in self._open.values()
+            )
+
     def _open_newest(self) -> None:
         for name in list_models(self.root):
             versions = list_versions(self.root, name)
@@ -217,9 +239,14 @@ class ModelRegistry:
             FullNeighborSampler(graph, layers - 1, threads) if layers > 1 else None,
             NeighborSampler(graph, fanouts[:-1], 0, threads) if layers > 1 else None,
         )
-        if self.table is None or not self._is_fresh(saved):
-            return model
-        return replace(model, table=self._with_outputs(model, self.table))
+        return self._with_table(model)
+
+    def _with_table(self, model: ServedModel) -> ServedModel:
+        """The model with the table that was made by it on this graph, the published one first."""
+        for table in (self._published.get(model.name), self.table):
+            if table is not None and self._is_fresh(table, model.saved):
+                return replace(model, table=self._with_outputs(model, table))
+        return model
 
     def _with_outputs(self, model: ServedModel, table: EmbeddingTable) -> EmbeddingTable:
         """The table with predictions in memory, where it has none and they are not too large."""
@@ -232,10 +259,8 @@ class ModelRegistry:
             out[start:end] = model.outputs(table.rows(np.arange(start, end)))
         return replace(table, predictions=out)
 
-    def _is_fresh(self, saved: SavedModel) -> bool:
-        if self.table is None:
-            return False
-        meta = self.table.meta
+    def _is_fresh(self, table: EmbeddingTable, saved: SavedModel) -> bool:
+        meta = table.meta
         made_by = (meta.model_digest, meta.graph_fingerprint)
         return made_by == (saved.info.digest, self.data.meta.fingerprint)
 

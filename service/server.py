@@ -17,6 +17,7 @@ import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from service.app import create_app
+from service.jobs.supervisor import running_jobs
 from service.predictor import Predictor, open_predictor
 from service.settings import Settings
 from service.telemetry import SHARED_DIRECTORY, configure_logging
@@ -42,7 +43,7 @@ def run_server(settings: Settings) -> None:
     if not _is_loopback(settings.host):
         log.warning("open_to_network", host=settings.host, hint="there is no authentication yet")
     predictor = open_predictor(settings.graph, settings.models, settings.embeddings, settings)
-    with _quiet_exit():
+    with _quiet_exit(), running_jobs(settings, predictor.data.meta.fingerprint):
         started = _run_many(settings) if settings.workers > 1 else _run_one(settings, predictor)
     if not started:
         raise SystemExit(START_FAILED)

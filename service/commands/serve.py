@@ -39,6 +39,15 @@ def serve(
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"] | None, typer.Option(help="Least to log.")
     ] = None,
+    jobs: Annotated[
+        Path | None, typer.Option(help="Directory of batch jobs; `jobs` beside the models.")
+    ] = None,
+    redis: Annotated[
+        str | None, typer.Option(help="Redis that keeps the jobs, for `gnn worker`.")
+    ] = None,
+    no_jobs: Annotated[
+        bool, typer.Option("--no-jobs", help="Run no jobs here; leave them to `gnn worker`.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -58,6 +67,9 @@ def serve(
         "workers": workers,
         "default_model": default_model,
         "log_level": log_level,
+        "jobs": jobs,
+        "redis_url": redis,
+        "run_jobs": False if no_jobs else None,
     }
     settings = read_settings(given)
     started = time.time()

@@ -97,7 +97,7 @@ class Failure(Record):
 class Part(Record):
     """One file of a result."""
 
-    name: str
+    name: str = Field(pattern=r"^(part-[0-9]{5}\.parquet|embeddings\.npy)$")
     rows: int
     size_bytes: int
     sha256: str
@@ -142,7 +142,7 @@ class Job(Record):
         discarded: whether the result's files are gone.
     """
 
-    id: str
+    id: str = Field(pattern=r"^[0-9a-f]{32}$")
     spec: JobSpec
     state: State = "queued"
     created: float

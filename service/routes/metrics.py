@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
+
+from service.jobs.metrics import render_jobs
 
 __all__ = ["add_routes"]
 
@@ -19,4 +23,5 @@ def add_routes(app: FastAPI) -> None:
         resources = request.app.state.resources
         stats = resources.predictor.cache.stats()
         text = resources.telemetry.render(stats, resources.batcher.depth)
+        text += await asyncio.to_thread(render_jobs, resources.jobs)
         return Response(text, media_type=CONTENT_TYPE_LATEST)
