@@ -50,10 +50,10 @@ def worker(
     settings = read_settings(given)
     configure_logging(settings.log_level)
     meta = GraphStore.open(settings.graph, verify=settings.verify_graph).meta
-    stop, queue, started = stop_on_signals(), open_queue(settings), time.time()
+    queue, started = open_queue(settings), time.time()
     queue.store.counts()  # before the first wait, whether it can be reached
     note(f"waiting for jobs on graph {meta.name}, version {meta.version}")
     runner = Runner(queue, settings.model_copy(update={"verify_graph": False}), meta.fingerprint)
-    done = runner.run(stop, 0.0 if until_idle else None)
+    done = runner.run(stop_on_signals(), 0.0 if until_idle else None)
     queue.store.close()
     show({"jobs": done, "worked_s": round(time.time() - started, 1)}, json)
