@@ -4,7 +4,7 @@ JOBS/jobs.sqlite                  rows, where no Redis keeps them
 JOBS/<id>/nodes.parquet           ids that were sent
 JOBS/<id>/table, rows             unfinished rows, with their journals
 JOBS/<id>/result/part-00000.parquet …   what came of it
-JOBS/published/tables/<id>        published embedding tables
+JOBS/published/.tables/<id>       published embedding tables
 JOBS/published/<model>            link to the one that is served
 """
 
@@ -59,7 +59,7 @@ class JobFolder:
     @property
     def published(self) -> Path:
         """The table, once it is published."""
-        return self.root / "published" / "tables" / self.job_id
+        return self.root / "published" / ".tables" / self.job_id
 
     def keep_result(self) -> None:
         """Remove everything but the result."""

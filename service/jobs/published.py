@@ -1,6 +1,6 @@
 """Embedding tables that jobs publish, and the servers that notice.
 
-A finished table moves to `published/tables/<job>`; then `published/<model>` is renamed onto a
+A finished table moves to `published/.tables/<job>`; then `published/<model>` is renamed onto a
 link to it, in one step. Every server process looks at the links; where one has changed it maps
 the new table and answers from it, while requests under way keep the one they began with. The
 registry takes a table only from exactly the weights and the graph that it serves.
@@ -19,14 +19,15 @@ import structlog
 
 from gnn import EmbeddingTable
 from gnn.embeddings import MANIFEST
-from sampling.errors import GnnError
+from sampling.errors import DamagedError, GnnError
 from service.jobs.folder import JobFolder, fsync
 from service.jobs.job import is_job_id
 from service.registry import ModelRegistry
 
 __all__ = ["PublishedTables", "publish_table", "remove_unlinked"]
 
-TARGET = re.compile(r"tables/([0-9a-f]{32})")
+TABLES = ".tables"
+TARGET = re.compile(r"\.tables/([0-9a-f]{32})")
 GRACE_S = 3600.0
 """Seconds that a table outlives its link: whoever read the link opens it in less."""
 
@@ -48,7 +49,7 @@ def publish_table(folder: JobFolder, model: str) -> None:
         folder.table.rename(folder.published)
         fsync(folder.published.parent)
     temporary = root / f".{uuid.uuid4().hex}"
-    temporary.symlink_to(f"tables/{folder.job_id}")
+    temporary.symlink_to(f".tables/{folder.job_id}")
     temporary.replace(root / model)
     fsync(root)
 
@@ -56,7 +57,7 @@ def publish_table(folder: JobFolder, model: str) -> None:
 def remove_unlinked(root: Path) -> None:
     """Remove the tables that no link has led to for a while."""
     linked = {name for path in _links(root) if (name := _target(path)) is not None}
-    tables = root / "tables"
+    tables = root / TABLES
     for path in tables.iterdir() if tables.is_dir() else ():
         if is_job_id(path.name) and path.name not in linked and _age_s(path) > GRACE_S:
             shutil.rmtree(path, ignore_errors=True)
@@ -73,6 +74,7 @@ class PublishedTables:
     def __init__(self, root: Path, registry: ModelRegistry) -> None:
         self.root, self.registry = root, registry
         self._seen: dict[str, Signature] = {}
+        self._failed: dict[str, Signature] = {}
 
     def look(self, verify: bool = False) -> list[str]:
         """Take up what was published since the last look; returns the models it was for.
@@ -85,24 +87,24 @@ class PublishedTables:
             signature = _signature(path)
             if signature is None or self._seen.get(path.name) == signature:
                 continue
+            try:
+                table = self._open(path, verify)
+            except (GnnError, OSError) as error:  # said once, and tried again at every look
+                if self._failed.get(path.name) != signature:
+                    log.warning("table_unusable", model=path.name, reason=str(error))
+                self._failed[path.name] = signature
+                continue
             self._seen[path.name] = signature
-            if self._take(path, verify):
+            if self.registry.serve_table(table):
                 taken.append(path.name)
+            log.info("table_published", model=path.name, job=table.path.name)
         return taken
 
-    def _take(self, link: Path, verify: bool) -> bool:
+    def _open(self, link: Path, verify: bool) -> EmbeddingTable:
         name = _target(link)
         if name is None:
-            log.warning("published_table_unusable", model=link.name, reason="not a link of ours")
-            return False
-        try:
-            table = EmbeddingTable.open(self.root / "tables" / name, verify)
-        except (GnnError, OSError) as error:
-            log.warning("published_table_unusable", model=link.name, reason=str(error))
-            return False
-        serves = self.registry.serve_table(table)
-        log.info("published_table", model=link.name, job=name, fresh=serves)
-        return serves
+            raise DamagedError(self.root, link.name, "is not a link to a published table")
+        return EmbeddingTable.open(self.root / TABLES / name, verify)
 
 
 def _links(root: Path) -> list[Path]:

@@ -42,11 +42,16 @@ def running_jobs(settings: Settings, graph: str) -> Iterator[None]:
     Args:
         settings: of the server.
         graph: fingerprint of the graph that is served.
+
+    Raises:
+        InputError: the URL of the Redis cannot be used.
     """
+    queue = open_queue(settings)
     if not settings.run_jobs or settings.redis_url is not None:
+        queue.store.close()
         yield
         return
-    supervisor = _Supervisor(open_queue(settings), settings, graph)
+    supervisor = _Supervisor(queue, settings, graph)
     thread = threading.Thread(target=supervisor.tend, name="jobs", daemon=True)
     thread.start()
     try:

@@ -28,8 +28,7 @@ from redis_server import redis_server
 from world import CLASSES, ROOT, World, make_world, running
 
 EVERY = list(range(100, 1600))
-WIDE = 12_000
-FEW_MANY_TIMES = list(range(200, 300)) * 60
+WIDE = 6_000
 SLOW = {"job_tile_rows": 1, "job_lease_s": 3.0}
 """Thousands of tiles, with a look at the row of the job between them."""
 
@@ -278,7 +277,7 @@ def test_a_job_is_canceled_killed_stopped_and_still_finished_alike(wide: World, 
     settings = wide.settings(jobs=tmp_path / "jobs", max_queued_jobs=2, **SLOW)
     with running(settings) as client:
         cancel_and_refuse(client, tmp_path / "jobs")
-        digests = [kill_and_finish(client, nodes=nodes) for nodes in (None, FEW_MANY_TIMES)]
+        digest = kill_and_finish(client)
         interrupted = submit(client)
         progress_seen(client, interrupted)
         [runner] = runners(client)
@@ -286,10 +285,8 @@ def test_a_job_is_canceled_killed_stopped_and_still_finished_alike(wide: World, 
     with pytest.raises(AssertionError), running(settings) as client:
         after = done(client, interrupted)
         assert after["attempts"] == 1
-        assert after["result"]["sha256"] == digests[0], "killed and stopped end in other bytes"
+        assert after["result"]["sha256"] == digest, "killed and stopped end in other bytes"
         assert len(content(client, interrupted)) == after["result"]["size_bytes"]
-        again = done(client, submit(client, nodes=FEW_MANY_TIMES))
-        assert (again["attempts"], again["result"]["sha256"]) == (1, digests[1])
         progress_seen(client, submit(client))
         [runner] = runners(client)
         client.process.kill()  # type: ignore[attr-defined]
@@ -319,9 +316,9 @@ def cancel_and_refuse(client: httpx.Client, jobs: Path) -> None:
     assert client.get("/v1/jobs", params={"state": "done"}).json() == {"jobs": []}
 
 
-def kill_and_finish(client: httpx.Client, **body: Any) -> str:
+def kill_and_finish(client: httpx.Client) -> str:
     """Kill the runner at work; another goes on where it was. Returns the digest of the result."""
-    job = submit(client, **body)
+    job = submit(client)
     seen = progress_seen(client, job)["progress"]
     [runner] = runners(client)
     runner.kill()

@@ -455,14 +455,14 @@ def test_a_newer_table_replaces_the_one_before_and_a_link_may_not_lead_elsewhere
     assert registry.opened("default").table.path.name == second.id
     assert before.table is None or before.table.path == world.embeddings
     root = door.published.root
-    os.utime(root / "tables" / first.id / "embeddings.json", (0, 0))
+    os.utime(root / ".tables" / first.id / "embeddings.json", (0, 0))
     remove_unlinked(root)
-    assert sorted(path.name for path in (root / "tables").iterdir()) == sorted(
+    assert sorted(path.name for path in (root / ".tables").iterdir()) == sorted(
         [first.id, second.id]
     )
     (root / "default").unlink()
     (root / "default").symlink_to(world.embeddings)
-    (root / "strange").symlink_to("tables/../../" + second.id)
+    (root / "strange").symlink_to(".tables/../../" + second.id)
     assert door.published.look() == []
     assert registry.opened("default").table.path.name == second.id
 
@@ -472,7 +472,7 @@ def test_tables_that_no_link_leads_to_go_after_a_while(world, tmp_path, monkeypa
     old, new = finished(door, publish=True), finished(door, publish=True)
     monkeypatch.setattr("service.jobs.published.GRACE_S", 0.0)
     remove_unlinked(door.published.root)
-    tables_left = [path.name for path in (door.published.root / "tables").iterdir()]
+    tables_left = [path.name for path in (door.published.root / ".tables").iterdir()]
     assert tables_left == [new.id] != [old.id]
 
 
