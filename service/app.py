@@ -26,7 +26,6 @@ from service.exchange import (
 )
 from service.jobs.door import JobDoor
 from service.jobs.process import open_queue
-from service.jobs.request import JobRequest
 from service.jobs.tending import tending
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
@@ -106,7 +105,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     health.add_routes(app)
     metrics.add_routes(app)
     docs.add_routes(app)
-    _describe_bodies(app, (*nodes.request_models(settings), JobRequest))
+    _describe_bodies(app, (*nodes.request_models(settings), jobs.request_model(settings)))
     return app
 
 

@@ -48,10 +48,10 @@ def worker(
         "redis_url": redis, "graph": graph, "models": models, "jobs": jobs, "job_threads": threads,
     }  # fmt: skip
     settings = read_settings(given)
-    configure_logging(settings.log_level)
     meta = GraphStore.open(settings.graph, verify=settings.verify_graph).meta
     queue, started = open_queue(settings), time.time()
     queue.store.counts()  # before the first wait, whether it can be reached
+    configure_logging(settings.log_level)
     note(f"waiting for jobs on graph {meta.name}, version {meta.version}")
     runner = Runner(queue, settings.model_copy(update={"verify_graph": False}), meta.fingerprint)
     done = runner.run(stop_on_signals(), 0.0 if until_idle else None)

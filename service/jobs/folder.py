@@ -64,8 +64,9 @@ class JobFolder:
     def keep_result(self) -> None:
         """Remove everything but the result."""
         for child in self.path.iterdir():
-            if child != self.result:
-                shutil.rmtree(child) if child.is_dir() else child.unlink()
+            if child.is_dir() and child != self.result:
+                shutil.rmtree(child, ignore_errors=True)
+        self.nodes.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Remove everything."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, FailFast, Field, model_validator
+from pydantic import BaseModel, FailFast, Field, create_model, model_validator
 from pydantic_core import PydanticCustomError
 
 from service.jobs.job import Job, Output, State
 from service.schemas import ModelName, NodeId, Request, Version
 
-__all__ = ["JobRequest", "JobResponse", "JobsResponse", "document_of"]
+__all__ = ["JobRequest", "JobResponse", "JobsResponse", "document_of", "limited_request"]
 
 DEFAULTS: dict[str, tuple[Output, ...]] = {
     "embed": ("embedding",),
@@ -53,6 +53,16 @@ class JobRequest(Request):
         if self.publish and not whole:
             raise PydanticCustomError("publish", "only an embed job of every node is published")
         return self
+
+
+def limited_request(max_ids: int) -> type[JobRequest]:
+    """The same request with at most so many ids, in the parser and in OpenAPI."""
+    description = JobRequest.model_fields["nodes"].description
+    bounds = Field(None, min_length=1, max_length=max_ids, description=description)
+    kind = Annotated[list[NodeId] | None, FailFast()]
+    return create_model(
+        "JobRequest", __base__=JobRequest, __doc__=JobRequest.__doc__, nodes=(kind, bounds)
+    )
 
 
 class ProgressResponse(BaseModel):

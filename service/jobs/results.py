@@ -50,6 +50,7 @@ def write_result(
     if spec.format == "npy":
         assert rows.table is not None, "refused at the door for some nodes"
         shutil.copyfile(rows.table.path / "embeddings.npy", partial / "embeddings.npy")
+        fsync(partial / "embeddings.npy")
     else:
         yield from _write_parts(_Columns(spec, rows, model), partial, part_bytes)
     result = _described(partial, spec)

@@ -135,6 +135,8 @@ class SqliteStore:
         """The connection, for one thread at a time; its errors are those of the store."""
         try:
             with self._lock:
+                if not self.path.exists():  # removed under us: what is open has no name any more
+                    self.close()
                 if self._connection is None:
                     self._connection = self._open()
                 yield self._connection

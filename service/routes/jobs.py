@@ -13,12 +13,12 @@ from service.errors import JobExpiredError
 from service.exchange import json_response, parse, read_body
 from service.jobs.door import JobDoor
 from service.jobs.job import State
-from service.jobs.request import JobRequest, JobResponse, JobsResponse
+from service.jobs.request import JobRequest, JobResponse, JobsResponse, limited_request
 from service.routes.documented import DirectRoute, body_of, problems
 from service.routes.ranges import file_response
 from service.settings import Settings
 
-__all__ = ["add_routes"]
+__all__ = ["add_routes", "request_model"]
 
 MEDIA_TYPES = {".parquet": "application/vnd.apache.parquet", ".npy": "application/octet-stream"}
 OF_POST = (400, 404, 408, 409, 413, 415, 422, 429, 500, 503, 507)
@@ -31,14 +31,20 @@ PartNumber = Annotated[
 ]
 
 
+def request_model(settings: Settings) -> type[JobRequest]:
+    """The body, with the limit that is set."""
+    return limited_request(settings.max_job_ids)
+
+
 def add_routes(app: FastAPI, settings: Settings) -> None:
     """`/v1/jobs`."""
+    model = request_model(settings)
 
     async def submit(request: Request) -> Response:
         """Let a job wait for a runner; its id comes back at once."""
         body = await read_body(request, settings)
         door = _door(request)
-        job = await asyncio.to_thread(lambda: door.submit(parse(JobRequest, body)))
+        job = await asyncio.to_thread(lambda: door.submit(parse(model, body)))
         response = json_response(door.document(job), {"location": f"/v1/jobs/{job.id}"})
         response.status_code = 202
         return response
@@ -51,7 +57,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         status_code=202,
         route_class_override=DirectRoute,
         responses={202: {"model": JobResponse}, **problems(*OF_POST)},
-        openapi_extra={"requestBody": body_of(JobRequest)["requestBody"]},
+        openapi_extra={"requestBody": body_of(model)["requestBody"]},
     )
     _add_result(app)  # before the rest: an id is any text, "x/result" too
     _add_reads(app)

@@ -231,6 +231,18 @@ def test_what_is_no_id_is_never_looked_up(opened: Opener, text: str):
         JobQueue(opened()).get(text)
 
 
+def test_a_store_that_is_removed_begins_anew(tmp_path: Path):
+    store = SqliteStore(tmp_path / "jobs.sqlite")
+    store.insert(job(), 5)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert store.counts() == {}
+    written = job()
+    store.insert(written, 5)
+    assert SqliteStore(store.path).listed(["queued"], 5) == [written]
+    store.close()
+
+
 def test_a_file_that_is_no_store_is_an_error_of_the_store(tmp_path: Path):
     (tmp_path / "jobs.sqlite").write_bytes(b"nonsense" * 1000)
     with pytest.raises(JobStoreError):
