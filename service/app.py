@@ -30,11 +30,14 @@ from service.exchange import (
     problem_response,
 )
 from service.graph_predictor import GraphPredictor
+from service.jobs.door import JobDoor
+from service.jobs.process import open_queue
+from service.jobs.tending import tending
 from service.keys import KeyRing
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
 from service.registry import ServedModel
-from service.routes import docs, graph, graphs, health, metrics, models, nodes, similar, v2
+from service.routes import docs, graph, graphs, health, jobs, metrics, models, nodes, similar, v2
 from service.routes.paths import WholeRoute
 from service.schemas import ProblemResponse
 from service.settings import Settings
@@ -58,6 +61,7 @@ class Resources:
     predictor: Predictor
     batcher: MicroBatcher
     telemetry: Telemetry
+    jobs: JobDoor
     graphs: graphs.GraphQueue
     draining: Draining
     shared: RedisCache | None = None
@@ -84,7 +88,9 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         opened.self_test()
         for name in opened.registry.names:
             _describe(telemetry, opened, opened.registry.opened(name))
+        door = JobDoor(open_queue(settings), opened, settings)
         async with (
+            tending(door, settings.verify_graph),
             _shared(settings, telemetry) as shared,
             _batcher(settings, opened, telemetry) as batcher,
             _similarity(settings, opened) as similarity,
@@ -95,7 +101,16 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
             )
             with draining_on_signals(settings.drain_delay_s) as draining:
                 app.state.resources = Resources(
-                    settings, opened, batcher, telemetry, queue, draining, shared, keys, similarity
+                    settings,
+                    opened,
+                    batcher,
+                    telemetry,
+                    door,
+                    queue,
+                    draining,
+                    shared,
+                    keys,
+                    similarity,
                 )
                 # what is loaded by now stays: the collector need not look at it again
                 gc.freeze()
@@ -125,6 +140,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     models.add_routes(app)
     similar.add_routes(app, settings)
     v2.add_routes(app, settings)
+    jobs.add_routes(app, settings)
     health.add_routes(app)
     metrics.add_routes(app)
     docs.add_routes(app)
@@ -135,6 +151,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         *similar.request_models(settings),
         *v2.request_models(),
         *graphs.request_models(settings),
+        jobs.request_model(settings),
     )
     _describe_bodies(app, bodies, settings, keys is not None)
     return app
@@ -166,11 +183,11 @@ def _batcher(settings: Settings, predictor: Predictor, telemetry: Telemetry) -> 
 @asynccontextmanager
 async def _shared(settings: Settings, telemetry: Telemetry) -> AsyncIterator[RedisCache | None]:
     """The cache in Redis, if there is to be one; a Redis that is lost starts as lost."""
-    if settings.redis is None:
+    if settings.redis_url is None:
         yield None
         return
     shared = RedisCache(
-        settings.redis,
+        settings.redis_url,
         prefix=settings.redis_prefix,
         ttl_s=settings.redis_ttl_s,
         timeout_s=settings.redis_timeout_ms / 1e3,

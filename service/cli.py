@@ -31,6 +31,7 @@ from service.commands import (
     serve,
     synth,
     train,
+    worker,
 )
 from service.commands.options import Debug
 
@@ -62,6 +63,10 @@ COMMANDS: Commands = (
     (predict.predict, "gnn predict graph models/default --nodes 17,42 --mode exact"),
     (serve.serve, "gnn serve --graph graph --models models --embeddings embeddings"),
     (key.key, "gnn key dashboard --scopes read,predict --file keys.txt"),
+    (
+        worker.worker,
+        "gnn worker --redis redis://queue --graph graph --models models --jobs jobs",
+    ),
     (doctor.doctor, "gnn doctor"),
 )
 SYNTH_COMMANDS: Commands = (

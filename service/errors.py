@@ -15,14 +15,22 @@
         │   ├── UnauthorizedError     no valid key came with the request
         │   ├── ForbiddenError        the key does not open this
         │   ├── ModelNotFoundError    no model has this name
-        │   └── VersionNotFoundError  the model has no such version
+        │   ├── VersionNotFoundError  the model has no such version
+        │   ├── JobNotFoundError      no job has this id
+        │   ├── JobNotDoneError       the job has no result (yet)
+        │   ├── JobExpiredError       the files of the job are gone
+        │   └── RangeError            a range of bytes lies behind the end
         ├── NoTableError          no fresh embedding table answers for the model
         ├── NoIndexError          the table is too large to be searched without an index
         ├── NonFiniteError        a model answered with NaN or infinity
         ├── OverloadedError       the queue is full
         ├── ClientGoneError       the client left before the answer
         ├── NotReadyError         the server is starting or stopping
-        └── DeadlineError         the time that the client gave has passed
+        ├── DeadlineError         the time that the client gave has passed
+        ├── TooManyJobsError      too many jobs wait
+        ├── JobStoreError         the rows of jobs cannot be read or written
+        ├── NoSpaceError          the disk is full
+        └── GraphChangedError     the graph on disk is not the one a job was sent for
 
 `PROBLEMS` is the one table from exception to HTTP status and code. Where `public` is False the
 client learns the request id and nothing else.
@@ -67,12 +75,18 @@ __all__ = [
     "ClientGoneError",
     "DeadlineError",
     "ForbiddenError",
+    "GraphChangedError",
+    "JobExpiredError",
+    "JobNotDoneError",
+    "JobNotFoundError",
+    "JobStoreError",
     "LimitError",
     "MalformedJsonError",
     "MediaTypeError",
     "ModelNotFoundError",
     "NewNodeError",
     "NoIndexError",
+    "NoSpaceError",
     "NoTableError",
     "NodeNotFoundError",
     "NonFiniteError",
@@ -81,8 +95,10 @@ __all__ = [
     "OverloadedError",
     "PostedGraphError",
     "Problem",
+    "RangeError",
     "RequestError",
     "ServiceError",
+    "TooManyJobsError",
     "UnauthorizedError",
     "VersionNotFoundError",
     "from_validation",
@@ -316,6 +332,84 @@ class DeadlineError(ServiceError):
         return {"timeout_ms": self.timeout_ms}
 
 
+class JobNotFoundError(RequestError):
+    """No job has this id."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"no job has the id {shown(job_id)}; GET /v1/jobs lists those there are")
+
+
+class JobNotDoneError(RequestError):
+    """The job has no result, or none yet."""
+
+    def __init__(self, job_id: str, state: str) -> None:
+        self.job_id, self.state = job_id, state
+        advice = {"queued": "ask again later", "running": "ask again later"}
+        super().__init__(
+            f"job {job_id} is {state} and has no result; "
+            f"{advice.get(state, 'send it again where it is still wanted')}"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"state": self.state}
+
+
+class JobExpiredError(RequestError):
+    """The files of the job are gone."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"the result of job {job_id} was discarded; send the job again")
+
+
+class RangeError(RequestError):
+    """A range of bytes lies behind the end of the file."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(f"the range lies outside of the file, which has {size} bytes")
+
+    def members(self) -> dict[str, Any]:
+        return {"size_bytes": self.size}
+
+
+class TooManyJobsError(ServiceError):
+    """Too many jobs wait."""
+
+    def __init__(self, waiting: int, limit: int, retry_after_s: int = 10) -> None:
+        self.waiting, self.limit, self.retry_after_s = waiting, limit, retry_after_s
+        super().__init__(
+            f"{waiting} jobs are waiting, the limit is {limit}; try again in {retry_after_s} s"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"waiting": self.waiting, "limit": self.limit}
+
+
+class JobStoreError(ServiceError):
+    """The rows of jobs cannot be read or written."""
+
+    def __init__(self, where: str, what: str) -> None:
+        self.where, self.what, self.retry_after_s = where, what, 10
+        super().__init__(f"{where}: {what}; check that it can be reached and has space left")
+
+
+class NoSpaceError(ServiceError):
+    """The disk is full, or a file as large as it may be."""
+
+    def __init__(self) -> None:
+        super().__init__("the disk of the jobs directory is full; free some space and try again")
+
+
+class GraphChangedError(ServiceError):
+    """The graph on disk is not the one that a job was sent for."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the graph directory was replaced after the job was sent; restart the server and "
+            "send the job again"
+        )
+
+
 def _no_members(error: Any) -> dict[str, Any]:
     return error.members() if isinstance(error, ServiceError) else {}
 
@@ -390,6 +484,16 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     ClientGoneError: Problem(499, "client_gone", "The client left"),
     NotReadyError: Problem(503, "not_ready", "The server is not ready"),
     DeadlineError: Problem(504, "deadline_exceeded", "The deadline has passed"),
+    JobNotFoundError: Problem(404, "job_not_found", "No such job"),
+    JobNotDoneError: Problem(409, "job_not_done", "The job has no result"),
+    JobExpiredError: Problem(410, "job_expired", "The result of the job is gone"),
+    RangeError: Problem(416, "range_not_satisfiable", "The range lies outside of the file"),
+    TooManyJobsError: Problem(429, "too_many_jobs", "Too many jobs wait"),
+    JobStoreError: Problem(
+        503, "jobs_unavailable", "Jobs cannot be reached; see the log", public=False
+    ),
+    NoSpaceError: Problem(507, "no_space", "The disk is full"),
+    GraphChangedError: Problem(409, "graph_changed", "The graph is another by now"),
 }
 
 

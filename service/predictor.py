@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gnn import EmbeddingTable
-from sampling import Block, Dataset, FeatureTable, GraphStore
+from gnn.data import Data, open_data
+from sampling import Block, Dataset, FeatureTable, Graph
 from sampling.errors import UnknownNodeError
 from service.answers import entries_of
 from service.cache import EmbeddingCache, MemoryCache, space_of
@@ -330,7 +331,7 @@ def open_predictor(
         GnnError: a directory is missing or damaged, or the default model does not fit.
     """
     torch.set_num_threads(settings.threads)
-    data = GraphStore.open(graph, verify=settings.verify_graph)
+    data = _nodes_of(open_data(graph, verify=settings.verify_graph))
     table = None if embeddings is None else EmbeddingTable.open(embeddings, settings.verify_graph)
     registry = ModelRegistry(
         models,
@@ -342,6 +343,13 @@ def open_predictor(
         settings.aliases,
     )
     return Predictor(data, registry, MemoryCache(settings.cache_bytes), settings)
+
+
+def _nodes_of(data: Data) -> Dataset:
+    """The graph whose nodes are asked about: none where a collection of graphs is served."""
+    if isinstance(data, Dataset):
+        return data
+    return Dataset.in_memory(Graph.from_edges([], [], num_nodes=0), name=data.meta.name)
 
 
 def _mode(plan: Plan, samples: bool) -> tuple[Literal["exact", "sampled"], int | None]:

@@ -35,6 +35,7 @@ from sampling import Dataset, FeatureTable, FullNeighborSampler, NeighborSampler
 from sampling.errors import GnnError, InputError
 from sampling.sampler import Sampler
 from service.errors import ModelNotFoundError, VersionNotFoundError
+from service.graph_predictor import is_for_graphs
 
 __all__ = ["DEFAULT", "ModelRegistry", "ServedModel"]
 
@@ -123,13 +124,14 @@ class ModelRegistry:
     ) -> None:
         self.root, self.data, self.table, self.num_threads = root, data, table, num_threads
         self.table_outputs_bytes = table_outputs_bytes
-        self.default = _default(root, list_models(root), default)
+        self.default = _default(root, self._listed(), default, bool(list_models(root)))
         self._open: OrderedDict[tuple[str, int], ServedModel] = OrderedDict()
         self._newest: dict[str, int] = {}
         self.aliases = _parse_aliases(aliases)
         self._refused: set[tuple[str, int, int]] = set()
         # the first guards what is known, for moments; the second is held while files are read
         self._lock, self._loading = threading.RLock(), threading.RLock()
+        self._published: dict[str, EmbeddingTable] = {}
         self._open_newest()
 
     @property
@@ -205,7 +207,7 @@ class ModelRegistry:
         Returns:
             The models that answer from now on in place of another version, or of none.
         """
-        found = {name: list(list_versions(self.root, name)) for name in list_models(self.root)}
+        found = {name: list(list_versions(self.root, name)) for name in self._listed()}
         changed = [self._refresh(name, versions, check) for name, versions in found.items()]
         with self._lock:
             for name in self._newest.keys() - found.keys():
@@ -253,8 +255,33 @@ class ModelRegistry:
                 raise ModelNotFoundError(name, self.names)
             return own, version or pinned or self._newest[own]
 
+    def serve_table(self, table: EmbeddingTable) -> bool:
+        """Answer from a table that was published, in place of the one published before.
+
+        Requests under way keep the model, and with it the table, that they began with.
+
+        Returns:
+            Whether an open model answers from it: made by its weights on this graph.
+        """
+        name = table.meta.model_name
+        if table.meta.graph_fingerprint != self.data.meta.fingerprint:
+            return False
+        with self._lock:
+            self._published[name] = table
+            for key, model in self._open.items():
+                if model.name == name:
+                    self._open[key] = self._with_table(replace(model, table=None))
+            return any(
+                model.saved.info.digest == table.meta.model_digest and model.table is not None
+                for model in self._open.values()
+            )
+
+    def _listed(self) -> list[str]:
+        """Models for tasks on nodes and links; those for whole graphs need no stored graph."""
+        return [name for name in list_models(self.root) if not is_for_graphs(self.root, name)]
+
     def _open_newest(self) -> None:
-        names = list_models(self.root)
+        names = self._listed()
         for name in names:
             versions = list_versions(self.root, name)
             self._newest[name] = versions[-1]
@@ -298,9 +325,14 @@ class ModelRegistry:
             FullNeighborSampler(graph, layers - 1, threads) if layers > 1 else None,
             NeighborSampler(graph, fanouts[:-1], 0, threads) if layers > 1 else None,
         )
-        if self.table is None or not self._is_fresh(saved):
-            return model
-        return replace(model, table=self._with_outputs(model, self.table))
+        return self._with_table(model)
+
+    def _with_table(self, model: ServedModel) -> ServedModel:
+        """The model with the table that was made by it on this graph, the published one first."""
+        for table in (self._published.get(model.name), self.table):
+            if table is not None and self._is_fresh(table, model.saved):
+                return replace(model, table=self._with_outputs(model, table))
+        return model
 
     def _with_outputs(self, model: ServedModel, table: EmbeddingTable) -> EmbeddingTable:
         """The table with predictions in memory, where it has none and they are not too large."""
@@ -313,16 +345,16 @@ class ModelRegistry:
             out[start:end] = model.outputs(table.rows(np.arange(start, end)))
         return replace(table, predictions=out)
 
-    def _is_fresh(self, saved: SavedModel) -> bool:
-        if self.table is None:
-            return False
-        meta = self.table.meta
+    def _is_fresh(self, table: EmbeddingTable, saved: SavedModel) -> bool:
+        meta = table.meta
         made_by = (meta.model_digest, meta.graph_fingerprint)
         return made_by == (saved.info.digest, self.data.meta.fingerprint)
 
 
-def _default(root: Path, names: list[str], wanted: str | None) -> str | None:
+def _default(root: Path, names: list[str], wanted: str | None, others: bool) -> str | None:
     """The model that answers to `default`: the one asked for, or named so, or the only one."""
+    if not names and others:
+        return None
     if not names:
         raise InputError(f"{root}: there is no model; train one with `gnn train GRAPH --out …`")
     if wanted is not None and wanted not in names:

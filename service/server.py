@@ -20,6 +20,7 @@ from uvicorn.supervisors import Multiprocess
 from sampling.errors import InputError
 from service.access import keys_of
 from service.app import create_app
+from service.jobs.supervisor import running_jobs
 from service.predictor import Predictor, open_predictor
 from service.settings import Settings
 from service.sockets import unix_socket
@@ -45,7 +46,8 @@ def run_server(settings: Settings) -> None:
     configure_logging(settings.log_level)
     _check_access(settings)
     predictor = open_predictor(settings.graph, settings.models, settings.embeddings, settings)
-    with _quiet_exit(), _listening(settings) as sockets:
+    jobs = running_jobs(settings, predictor.data.meta.fingerprint)
+    with _quiet_exit(), _listening(settings) as sockets, jobs:
         many = settings.workers > 1
         started = _run_many(settings, sockets) if many else _run_one(settings, predictor, sockets)
     if not started:

@@ -169,13 +169,13 @@ class Settings(BaseSettings):
         description="Bytes of computed embeddings kept in memory, per worker; 0 keeps none.",
     )
 
-    redis: str | None = Field(
+    redis_url: str | None = Field(
         None,
         max_length=2048,
         pattern=r"^(redis|rediss|unix)://",
         repr=False,
         description="Address of a Redis that all workers and hosts share computed embeddings "
-        "through, as in `redis://:PASSWORD@HOST:6379/0`.",
+        "through, and that keeps the jobs for `gnn worker`: `redis://:PASSWORD@HOST:6379/0`.",
     )
     redis_prefix: str = Field(
         "gnn",
@@ -228,6 +228,63 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds that requests under way get once the door is closed.",
     )
+
+    jobs: Path | None = Field(
+        None,
+        description="Directory of batch jobs and their results; `jobs` beside the models when "
+        "left out, made with the first job.",
+    )
+    run_jobs: bool = Field(
+        True,
+        description="Run jobs in a process of this server; where false, or with a Redis, "
+        "`gnn worker` runs them.",
+    )
+    job_threads: int = Field(
+        0, ge=0, le=1024, description="Threads of the process that runs jobs; 0 takes all cores."
+    )
+    job_tile_rows: int = Field(
+        0,
+        ge=0,
+        le=1 << 24,
+        description="Rows that a job computes at once, between looks at whether it is canceled; "
+        "0 chooses by the widths of the model.",
+    )
+    job_part_bytes: int = Field(
+        256 * MIB,
+        ge=64 * 1024,
+        le=1 << 40,
+        description="Bytes, before compression, after which the result of a job goes on in "
+        "another part.",
+    )
+    job_lease_s: float = Field(
+        30.0,
+        ge=0.5,
+        le=3600,
+        description="Seconds without a sign of life after which another runner takes up a job.",
+    )
+    job_max_attempts: int = Field(
+        3, ge=1, le=1000, description="Runners that a job may lose before it counts as failed."
+    )
+    job_ttl_hours: float = Field(
+        168.0, gt=0, le=100_000, description="Hours that the result of a job is kept."
+    )
+    job_results_bytes: int = Field(
+        256 << 30,
+        ge=MIB,
+        le=1 << 50,
+        description="Bytes of all results together; beyond that the oldest are discarded.",
+    )
+    max_queued_jobs: int = Field(
+        100, ge=0, le=10_000, description="Jobs that may wait; one more is 429; 0 takes none."
+    )
+    max_job_ids: int = Field(
+        1_000_000, ge=1, le=1 << 31, description="Node ids in one job; more is 422."
+    )
+
+    @property
+    def jobs_directory(self) -> Path:
+        """Where jobs and their results are."""
+        return self.jobs or self.models.absolute().parent / "jobs"
 
     @property
     def threads(self) -> int:

@@ -15,7 +15,7 @@ from service.console import show
 
 __all__ = ["serve"]
 
-SECRET = ("redis", "api_keys")
+SECRET = ("redis_url", "api_keys")
 """Settings whose value no message repeats."""
 
 
@@ -30,7 +30,8 @@ def serve(
         Path | None, typer.Option(help="Directory of embeddings, used while they are fresh.")
     ] = None,
     redis: Annotated[
-        str | None, typer.Option(help="Redis that workers and hosts share embeddings through.")
+        str | None,
+        typer.Option(help="Redis of shared embeddings and of the jobs for `gnn worker`."),
     ] = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen on; 127.0.0.1 when left out.")
@@ -59,6 +60,12 @@ def serve(
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"] | None, typer.Option(help="Least to log.")
     ] = None,
+    jobs: Annotated[
+        Path | None, typer.Option(help="Directory of batch jobs; `jobs` beside the models.")
+    ] = None,
+    no_jobs: Annotated[
+        bool, typer.Option("--no-jobs", help="Run no jobs here; leave them to `gnn worker`.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -74,7 +81,6 @@ def serve(
         "graph": graph,
         "models": models,
         "embeddings": embeddings,
-        "redis": redis,
         "host": host,
         "port": port,
         "uds": uds,
@@ -83,6 +89,9 @@ def serve(
         "allow_anonymous": allow_anonymous or None,
         "default_model": default_model,
         "log_level": log_level,
+        "jobs": jobs,
+        "redis_url": redis,
+        "run_jobs": False if no_jobs else None,
     }
     settings = read_settings(given, config)
     started = time.time()

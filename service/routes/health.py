@@ -58,6 +58,6 @@ def _checks(resources: Any) -> dict[str, Any]:
 
 
 def _table(table: Any, models: list[Any]) -> str:
-    if table is None:
-        return "none"
-    return "fresh" if any(m is not None and m.table is not None for m in models) else "stale"
+    if any(m is not None and m.table is not None for m in models):
+        return "fresh"
+    return "none" if table is None else "stale"

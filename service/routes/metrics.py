@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
 
 from service.access import needs
+from service.jobs.metrics import render_jobs
 
 __all__ = ["add_routes"]
 
@@ -24,4 +27,5 @@ def add_routes(app: FastAPI) -> None:
         if resources.shared is not None:
             resources.telemetry.redis_degraded.set(resources.shared.state == "degraded")
         text = resources.telemetry.render(stats, resources.batcher.depth)
+        text += await asyncio.to_thread(render_jobs, resources.jobs)
         return Response(text, media_type=CONTENT_TYPE_LATEST)

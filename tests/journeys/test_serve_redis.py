@@ -56,7 +56,7 @@ def test_no_fault_of_redis_reaches_a_client(world: World, redis: RedisServer):
     nodes = list(range(100, 160))
     with running(world.settings()) as alone:
         truth = {seed: embed(alone, nodes, seed) for seed in range(4)}
-    settings = world.settings(redis=redis.url, **FAST)
+    settings = world.settings(redis_url=redis.url, **FAST)
     stop, asked = threading.Event(), []
 
     def load(client: httpx.Client, worker: int) -> float:
