@@ -1,6 +1,7 @@
 """Message passing, models, training and whole-graph embedding."""
 
 from gnn.aggregate import aggregate
+from gnn.certify import Certificate, certify
 from gnn.checkpoint import (
     ModelInfo,
     SavedModel,
@@ -20,6 +21,7 @@ from gnn.train_config import TrainConfig
 
 __all__ = [
     "GNN",
+    "Certificate",
     "EmbedReport",
     "EmbeddingMeta",
     "EmbeddingTable",
@@ -30,6 +32,7 @@ __all__ = [
     "TrainConfig",
     "aggregate",
     "build_model",
+    "certify",
     "embed",
     "evaluate",
     "list_models",

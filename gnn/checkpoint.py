@@ -4,6 +4,7 @@
     weights.safetensors   its weights
     metrics.json          {"train": {…}, "val": {…}, "test": {…}}
     card.md               the same for people
+    certificate.json      by how much symmetries change the answers; may be added later
 
 A version never changes once it is there; training again adds the next one.
 """
@@ -13,7 +14,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import re
+import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -27,7 +30,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from gnn.card import model_card
-from gnn.errors import ModelNameError, UnknownModelError
+from gnn.certify import Certificate
+from gnn.errors import ModelNameError, NotCertifiedError, UnknownModelError
 from gnn.identity import graph_fingerprint
 from gnn.inputs import with_inputs
 from gnn.model import GNN, ModelConfig
@@ -39,6 +43,7 @@ from sampling.graph.arrays import publish, read_json, write_json
 __all__ = [
     "ModelInfo",
     "SavedModel",
+    "add_certificate",
     "check_name",
     "list_models",
     "list_versions",
@@ -49,6 +54,7 @@ __all__ = [
 
 FORMAT_VERSION = 1
 INFO, WEIGHTS, METRICS, CARD = "model.json", "weights.safetensors", "metrics.json", "card.md"
+CERTIFICATE = "certificate.json"
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 Metrics = dict[str, dict[str, float]]
@@ -90,6 +96,7 @@ class SavedModel:
         metrics: per part, as measured after training.
         card: Markdown for people.
         path: the version's directory.
+        certificate: of these weights, where one was made.
     """
 
     model: GNN
@@ -97,6 +104,7 @@ class SavedModel:
     metrics: Metrics
     card: str
     path: Path
+    certificate: Certificate | None = None
 
     def check(self, data: Dataset) -> None:
         """Refuse a graph that this model cannot read.
@@ -106,6 +114,16 @@ class SavedModel:
         """
         with_inputs(data, self.model.config)
 
+    def check_certificate(self) -> None:
+        """Refuse a model whose symmetry nobody has measured, or whose measure did not pass.
+
+        Raises:
+            NotCertifiedError: it has no certificate that passed.
+        """
+        if self.certificate is None or not self.certificate.passed:
+            failed = self.certificate is not None
+            raise NotCertifiedError(self.info.name, self.info.version, failed=failed)
+
 
 def save_model(
     directory: str | Path,
@@ -113,6 +131,8 @@ def save_model(
     data: Dataset,
     train_config: TrainConfig,
     metrics: Metrics,
+    *,
+    certificate: Certificate | None = None,
 ) -> Path:
     """Write the next version of a model; returns `directory/<version>`.
 
@@ -122,6 +142,7 @@ def save_model(
         data: what it was trained on.
         train_config: how.
         metrics: per part.
+        certificate: what `certify` found of this model.
 
     Raises:
         ModelNameError: the last part of `directory` is not a model name.
@@ -137,7 +158,7 @@ def save_model(
     while True:
         info = _describe(directory, model, data, train_config, files)
         try:
-            return _write(directory / str(info.version), info, files, metrics)
+            return _write(directory / str(info.version), info, files, metrics, certificate)
         except (ExistsError, OSError) as error:
             taken = isinstance(error, ExistsError) or error.errno in (errno.EEXIST, errno.ENOTEMPTY)
             if not taken:
@@ -166,7 +187,25 @@ def load_model(path: str | Path) -> SavedModel:
         _read_metrics(path, files[METRICS]),
         card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
         path,
+        _read_certificate(path, info.digest),
     )
+
+
+def add_certificate(saved: SavedModel, certificate: Certificate) -> None:
+    """Put a certificate beside a model that has none; every other file stays as it is.
+
+    Raises:
+        ExistsError: the model has one.
+    """
+    path = saved.path / CERTIFICATE
+    temporary = saved.path / f".{CERTIFICATE}.{uuid.uuid4().hex}"
+    try:
+        write_json(temporary, _of_model(certificate, saved.info.digest))
+        os.link(temporary, path)
+    except FileExistsError:
+        raise ExistsError(path) from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def list_models(root: str | Path) -> list[str]:
@@ -263,14 +302,26 @@ def _describe(
     return info.model_copy(update={"digest": _digest(info.model_dump(mode="json"))})
 
 
-def _write(path: Path, info: ModelInfo, files: dict[str, bytes], metrics: Metrics) -> Path:
+def _write(
+    path: Path,
+    info: ModelInfo,
+    files: dict[str, bytes],
+    metrics: Metrics,
+    certificate: Certificate | None,
+) -> Path:
     with publish(path) as temporary:
         for name, content in files.items():
             (temporary / name).write_bytes(content)
-        card = model_card(info.model_dump(mode="json"), metrics)
+        if certificate is not None:
+            write_json(temporary / CERTIFICATE, _of_model(certificate, info.digest))
+        card = model_card(info.model_dump(mode="json"), metrics, certificate)
         (temporary / CARD).write_text(card, encoding="utf-8")
         write_json(temporary / INFO, info.model_dump(mode="json"))
     return path
+
+
+def _of_model(certificate: Certificate, digest: str) -> dict[str, Any]:
+    return certificate.model_copy(update={"model_digest": digest}).model_dump(mode="json")
 
 
 def _digest(content: Mapping[str, Any]) -> str:
@@ -296,6 +347,20 @@ def _read_info(path: Path) -> ModelInfo:
     if set(info.files) != {WEIGHTS, METRICS}:
         raise DamagedError(path, INFO, f"lists the files {', '.join(sorted(info.files))}")
     return info
+
+
+def _read_certificate(path: Path, digest: str) -> Certificate | None:
+    if not (path / CERTIFICATE).is_file():
+        return None
+    try:
+        certificate = Certificate.model_validate(read_json(path / CERTIFICATE))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DamagedError(path, CERTIFICATE, f"is wrong at {where}: {first['msg']}") from None
+    if certificate.model_digest != digest:
+        raise DamagedError(path, CERTIFICATE, "belongs to another model")
+    return certificate
 
 
 def _read_file(path: Path, name: str, digest: str) -> bytes:

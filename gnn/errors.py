@@ -7,6 +7,7 @@
     │   ├── ModelNameError        a name that could leave the model directory
     │   ├── UnknownModelError     no model or version of that name
     │   ├── SchemaMismatchError   the model was trained for other input than the graph has
+    │   ├── NotCertifiedError     a model without a passing certificate, where one is required
     │   ├── ResumeError           unfinished work was started with other settings
     │   └── BusyError             another process is writing the same output
     └── TrainingError             the data cannot be trained on as asked
@@ -28,6 +29,7 @@ __all__ = [
     "DivergedError",
     "MissingPackageError",
     "ModelNameError",
+    "NotCertifiedError",
     "ResumeError",
     "SchemaMismatchError",
     "TrainingError",
@@ -71,6 +73,18 @@ class SchemaMismatchError(StoreError):
         super().__init__(
             f"the model was made for {what} {expected}, but the graph has {got}; "
             "use the graph it was trained on, or train a model for this one"
+        )
+
+
+class NotCertifiedError(StoreError):
+    """A model has no certificate of symmetry, or one that did not pass."""
+
+    def __init__(self, name: str, version: int, *, failed: bool) -> None:
+        self.name, self.version = name, version
+        what = "did not pass its certificate of symmetry" if failed else "has no certificate"
+        super().__init__(
+            f"model {name!r} version {version} {what}; run `gnn certify`, or serve without "
+            "GNN_REQUIRE_CERTIFICATE"
         )
 
 

@@ -293,6 +293,7 @@ def open_predictor(
         settings.default_model,
         settings.threads,
         settings.table_outputs_bytes,
+        settings.require_certificate,
     )
     return Predictor(data, registry, MemoryCache(settings.cache_bytes), settings)
 

@@ -101,6 +101,7 @@ class ModelRegistry:
         default: the model that answers to `default`.
         num_threads: threads for sampling one batch.
         table_outputs_bytes: predictions to make of a table without, at most.
+        require_certificate: refuse models without a certificate that passed.
 
     Raises:
         InputError: there is no model, or no such default.
@@ -115,9 +116,11 @@ class ModelRegistry:
         default: str | None = None,
         num_threads: int = 1,
         table_outputs_bytes: int = 0,
+        require_certificate: bool = False,
     ) -> None:
         self.root, self.data, self.table, self.num_threads = root, data, table, num_threads
         self.table_outputs_bytes = table_outputs_bytes
+        self.require_certificate = require_certificate
         self.default = _default(root, list_models(root), default)
         self._open: OrderedDict[tuple[str, int], ServedModel] = OrderedDict()
         self._newest: dict[str, int] = {}
@@ -202,6 +205,8 @@ class ModelRegistry:
                 saved = load_model(model_path(self.root, name, version))
             except UnknownModelError:
                 raise VersionNotFoundError(name, version, self.versions(name)) from None
+            if self.require_certificate:
+                saved.check_certificate()
             model = self._served(saved)
             self._open[name, version] = model
             while len(self._open) > max(MAX_OPEN, len(self._newest)):

@@ -34,6 +34,10 @@ class Settings(BaseSettings):
         max_length=64,
         description="Model that answers to the name `default`; the only model where there is one.",
     )
+    require_certificate: bool = Field(
+        False,
+        description="Refuse models whose certificate of symmetry is missing or did not pass.",
+    )
     verify_graph: bool = Field(
         True, description="Read every byte of the graph at the start and compare checksums."
     )

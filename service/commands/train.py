@@ -190,7 +190,7 @@ def run_training(
     """Train, measure, save; returns what `gnn train --json` prints."""
     import torch
 
-    from gnn import build_model, load_model, save_model
+    from gnn import build_model, certify, load_model, save_model
     from gnn import train as training_epochs
 
     torch.manual_seed(training.seed)
@@ -201,8 +201,9 @@ def run_training(
         for report in training_epochs(model, data, training, resume_dir=unfinished, resume=resume):
             progress.update("train", report.epoch, report.num_epochs, _detail(report))
     metrics = measure(model, data, training)
+    certificate = certify(model, data, seed=training.seed, num_threads=training.num_threads)
     with naming_when_full(out):
-        path = save_model(out, model, data, training, metrics)
+        path = save_model(out, model, data, training, metrics, certificate=certificate)
     shutil.rmtree(unfinished, ignore_errors=True)
     info = load_model(path).info
     return {
@@ -211,6 +212,7 @@ def run_training(
         "path": str(path),
         "task": training.task,
         "metrics": metrics,
+        "certified": certificate.passed,
         "epochs": report.epoch if report else training.epochs,
         "best_epoch": report.best_epoch if report else None,
     }

@@ -1,0 +1,168 @@
+"""Certificates: symmetric models pass, a model that looks at numbers fails, files are checked."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from gnn import Certificate, TrainConfig, certify, load_model, save_model
+from gnn.checkpoint import add_certificate
+from gnn.errors import NotCertifiedError
+from gnn.layerwise import infer
+from gnn.model_config import InputType
+from gnn.renumbering import renumbered, renumbered_model, shuffled_within_types
+from sampling import Dataset, Graph, NodeType
+from sampling.errors import DamagedError, ExistsError, InputError
+
+
+def typed_data(seed: int = 0) -> Dataset:
+    """Two node types, two edge types, weights, times and edge features; parallel edges."""
+    rng = np.random.default_rng(seed)
+    src, dst = rng.integers(0, 40, (2, 300))
+    graph = Graph.from_edges(
+        src,
+        dst,
+        num_nodes=40,
+        edge_type=rng.integers(0, 2, 300),
+        edge_weight=rng.random(300),
+        edge_time=rng.integers(0, 5, 300),
+        edge_features=rng.standard_normal((300, 3)),
+        node_types=(NodeType("user", 0, 25), NodeType("item", 25, 40)),
+        edge_types=("buys", "likes"),
+    )
+    return Dataset.in_memory(graph, features=rng.standard_normal((40, 6)).astype(np.float32))
+
+
+TYPES = (
+    InputType(name="user", start=0, end=25, d_in=4),
+    InputType(name="item", start=25, end=40, d_in=0),
+)
+
+
+@pytest.mark.parametrize("conv", ["sage", "gcn"])
+@pytest.mark.parametrize("options", [{}, {"jumping": "cat", "norm": "layer", "encoder": "mlp"}])
+def test_models_are_certified_with_errors_of_rounding_alone(data, make_model, conv, options):
+    found = certify(make_model(conv=conv, **options), data)
+    assert found.passed
+    assert found.whole_graph
+    assert 0 <= found.errors["permutation"] < 1e-5
+    assert found.errors["permutation_float64"] < 1e-12
+    assert (found.num_nodes, found.num_edges) == (60, data.graph.num_edges)
+
+
+def test_learned_embeddings_of_nodes_move_with_their_nodes(make_model):
+    data = typed_data()
+    model = make_model(encoder="typed", input_types=TYPES, d_out=3)
+    assert certify(model, data).passed
+    order = shuffled_within_types(data.graph.node_types, np.random.default_rng(1))
+    moved = infer(renumbered_model(model, order), renumbered(data, order))
+    assert torch.allclose(moved, infer(model, data)[torch.from_numpy(order)], atol=1e-5)
+    stayed = infer(model, renumbered(data, order))
+    assert not torch.allclose(stayed, moved, atol=1e-2)
+
+
+def test_renumbering_keeps_every_edge_with_all_that_it_carries():
+    data = typed_data()
+    order = shuffled_within_types(data.graph.node_types, np.random.default_rng(3))
+
+    def edges(data: Dataset, names: np.ndarray) -> list[tuple[float, ...]]:
+        graph = data.graph
+        dst = np.repeat(np.arange(graph.num_nodes), graph.in_degrees())
+        columns = (names[graph.indices], names[dst], graph.edge_type, graph.edge_weight,
+                   graph.edge_time, *graph.edge_features.T)  # fmt: skip
+        return sorted(zip(*(c.tolist() for c in columns), strict=True))
+
+    other = renumbered(data, order)
+    assert edges(other, order) == edges(data, np.arange(40))
+    assert np.array_equal(other.features.array, data.features.array[order])
+    assert other.graph.node_types == data.graph.node_types
+
+
+def test_a_model_that_looks_at_the_numbers_of_nodes_fails(data, make_model, monkeypatch):
+    model = make_model()
+    plain = type(model).head
+    monkeypatch.setattr(
+        type(model), "head", lambda self, h: plain(self, h) + torch.arange(len(h))[:, None] / 60
+    )
+    found = certify(model, data)
+    assert not found.passed
+    assert found.errors["permutation"] > 1e-2
+
+
+def test_outputs_that_are_not_finite_fail(data, make_model):
+    model = make_model()
+    with torch.no_grad():
+        model.project.bias[0] = float("nan")
+    found = certify(model, data)
+    assert found.errors["permutation"] is None
+    assert not found.passed
+
+
+def test_a_large_graph_is_checked_on_a_sampled_part(data, make_model):
+    found = certify(make_model(), data, max_edges=100)
+    assert found.passed
+    assert not found.whole_graph
+    assert 0 < found.num_edges <= 100
+    assert found == certify(make_model(), data, max_edges=100)
+
+
+@pytest.mark.parametrize("wrong", [{"renumberings": 0}, {"tolerance": 0.0}, {"tolerance": np.nan}])
+def test_a_certificate_of_nothing_is_refused(data, make_model, wrong):
+    with pytest.raises(InputError, match="must be positive"):
+        certify(make_model(), data, **wrong)
+
+
+def saved_with(tmp_path, data, model, certificate: Certificate | None):
+    path = save_model(
+        tmp_path / "m", model, data, TrainConfig(), {"test": {}}, certificate=certificate
+    )
+    return load_model(path)
+
+
+def test_a_certificate_is_saved_with_the_model_and_shown_on_the_card(tmp_path, data, make_model):
+    found = certify(make_model(), data)
+    saved = saved_with(tmp_path, data, make_model(), found)
+    assert saved.certificate == found.model_copy(update={"model_digest": saved.info.digest})
+    assert "| permutation | " in saved.card
+    saved.check_certificate()
+    with pytest.raises(ExistsError):
+        add_certificate(saved, found)
+
+
+def test_a_certificate_can_be_added_and_changes_no_other_file(tmp_path, data, make_model):
+    saved = saved_with(tmp_path, data, make_model(), None)
+    assert "Not certified" in saved.card
+    with pytest.raises(NotCertifiedError, match="has no certificate"):
+        saved.check_certificate()
+    before = {p.name: p.read_bytes() for p in saved.path.iterdir()}
+    add_certificate(saved, certify(saved.model, data))
+    after = {p.name: p.read_bytes() for p in saved.path.iterdir()}
+    assert after.pop("certificate.json")
+    assert after == before
+    load_model(saved.path).check_certificate()
+
+
+def test_a_certificate_that_did_not_pass_is_refused(tmp_path, data, make_model):
+    found = certify(make_model(), data).model_copy(update={"errors": {"permutation": 0.5}})
+    with pytest.raises(NotCertifiedError, match="did not pass"):
+        saved_with(tmp_path, data, make_model(), found).check_certificate()
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"model_digest": "0" * 64}, "belongs to another model"),
+        ({"tolerance": -1}, "tolerance"),
+        ({"errors": {"permutation": "small"}}, "errors.permutation"),
+        ({"extra": 1}, "extra"),
+    ],
+)
+def test_a_certificate_that_was_changed_is_damage(tmp_path, data, make_model, change, what):
+    saved = saved_with(tmp_path, data, make_model(), certify(make_model(), data))
+    path = saved.path / "certificate.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(DamagedError, match=what):
+        load_model(saved.path)
