@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from gnn.conv.protocol import Conv
 from gnn.convs import CONVS, make_convs
 from gnn.dropout import dropout
-from gnn.encoder import make_encoder
+from gnn.encoder import LinearEncoder, make_encoder
 from gnn.model_config import ModelConfig
 from gnn.norms import make_norm, normalized
 from sampling import Block, NodeView
@@ -88,6 +88,13 @@ class GNN(nn.Module):
     def conv(self, i: int) -> Conv:
         """The convolution of layer i."""
         return cast(Conv, self.convs[i])
+
+    @property
+    def first(self) -> nn.Module:
+        """The map that reads the input."""
+        if isinstance(self.encoder, LinearEncoder):
+            return self.encoder.maps[0]
+        return self.encoder if self.encoder is not None else self.convs[0]
 
     def forward(self, blocks: Sequence[Block], x: Tensor) -> Tensor:
         """Outputs of the seeds, (num_dst of the last block, d_out), in the user's units."""
