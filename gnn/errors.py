@@ -114,13 +114,30 @@ class TrainingError(GnnError):
 
 
 class DivergedError(TrainingError):
-    """The loss stopped being a number."""
+    """The loss stopped being a number.
 
-    def __init__(self, epoch: int, batch: int | None, loss: float) -> None:
-        self.epoch, self.batch, self.loss = epoch, batch, loss
+    Args:
+        epoch: from 1.
+        batch: from 1; None in validation.
+        loss: its value.
+        what: is not finite, where it is not the loss.
+        node: id of a node whose features are not finite, where there is one.
+    """
+
+    def __init__(
+        self,
+        epoch: int,
+        batch: int | None,
+        loss: float,
+        what: str = "loss",
+        node: int | str | None = None,
+    ) -> None:
+        self.epoch, self.batch, self.loss, self.what, self.node = epoch, batch, loss, what, node
         where = "validation" if batch is None else f"batch {batch}"
         kept = "the weights of the best epoch before it are kept; " if epoch > 1 else ""
-        super().__init__(
-            f"the loss is {loss} in epoch {epoch}, {where}; {kept}lower the learning rate, or "
-            "look for extreme feature values"
+        remedy = (
+            "lower the learning rate, or look for extreme feature values"
+            if node is None
+            else f"the features of node {str(node)[:80]!r} are not finite: mend them"
         )
+        super().__init__(f"the {what} is {loss} in epoch {epoch}, {where}; {kept}{remedy}")

@@ -1,8 +1,8 @@
 """What training remembers between epochs, in memory and on disk.
 
 One safetensors file holds weights, best weights, optimizer moments and, in its metadata, the
-counters: a single rename makes it current, so that a killed process leaves the last complete
-epoch.
+counters, those of the learning rate included: a single rename makes it current, so that a killed
+process leaves the last complete epoch.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gnn.errors import ResumeError
+from gnn.optimize import Stepper
 from sampling.errors import DamagedError
 
 __all__ = ["Progress", "TrainingJournal"]
@@ -93,7 +94,7 @@ class TrainingJournal:
         Path(directory).mkdir(parents=True, exist_ok=True)
         return cls(Path(directory) / STATE_FILE, identity)
 
-    def save(self, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def save(self, progress: Progress, model: nn.Module, stepper: Stepper) -> None:
         """Replace the state on disk by this one, durably.
 
         Raises:
@@ -106,11 +107,12 @@ class TrainingJournal:
             "epoch": progress.epoch,
             "best_epoch": progress.best_epoch,
             "best_score": progress.best_score,
+            "schedule": stepper.schedule.state(),
         }
         tensors = {
             **{f"weights/{k}": v.contiguous() for k, v in model.state_dict().items()},
             **{f"best/{k}": v.contiguous() for k, v in progress.best.items()},
-            **_moments(optimizer),
+            **_moments(stepper.optimizer),
         }
         temporary = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
         try:
@@ -121,8 +123,8 @@ class TrainingJournal:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
-        """Put model and optimizer into the state on disk; None where there is no state.
+    def load(self, model: nn.Module, stepper: Stepper) -> Progress | None:
+        """Put model, optimizer and schedule into the state on disk; None where there is no state.
 
         Raises:
             DamagedError: the file cannot be read.
@@ -135,7 +137,8 @@ class TrainingJournal:
         if differs:
             raise ResumeError(self.path, differs)
         model.load_state_dict(_part(tensors, "weights/"))
-        _set_moments(optimizer, _part(tensors, "moment/"))
+        _set_moments(stepper.optimizer, _part(tensors, "moment/"))
+        stepper.schedule.restore(counters["schedule"])
         score = counters["best_score"]
         return Progress(
             counters["epoch"],

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from gnn.errors import DivergedError
 from gnn.evaluate import using_threads
 from gnn.identity import graph_fingerprint
@@ -23,6 +26,8 @@ from gnn.train_config import TrainConfig
 from sampling import Dataset
 
 __all__ = ["EpochReport", "train"]
+
+ROWS_AT_ONCE = 1 << 16
 
 SESSIONS: dict[str, Callable[[GNN, Dataset, TrainConfig], Session]] = {
     "node-classification": NodeSession.prepare,
@@ -75,28 +80,31 @@ def train(
     Raises:
         TrainingError: there are no features or labels, a part of the split is empty, or the
             labels do not fit the task.
-        DivergedError: the loss is not a number; the model then holds the best weights so far.
+        DivergedError: the loss is not a number; the model then holds the best weights so far. It
+            names a node whose features are not finite, where there is one.
         SchemaMismatchError: the model does not fit the graph's features.
         ResumeError: the state was made with other settings.
     """
     config = config or TrainConfig()
     session = session_for(model, data, config)
-    optimizer = session.stepper.optimizer
+    stepper = session.stepper
     journal = TrainingJournal.open(resume_dir, _identity(model, data, config))
     progress = Progress.start(model)
     if resume:
-        progress = journal.load(model, optimizer) or progress
+        progress = journal.load(model, stepper) or progress
     while progress.epoch < config.epochs and not progress.has_waited(config.patience):
         began = time.perf_counter()
         try:
             with using_threads(config.num_threads), keyed_randomness(config.seed, progress.epoch):
                 result = session.run_epoch(progress.epoch)
             val = session.validate(progress.epoch)
-        except DivergedError:
+        except DivergedError as error:
             progress.restore_best(model)
-            raise
-        progress.finish_epoch(model, score_of(session.monitor, val), result.loss)
-        journal.save(progress, model, optimizer)
+            raise _with_node(error, data) from None
+        score = score_of(session.monitor, val)
+        progress.finish_epoch(model, score, result.loss)
+        stepper.schedule.finish_epoch(score)
+        journal.save(progress, model, stepper)
         yield EpochReport(
             epoch=progress.epoch,
             num_epochs=config.epochs,
@@ -115,11 +123,26 @@ def session_for(model: GNN, data: Dataset, config: TrainConfig) -> Session:
     return SESSIONS[config.task](model, data, config)
 
 
+def _with_node(error: DivergedError, data: Dataset) -> DivergedError:
+    """The error with the id of the first node whose features are not finite, if there is one."""
+    features = data.features
+    if features is None or features.storage == "int8":
+        return error
+    for start in range(0, features.num_rows, ROWS_AT_ONCE):
+        rows = features.rows(start, min(start + ROWS_AT_ONCE, features.num_rows))
+        bad = np.flatnonzero(~torch.isfinite(rows).all(dim=1).numpy())
+        if len(bad):
+            [node] = data.ids.to_ids(bad[:1] + start)
+            return DivergedError(error.epoch, error.batch, error.loss, error.what, node)
+    return error
+
+
 def _identity(model: GNN, data: Dataset, config: TrainConfig) -> dict[str, object]:
     """What must be equal for a training to be continued."""
     settings = asdict(config)
     for name in ("epochs", "num_threads"):
-        del settings[name]
+        if name != "epochs" or config.lr_schedule != "cosine":
+            del settings[name]
     graph = {
         "num_nodes": data.graph.num_nodes,
         "num_edges": data.graph.num_edges,

@@ -33,6 +33,7 @@ UNFINISHED = ".training"
 Task = Literal["node-classification", "node-regression"]
 ConvName = Literal["sage", "gcn"]
 architecture = partial(typer.Option, rich_help_panel="Architecture")
+optimization = partial(typer.Option, rich_help_panel="Optimization")
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -121,6 +122,22 @@ def train(
         int | None, typer.Option(help="Training nodes per step; by the size of the graph.")
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate; by the convolution.")] = None,
+    lr_schedule: Annotated[
+        Literal["constant", "cosine", "step", "plateau"],
+        optimization(help="How the learning rate goes on."),
+    ] = "constant",
+    lr_every: Annotated[
+        int, optimization(min=1, help="Epochs between steps, or without a better score.")
+    ] = 10,
+    lr_factor: Annotated[
+        float, optimization(help="What a step or a plateau multiplies the rate by.")
+    ] = 0.5,
+    lr_warmup: Annotated[
+        int, optimization(min=0, help="Steps over which the rate first rises.")
+    ] = 0,
+    max_grad_norm: Annotated[
+        float | None, optimization(help="Longer gradients are scaled down to this norm.")
+    ] = None,
     weight_decay: Annotated[
         float | None, typer.Option(help="Strength of the L2 penalty; by the convolution.")
     ] = None,
@@ -138,6 +155,15 @@ def train(
     class_weights: Annotated[
         Literal["none", "balanced"], typer.Option(help="balanced: rare classes weigh more.")
     ] = "none",
+    balanced_seeds: Annotated[
+        bool, optimization(help="Train on every class equally often per epoch.")
+    ] = False,
+    focal_gamma: Annotated[
+        float, optimization(help="Rows that are already right count less (focal loss); 0: not.")
+    ] = 0.0,
+    label_smoothing: Annotated[
+        float, optimization(help="Share of every label spread over all classes.")
+    ] = 0.0,
     split_index: Annotated[int, typer.Option(min=0, help="Which split, if several.")] = 0,
     split: Annotated[
         str, typer.Option(help="Shares of train, val, test where the graph has no split.")
@@ -202,6 +228,14 @@ def train(
         optimizer=optimizer,
         monitor=monitor,
         class_weights=class_weights,
+        balanced_seeds=balanced_seeds,
+        focal_gamma=focal_gamma,
+        label_smoothing=label_smoothing,
+        lr_schedule=lr_schedule,
+        lr_every=lr_every,
+        lr_factor=lr_factor,
+        lr_warmup=lr_warmup,
+        max_grad_norm=max_grad_norm,
         seed=seed,
         split_index=split_index,
         split=parse_shares(split),
