@@ -1,9 +1,9 @@
 """One step of optimization: gradients, their treatment, the optimizer.
 
-Models are not compiled by `torch.compile`. Measured on one core with sampled batches (GraphSAGE, two
-layers of 64, fanouts 10,10, 1024 seeds; torch 2.13): the first step takes 97 s instead of 0.2 s,
-and the later ones 132 ms instead of 66 ms, since the kernels of the core, where the time goes, are
-opaque to it and every hop leaves its graph.
+Models are not compiled by `torch.compile`. Measured on one core with sampled batches (GraphSAGE,
+two layers of 64, fanouts 10,10, 1024 seeds; torch 2.13), the first step took 97 s instead of 0.2 s
+and the later ones 132 ms instead of 66 ms: the kernels of the core, where the time goes, are opaque
+to it, and every hop leaves its graph.
 """
 
 from __future__ import annotations
