@@ -38,9 +38,11 @@ def architecture_for(
         TrainingError: the graph lacks what the convolution or the task reads.
         InputError: a value is out of range.
     """
-    settings = {**recipe.model, **chosen}
-    schema = data_schema(data, settings["conv"])
-    return ModelConfig(**{**schema, **settings, "d_out": task_named(task).num_outputs(data)})
+    schema = data_schema(data, chosen.get("conv", recipe.model["conv"]))
+    settings = {**recipe.model, **schema, **chosen}
+    if settings.get("jumping", "none") != "none" and "head" not in chosen:
+        settings["head"] = "linear"
+    return ModelConfig(**{**settings, "d_out": task_named(task).num_outputs(data)})
 
 
 def data_schema(data: Dataset, conv: str) -> dict[str, Any]:
