@@ -4,6 +4,7 @@
     weights.safetensors   its weights
     metrics.json          {"train": {…}, "val": {…}, "test": {…}}
     card.md               the same for people
+    learning_curve.svg    a picture for the card, where matplotlib was installed
     certificate.json      by how much symmetries change the answers; may be added later
 
 A version never changes once it is there; training again adds the next one.
@@ -17,7 +18,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,12 +30,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from gnn.card import model_card
+from gnn.calibration import Calibration
+from gnn.card import data_facts, model_card
 from gnn.certify import Certificate
 from gnn.errors import ModelNameError, NotCertifiedError, UnknownModelError
 from gnn.identity import graph_fingerprint
 from gnn.inputs import with_inputs
+from gnn.measure import Measured
 from gnn.model import GNN, ModelConfig
+from gnn.pictures import learning_curve
 from gnn.train_config import TrainConfig
 from sampling import Dataset
 from sampling.errors import DamagedError, ExistsError, FutureFormatError, InputError
@@ -54,7 +58,7 @@ __all__ = [
 
 FORMAT_VERSION = 1
 INFO, WEIGHTS, METRICS, CARD = "model.json", "weights.safetensors", "metrics.json", "card.md"
-CERTIFICATE = "certificate.json"
+CURVE, CERTIFICATE = "learning_curve.svg", "certificate.json"
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 Metrics = dict[str, dict[str, float]]
@@ -76,6 +80,7 @@ class ModelInfo(BaseModel):
     graph_version: int
     graph_fingerprint: str
     training: dict[str, Any]
+    calibration: Calibration | None = None
     created: str = Field(description="UTC, ISO 8601")
     files: dict[str, str] = Field(description="file name to SHA-256")
     digest: str = Field(default="", description="SHA-256 of all the above: equal, same model")
@@ -130,9 +135,10 @@ def save_model(
     model: GNN,
     data: Dataset,
     train_config: TrainConfig,
-    metrics: Metrics,
+    metrics: Metrics | Measured,
     *,
     certificate: Certificate | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Write the next version of a model; returns `directory/<version>`.
 
@@ -141,8 +147,9 @@ def save_model(
         model: trained.
         data: what it was trained on.
         train_config: how.
-        metrics: per part.
+        metrics: per part, or all that `measure` found.
         certificate: what `certify` found of this model.
+        history: of every epoch, for the learning curve.
 
     Raises:
         ModelNameError: the last part of `directory` is not a model name.
@@ -154,11 +161,26 @@ def save_model(
     bad = _not_finite(weights)
     if bad:
         raise InputError(f"weight {bad} is not finite; train again with a lower learning rate")
-    files = {WEIGHTS: save(weights), METRICS: json.dumps(metrics, indent=1).encode()}
+    measured = metrics if isinstance(metrics, Measured) else Measured(metrics, {})
+    files = {WEIGHTS: save(weights), METRICS: json.dumps(measured.metrics, indent=1).encode()}
+    picture = learning_curve(history)
+    if picture is not None:
+        files[CURVE] = picture
+    facts = data_facts(data)
     while True:
-        info = _describe(directory, model, data, train_config, files)
+        info = _describe(directory, model, data, train_config, measured.calibration)
+        card = model_card(
+            info.model_dump(mode="json"),
+            measured,
+            certificate=certificate,
+            facts=facts,
+            picture=CURVE if picture else None,
+        )
+        info = _sealed(info, files | {CARD: card.encode()})
         try:
-            return _write(directory / str(info.version), info, files, metrics, certificate)
+            return _write(
+                directory / str(info.version), info, files | {CARD: card.encode()}, certificate
+            )
         except (ExistsError, OSError) as error:
             taken = isinstance(error, ExistsError) or error.errno in (errno.EEXIST, errno.ENOTEMPTY)
             if not taken:
@@ -180,12 +202,11 @@ def load_model(path: str | Path) -> SavedModel:
         raise UnknownModelError(path.parent, f"version {path.name}", _versions(path.parent))
     info = _read_info(path)
     files = {name: _read_file(path, name, digest) for name, digest in info.files.items()}
-    card = path / CARD
     return SavedModel(
         _read_model(path, info.config, files[WEIGHTS]),
         info,
         _read_metrics(path, files[METRICS]),
-        card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
+        files[CARD].decode(errors="replace") if CARD in files else _old_card(path),
         path,
         _read_certificate(path, info.digest),
     )
@@ -283,9 +304,13 @@ def _newest(folder: Path) -> int:
 
 
 def _describe(
-    directory: Path, model: GNN, data: Dataset, train_config: TrainConfig, files: dict[str, bytes]
+    directory: Path,
+    model: GNN,
+    data: Dataset,
+    train_config: TrainConfig,
+    calibration: Calibration | None,
 ) -> ModelInfo:
-    info = ModelInfo(
+    return ModelInfo(
         name=directory.name,
         version=max(_versions(directory), default=0) + 1,
         task=train_config.task,
@@ -296,17 +321,23 @@ def _describe(
         graph_version=data.meta.version,
         graph_fingerprint=graph_fingerprint(data),
         training=asdict(train_config),
+        calibration=calibration,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        files={},
     )
+
+
+def _sealed(info: ModelInfo, files: Mapping[str, bytes]) -> ModelInfo:
+    """With the checksums of its files and its digest."""
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    info = info.model_copy(update={"files": sums})
     return info.model_copy(update={"digest": _digest(info.model_dump(mode="json"))})
 
 
 def _write(
     path: Path,
     info: ModelInfo,
-    files: dict[str, bytes],
-    metrics: Metrics,
+    files: Mapping[str, bytes],
     certificate: Certificate | None,
 ) -> Path:
     with publish(path) as temporary:
@@ -314,8 +345,6 @@ def _write(
             (temporary / name).write_bytes(content)
         if certificate is not None:
             write_json(temporary / CERTIFICATE, _of_model(certificate, info.digest))
-        card = model_card(info.model_dump(mode="json"), metrics, certificate)
-        (temporary / CARD).write_text(card, encoding="utf-8")
         write_json(temporary / INFO, info.model_dump(mode="json"))
     return path
 
@@ -344,9 +373,15 @@ def _read_info(path: Path) -> ModelInfo:
         raise DamagedError(path, INFO, f"describes no model: {error}") from None
     if info.digest != _digest(content):
         raise DamagedError(path, INFO, "does not have the digest of its content")
-    if set(info.files) != {WEIGHTS, METRICS}:
+    if not {WEIGHTS, METRICS} <= set(info.files) <= {WEIGHTS, METRICS, CARD, CURVE}:
         raise DamagedError(path, INFO, f"lists the files {', '.join(sorted(info.files))}")
     return info
+
+
+def _old_card(path: Path) -> str:
+    """The card of a version written before cards had a checksum."""
+    card = path / CARD
+    return card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
 
 
 def _read_certificate(path: Path, digest: str) -> Certificate | None:

@@ -32,6 +32,7 @@ __all__ = [
     "evaluate",
     "evaluate_parts",
     "logits_of",
+    "part_logits",
     "using_threads",
 ]
 
@@ -89,6 +90,20 @@ class EvaluateOptions(TypedDict, total=False):
 
 
 def evaluate_parts(
+    model: GNN, data: Dataset, names: Sequence[str] = PARTS, **options: Unpack[EvaluateOptions]
+) -> dict[str, dict[str, float]]:
+    """All metrics of the task on several parts at once; parts without labeled nodes are left out.
+
+    Raises:
+        SchemaMismatchError: the graph's features are not those of the model.
+        TrainingError: there are no labels.
+    """
+    task = task_named(options.get("task", "node-classification"))
+    found = part_logits(model, data, names, **options)
+    return {name: task.metrics(logits, y) for name, (logits, y) in found.items()}
+
+
+def part_logits(
     model: GNN,
     data: Dataset,
     names: Sequence[str] = PARTS,
@@ -100,8 +115,8 @@ def evaluate_parts(
     exact: bool | None = None,
     fanouts: Sequence[int] | None = None,
     num_threads: int | None = None,
-) -> dict[str, dict[str, float]]:
-    """All metrics of the task on several parts at once; parts without labeled nodes are left out.
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """What the head gives for the labeled nodes of several parts, and their targets.
 
     Raises:
         SchemaMismatchError: the graph's features are not those of the model.
@@ -120,7 +135,7 @@ def evaluate_parts(
     ends = np.cumsum([len(part) for part in parts.values()]).tolist()
     rows = zip(parts, ends, [0, *ends], strict=False)
     targets = y[torch.from_numpy(nodes)]
-    return {name: chosen.metrics(logits[a:b], targets[a:b]) for name, b, a in rows}
+    return {name: (logits[a:b], targets[a:b]) for name, b, a in rows}
 
 
 def logits_of(

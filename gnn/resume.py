@@ -14,7 +14,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +43,14 @@ class Progress:
         best_epoch: the epoch with the best score, from 1; 0 before the first.
         best_score: its score; None before the first, or without validation.
         best: weights after it.
+        history: of every epoch {"epoch", "loss", "train": {…}, "val": {…}}.
     """
 
     epoch: int
     best_epoch: int
     best_score: tuple[float, float] | None
     best: Weights
+    history: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def start(cls, model: nn.Module) -> Progress:
@@ -56,10 +58,15 @@ class Progress:
         return cls(0, 0, None, _copy(model))
 
     def finish_epoch(
-        self, model: nn.Module, score: tuple[float, float] | None, loss: float
+        self,
+        model: nn.Module,
+        score: tuple[float, float] | None,
+        loss: float,
+        metrics: dict[str, dict[str, float]],
     ) -> None:
         """Count an epoch; keep its weights when its score is the best, or there are no scores."""
         self.epoch += 1
+        self.history.append({"epoch": self.epoch, "loss": loss, **metrics})
         if score is None or self.best_score is None or score > self.best_score:
             self.best_epoch, self.best_score, self.best = self.epoch, score, _copy(model)
 
@@ -107,6 +114,7 @@ class TrainingJournal:
             "epoch": progress.epoch,
             "best_epoch": progress.best_epoch,
             "best_score": progress.best_score,
+            "history": progress.history,
             "schedule": stepper.schedule.state(),
         }
         tensors = {
@@ -145,6 +153,7 @@ class TrainingJournal:
             counters["best_epoch"],
             None if score is None else (score[0], score[1]),
             _part(tensors, "best/"),
+            counters["history"],
         )
 
 

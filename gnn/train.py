@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,6 +49,8 @@ class EpochReport:
         seconds: time of the epoch, validation included.
         sampled_edges: edges of all Blocks of the epoch.
         edges_per_s: the same per second of training.
+        history: of every epoch so far {"epoch", "loss", "train": {…}, "val": {…}}, those before a
+            training was stopped included.
     """
 
     epoch: int
@@ -58,6 +61,7 @@ class EpochReport:
     seconds: float
     sampled_edges: int
     edges_per_s: float
+    history: tuple[dict[str, Any], ...] = ()
 
 
 def train(
@@ -102,18 +106,20 @@ def train(
             progress.restore_best(model)
             raise _with_node(error, data) from None
         score = score_of(session.monitor, val)
-        progress.finish_epoch(model, score, result.loss)
+        metrics = {"train": result.metrics, "val": val}
+        progress.finish_epoch(model, score, result.loss, metrics)
         stepper.schedule.finish_epoch(score)
         journal.save(progress, model, stepper)
         yield EpochReport(
             epoch=progress.epoch,
             num_epochs=config.epochs,
             loss=result.loss,
-            metrics={"train": result.metrics, "val": val},
+            metrics=metrics,
             best_epoch=progress.best_epoch,
             seconds=time.perf_counter() - began,
             sampled_edges=result.edges,
             edges_per_s=result.edges / max(result.seconds, 1e-9),
+            history=tuple(progress.history),
         )
     progress.restore_best(model)
 

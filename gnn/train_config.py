@@ -51,6 +51,7 @@ class TrainConfig:
         balanced_seeds: every class is trained on equally often per epoch.
         focal_gamma: rows that are already right count less, by (1 - p)^gamma; 0 not at all.
         label_smoothing: share of every label that is spread over all classes.
+        conformal_alpha: how often the label sets of a classifier may miss the label.
         seed: randomness of order, neighbors, dropout, and of the split where the graph has none;
             from 0 to 2^63 - 1.
         split_index: which of the graph's splits.
@@ -83,6 +84,7 @@ class TrainConfig:
     balanced_seeds: bool = False
     focal_gamma: float = 0.0
     label_smoothing: float = 0.0
+    conformal_alpha: float = 0.1
     seed: int = 0
     split_index: int = 0
     split: tuple[float, float, float] = (0.6, 0.2, 0.2)
@@ -133,6 +135,10 @@ class TrainConfig:
         if not 0 <= self.label_smoothing < 1:
             raise InputError(
                 f"label_smoothing is {self.label_smoothing}; it must be at least 0 and below 1"
+            )
+        if not 0 < self.conformal_alpha < 1:
+            raise InputError(
+                f"conformal_alpha is {self.conformal_alpha}; it must be above 0 and below 1"
             )
         for name in ("focal_gamma", "label_smoothing", "balanced_seeds"):
             if getattr(self, name) and self.task not in CLASS_TASKS:

@@ -12,6 +12,7 @@
         │   ├── NodeNotFoundError     a path names a node that is not there
         │   ├── ModelNotFoundError    no model has this name
         │   └── VersionNotFoundError  the model has no such version
+        ├── NotCalibratedError    prediction sets of a model without calibration
         ├── NoTableError          no fresh embedding table answers for the model
         ├── NonFiniteError        a model answered with NaN or infinity
         ├── OverloadedError       the queue is full
@@ -70,6 +71,7 @@ __all__ = [
     "NoTableError",
     "NodeNotFoundError",
     "NonFiniteError",
+    "NotCalibratedError",
     "NotReadyError",
     "OverloadedError",
     "Problem",
@@ -205,6 +207,20 @@ class NoTableError(ServiceError):
         return {"model": self.name, "version": self.version}
 
 
+class NotCalibratedError(ServiceError):
+    """Prediction sets were asked of a model without calibration."""
+
+    def __init__(self, name: str, version: int) -> None:
+        self.name, self.version = name, version
+        super().__init__(
+            f"model {name!r} version {version} has no calibration to make prediction sets with; "
+            "leave prediction_set out, or train a classifier with a labeled validation part"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"model": self.name, "version": self.version}
+
+
 class NonFiniteError(ServiceError):
     """A model answered with NaN or infinity."""
 
@@ -317,6 +333,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     ModelNotFoundError: NO_MODEL,
     VersionNotFoundError: Problem(404, "unknown_version", "No such version of the model"),
     NoTableError: Problem(409, "no_table", "No fresh embedding table"),
+    NotCalibratedError: Problem(422, "not_calibrated", "The model has no calibration"),
     NonFiniteError: Problem(500, "non_finite", "The model's answer is not finite", public=False),
     OverloadedError: Problem(503, "overloaded", "The queue is full"),
     ClientGoneError: Problem(499, "client_gone", "The client left"),

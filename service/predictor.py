@@ -29,7 +29,13 @@ from service.answers import entries_of
 from service.cache import EmbeddingCache, MemoryCache, space_of
 from service.cost import exact_costs, sampled_costs
 from service.described import Described, NodeDescription, describe, described_blocks
-from service.errors import LimitError, NewNodeError, NonFiniteError, NoTableError
+from service.errors import (
+    LimitError,
+    NewNodeError,
+    NonFiniteError,
+    NoTableError,
+    NotCalibratedError,
+)
 from service.microbatch import Computed
 from service.plan import CACHE, TABLE, BatchKey, Id, Mode, Plan, Query, Work
 from service.registry import ModelRegistry, ServedModel
@@ -93,6 +99,8 @@ class Predictor:
         Raises:
             UnknownNodeError, ServiceError: as `predict`.
         """
+        if "prediction_set" in query.include and model.saved.info.calibration is None:
+            raise NotCalibratedError(model.name, model.version)
         new_ids = {node.id for node in query.new_nodes}
         ids = list(query.nodes)
         dense = self.data.ids.find(ids)

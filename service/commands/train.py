@@ -23,7 +23,7 @@ from service.commands.writing import naming_when_full
 from service.console import Progress, show
 
 if TYPE_CHECKING:
-    from gnn import GNN, TrainConfig
+    from gnn import TrainConfig
     from sampling import Dataset
 
 __all__ = ["train"]
@@ -166,6 +166,9 @@ def train(
     label_smoothing: Annotated[
         float, optimization(help="Share of every label spread over all classes.")
     ] = 0.0,
+    conformal_alpha: Annotated[
+        float, typer.Option(help="How often label sets of a classifier may miss the label.")
+    ] = 0.1,
     split_index: Annotated[int, typer.Option(min=0, help="Which split, if several.")] = 0,
     split: Annotated[
         str, typer.Option(help="Shares of train, val, test where the graph has no split.")
@@ -233,6 +236,7 @@ def train(
         balanced_seeds=balanced_seeds,
         focal_gamma=focal_gamma,
         label_smoothing=label_smoothing,
+        conformal_alpha=conformal_alpha,
         lr_schedule=lr_schedule,
         lr_every=lr_every,
         lr_factor=lr_factor,
@@ -257,6 +261,7 @@ def run_training(
 
     from gnn import build_model, certify, load_model, save_model
     from gnn import train as training_epochs
+    from gnn.measure import measure
 
     torch.manual_seed(training.seed)
     model = build_model(architecture)
@@ -265,10 +270,18 @@ def run_training(
     with Progress("epochs") as progress:
         for report in training_epochs(model, data, training, resume_dir=unfinished, resume=resume):
             progress.update("train", report.epoch, report.num_epochs, _detail(report))
-    metrics = measure(model, data, training)
+    measured = measure(model, data, training)
     certificate = certify(model, data, seed=training.seed, num_threads=training.num_threads)
     with naming_when_full(out):
-        path = save_model(out, model, data, training, metrics, certificate=certificate)
+        path = save_model(
+            out,
+            model,
+            data,
+            training,
+            measured,
+            certificate=certificate,
+            history=report.history if report else (),
+        )
     shutil.rmtree(unfinished, ignore_errors=True)
     info = load_model(path).info
     return {
@@ -276,27 +289,11 @@ def run_training(
         "version": info.version,
         "path": str(path),
         "task": training.task,
-        "metrics": metrics,
+        "metrics": measured.metrics,
         "certified": certificate.passed,
         "epochs": report.epoch if report else training.epochs,
         "best_epoch": report.best_epoch if report else None,
     }
-
-
-def measure(model: GNN, data: Dataset, training: TrainConfig) -> dict[str, dict[str, float]]:
-    """All metrics of every part that has labeled nodes."""
-    from gnn.evaluate import evaluate_parts
-
-    return evaluate_parts(
-        model,
-        data,
-        task=training.task,
-        fanouts=training.eval_fanouts,
-        num_threads=training.num_threads,
-        split_index=training.split_index,
-        split=training.split,
-        seed=training.seed,
-    )
 
 
 def _detail(report: Any) -> str:

@@ -9,7 +9,10 @@ import pytest
 import torch
 
 from gnn import Certificate, TrainConfig, certify, load_model, save_model
+from gnn.architecture import data_schema
 from gnn.checkpoint import add_certificate
+from gnn.conv.egnn import EGNNConv
+from gnn.convs import CONVS
 from gnn.errors import NotCertifiedError
 from gnn.layerwise import infer
 from gnn.model_config import InputType
@@ -33,7 +36,11 @@ def typed_data(seed: int = 0) -> Dataset:
         node_types=(NodeType("user", 0, 25), NodeType("item", 25, 40)),
         edge_types=("buys", "likes"),
     )
-    return Dataset.in_memory(graph, features=rng.standard_normal((40, 6)).astype(np.float32))
+    return Dataset.in_memory(
+        graph,
+        features=rng.standard_normal((40, 6)).astype(np.float32),
+        positions=rng.standard_normal((40, 3)).astype(np.float32),
+    )
 
 
 TYPES = (
@@ -51,6 +58,32 @@ def test_models_are_certified_with_errors_of_rounding_alone(data, make_model, co
     assert 0 <= found.errors["permutation"] < 1e-5
     assert found.errors["permutation_float64"] < 1e-12
     assert (found.num_nodes, found.num_edges) == (60, data.graph.num_edges)
+
+
+@pytest.mark.parametrize("conv", sorted(CONVS))
+def test_every_convolution_is_certified_with_all_that_edges_carry(conv, make_model):
+    data = typed_data()
+    schema = data_schema(data, conv)
+    found = certify(make_model(conv=conv, **schema), data, renumberings=2)
+    assert found.passed, found.errors
+    assert found.errors["permutation_float64"] < 1e-9
+    motions = {"rotation", "reflection", "translation"}
+    assert motions & found.errors.keys() == (motions if conv == "egnn" else set())
+
+
+def test_a_model_that_looks_at_the_axes_fails_in_motion_alone(make_model, monkeypatch):
+    data = typed_data()
+    model = make_model(conv="egnn", **data_schema(data, "egnn"))
+    plain = EGNNConv.combine
+    monkeypatch.setattr(
+        EGNNConv,
+        "combine",
+        lambda self, block, x, sent: plain(self, block, x, sent) + x[:, -1:].tanh(),
+    )
+    found = certify(model, data)
+    assert found.errors["permutation"] < 1e-5
+    assert min(found.errors[name] for name in ("rotation", "reflection", "translation")) > 1e-3
+    assert not found.passed
 
 
 def test_learned_embeddings_of_nodes_move_with_their_nodes(make_model):
