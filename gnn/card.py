@@ -6,18 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gnn.calibration import Calibration
 from gnn.certify import Certificate
 from gnn.class_report import ClassReport
+from gnn.data import Data
 from gnn.measure import Measured
+from gnn.train_config import CLASS_TASKS
 from sampling import Dataset
+from sampling.graph.collection import GraphCollection
+from sampling.graph.meta import LabelInfo
 
 __all__ = ["data_facts", "model_card"]
 
 MAX_CLASSES = 50
 MAX_NAME = 80
-CLASS_TASKS = ("node-classification", "graph-classification")
 
 Cells = Sequence[object]
 
@@ -61,47 +65,51 @@ def model_card(
         *([f"![Loss and metrics over the epochs]({picture})"] if picture else []),
         _settings({**config, **info["training"]}),
         "## Limits",
-        "The metrics hold for nodes drawn like those of the graph above. On another graph, or "
+        "The metrics hold for data drawn like those above. On others, or "
         "when features are made differently, measure again before relying on the model.",
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def data_facts(data: Dataset) -> list[str]:
-    """What a reader should know of a graph: counts, types, features, how labels are distributed."""
-    graph, features = data.graph, data.features
+def data_facts(data: Data) -> list[str]:
+    """What a reader should know of the data: counts, types, features, labels."""
+    if isinstance(data, GraphCollection):
+        nodes, meta = data.nodes, data.meta
+        facts = [f"{data.num_graphs} graphs, {meta.num_nodes} nodes, {meta.num_edges} edges"]
+        return facts + _schema_facts(nodes) + _label_facts(data.labels, meta.labels, "graphs")
+    graph = data.graph
     facts = [f"{graph.num_nodes} nodes, {graph.num_edges} edges"]
+    return facts + _schema_facts(data) + _label_facts(data.labels, data.meta.labels, "nodes")
+
+
+def _schema_facts(data: Dataset) -> list[str]:
+    graph, features, facts = data.graph, data.features, []
     if len(graph.node_types) > 1:
-        facts.append(
-            f"node types: {_listed(f'{_name(t.name)} {t.num_nodes}' for t in graph.node_types)}"
-        )
+        types = [f"{_name(t.name)} {t.num_nodes}" for t in graph.node_types]
+        facts.append(f"node types: {_listed(types)}")
     if len(graph.edge_types) > 1:
-        facts.append(f"edge types: {_listed(_name(name) for name in graph.edge_types)}")
+        facts.append(f"edge types: {_listed([_name(name) for name in graph.edge_types])}")
     if features is not None:
         facts.append(f"{features.dim} features per node, stored as {features.storage}")
-    return facts + _label_facts(data)
+    return facts
 
 
-def _label_facts(data: Dataset) -> list[str]:
-    if data.labels is None:
+def _label_facts(labels: NDArray[Any] | None, info: LabelInfo | None, what: str) -> list[str]:
+    if labels is None:
         return []
-    info = data.meta.labels
     if info is None or info.kind != "class":
-        known = data.labels[np.isfinite(data.labels)]
+        known = labels[np.isfinite(labels)]
         if not len(known):
             return []
-        return [f"{len(known)} nodes with a target, {known.min():.4g} to {known.max():.4g}, "
+        return [f"{len(known)} {what} with a target, {known.min():.4g} to {known.max():.4g}, "
                 f"mean {known.mean(dtype=np.float64):.4g}"]  # fmt: skip
-    known = data.labels[data.labels >= 0]
+    known = labels[labels >= 0]
     counts = np.bincount(known, minlength=len(info.classes))
-    named = zip(info.classes, counts, strict=False)
-    return [
-        f"{len(known)} nodes with a label: {_listed(f'{_name(name)} {n}' for name, n in named)}"
-    ]
+    named = [f"{_name(name)} {n}" for name, n in zip(info.classes, counts, strict=False)]
+    return [f"{len(known)} {what} with a label: {_listed(named)}"]
 
 
-def _listed(items: Any) -> str:
-    texts = list(items)
+def _listed(texts: Sequence[str]) -> str:
     more = f" and {len(texts) - MAX_CLASSES} more" if len(texts) > MAX_CLASSES else ""
     return ", ".join(texts[:MAX_CLASSES]) + more
 
@@ -109,7 +117,7 @@ def _listed(items: Any) -> str:
 def _sizes(sizes: Mapping[str, int]) -> list[str]:
     if not sizes:
         return []
-    return [f"Labeled nodes: {', '.join(f'{part} {count}' for part, count in sizes.items())}."]
+    return [f"Labeled: {', '.join(f'{part} {count}' for part, count in sizes.items())}."]
 
 
 def _metric_table(metrics: Mapping[str, Mapping[str, float]]) -> str:
@@ -156,7 +164,7 @@ def _calibration(calibration: Calibration | None) -> list[str]:
     return [
         "### Calibration",
         _table(["", "value"], rows),
-        f"Prediction sets hold the most probable label and {holds}. For nodes drawn like the "
+        f"Prediction sets hold the most probable label and {holds}. For data drawn like the "
         f"{calibration.num_nodes} that this was measured on, they miss the label at most "
         f"{calibration.alpha:.0%} of the time. `probabilities` are those before the temperature.",
     ]
@@ -165,8 +173,8 @@ def _calibration(calibration: Calibration | None) -> list[str]:
 def _outputs(info: Mapping[str, Any]) -> str:
     classes = info["classes"]
     if info["task"] not in CLASS_TASKS:
-        return "one value per node"
-    return f"one of {len(classes)} classes: {_listed(_name(name) for name in classes)}"
+        return "real values"
+    return f"one of {len(classes)} classes: {_listed([_name(name) for name in classes])}"
 
 
 def _symmetry(certificate: Certificate | None) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,14 +21,17 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from gnn.data import Data
 from gnn.evaluate import using_threads
+from gnn.graph_evaluate import check_collection
 from gnn.identity import graph_fingerprint
 from gnn.inputs import with_inputs
 from gnn.layerwise import infer
 from gnn.model import GNN
-from gnn.renumbering import renumbered, renumbered_model, shuffled_within_types
+from gnn.renumbering import renumbered, renumbered_model, shuffled_within
 from sampling import Dataset, NeighborSampler, induced_block
 from sampling.errors import InputError
+from sampling.graph.collection import GraphCollection
 
 __all__ = ["MAX_CERTIFIED_EDGES", "Certificate", "certify"]
 
@@ -36,6 +39,7 @@ MAX_CERTIFIED_EDGES = 2_000_000
 """Graphs up to this many edges are checked whole, larger ones on a sampled part."""
 MAX_DOUBLE_EDGES = 50_000
 SAMPLED_SEEDS, SAMPLED_NODES, FANOUT, MAX_HOPS = 4096, 50_000, 5, 2
+MAX_GRAPHS = 2000
 TOLERANCE = 1e-4
 
 Answers = Callable[[GNN, Dataset], Tensor]
@@ -69,7 +73,7 @@ class Certificate(BaseModel):
 
 def certify(
     model: GNN,
-    data: Dataset,
+    data: Data,
     *,
     renumberings: int = 3,
     tolerance: float = TOLERANCE,
@@ -81,7 +85,7 @@ def certify(
 
     Args:
         model: trained.
-        data: a graph that it fits.
+        data: a graph, or a collection of graphs, that it fits.
         renumberings: random numberings to try.
         tolerance: largest relative error that passes.
         seed: randomness of the numberings and of the part that is checked.
@@ -98,14 +102,21 @@ def certify(
         raise InputError(f"got {renumberings} renumberings and tolerance {tolerance}; both must "
                          "be positive")  # fmt: skip
     with using_threads(num_threads), torch.no_grad():
-        nodes = _checked_nodes(data, seed, max_edges)
-        part, own = renumbered(data, nodes), renumbered_model(model, nodes)
-        errors = _errors(own, part, renumberings, seed)
+        if isinstance(data, GraphCollection):
+            check_collection(model, data)
+            case = _some_graphs(data, seed, max_edges)
+            own = renumbered_model(model, np.arange(case.data.graph.num_nodes))
+        else:
+            nodes = _checked_nodes(data, seed, max_edges)
+            part, own = renumbered(data, nodes), renumbered_model(model, nodes)
+            case = _Case(part, [*(t.start for t in part.graph.node_types), len(nodes)])
+        errors = _errors(own, case, renumberings, seed)
+    graph = case.data.graph
     return Certificate(
         graph_fingerprint=graph_fingerprint(data),
-        num_nodes=len(nodes),
-        num_edges=part.graph.num_edges,
-        whole_graph=len(nodes) == data.graph.num_nodes,
+        num_nodes=graph.num_nodes,
+        num_edges=graph.num_edges,
+        whole_graph=graph.num_nodes == data.meta.num_nodes,
         renumberings=renumberings,
         seed=seed,
         tolerance=tolerance,
@@ -113,49 +124,70 @@ def certify(
     )
 
 
-def _errors(model: GNN, data: Dataset, renumberings: int, seed: int) -> dict[str, float | None]:
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What is checked.
+
+    Attributes:
+        data: the graph, or all graphs side by side.
+        starts: ranges that nodes stay in: those of node types, or of graphs.
+        of_graphs: whether outputs are of graphs, not of nodes.
+    """
+
+    data: Dataset
+    starts: list[int]
+    of_graphs: bool = False
+
+    def answers(self, model: GNN, data: Dataset) -> Tensor:
+        """Exact outputs of all nodes or graphs; embeddings where outputs are made of pairs."""
+        data = with_inputs(data, model.config)
+        if self.of_graphs:
+            return self._forward(model, data, torch.float32)
+        h = infer(model, data)
+        return h if model.config.decoder != "none" else model.head(h)
+
+    def in_double(self, model: GNN, data: Dataset) -> Tensor:
+        """The same in float64, as one Block."""
+        own = renumbered_model(model, np.arange(data.graph.num_nodes)).double()
+        return self._forward(own, with_inputs(data, model.config), torch.float64)
+
+    def _forward(self, model: GNN, data: Dataset, dtype: torch.dtype) -> Tensor:
+        assert data.features is not None, "with_inputs sees to it"
+        offsets = torch.tensor(self.starts) if self.of_graphs else None
+        block = replace(data.graph.block(), graph_offsets=offsets)
+        rows = data.features.rows(0, data.features.num_rows).to(dtype)
+        blocks = [block] * model.num_layers
+        return model.encode(blocks, rows) if model.config.decoder != "none" else model(blocks, rows)
+
+
+def _errors(model: GNN, case: _Case, renumberings: int, seed: int) -> dict[str, float | None]:
     orders = [
-        shuffled_within_types(data.graph.node_types, np.random.default_rng((seed, k)))
-        for k in range(renumberings)
+        shuffled_within(case.starts, np.random.default_rng((seed, k))) for k in range(renumberings)
     ]
-    errors = {"permutation": _permutation_error(model, data, orders, _answers)}
-    if data.graph.num_edges <= MAX_DOUBLE_EDGES:
-        errors["permutation_float64"] = _permutation_error(model, data, orders[:1], _in_double)
+    errors = {"permutation": _permutation_error(model, case, orders, case.answers)}
+    if case.data.graph.num_edges <= MAX_DOUBLE_EDGES:
+        errors["permutation_float64"] = _permutation_error(model, case, orders[:1], case.in_double)
     if model.config.d_position:
-        expected = _answers(model, data)
-        for name, moved in _motions(data, seed):
-            errors[name] = _relative_error(expected, _answers(model, moved))
+        expected = case.answers(model, case.data)
+        for name, moved in _motions(case.data, seed):
+            errors[name] = _relative_error(expected, case.answers(model, moved))
     return errors
 
 
 def _permutation_error(
-    model: GNN, data: Dataset, orders: list[NDArray[np.int64]], answers: Answers
+    model: GNN, case: _Case, orders: list[NDArray[np.int64]], answers: Answers
 ) -> float | None:
     """The largest relative error over all orders; None where an output is not finite."""
-    expected, worst = answers(model, data), 0.0
+    expected, worst = answers(model, case.data), 0.0
     for order in orders:
-        got = answers(renumbered_model(model, order), renumbered(data, order))
-        error = _relative_error(expected[torch.from_numpy(order)], got)
+        got = answers(renumbered_model(model, order), renumbered(case.data, order))
+        error = _relative_error(
+            expected if case.of_graphs else expected[torch.from_numpy(order)], got
+        )
         if error is None:
             return None
         worst = max(worst, error)
     return worst
-
-
-def _answers(model: GNN, data: Dataset) -> Tensor:
-    """Exact outputs of all nodes; embeddings where outputs are made of pairs of them."""
-    h = infer(model, with_inputs(data, model.config))
-    return h if model.config.decoder != "none" else model.head(h)
-
-
-def _in_double(model: GNN, data: Dataset) -> Tensor:
-    """The same in float64, as one Block."""
-    own = renumbered_model(model, np.arange(data.graph.num_nodes)).double()
-    features = with_inputs(data, model.config).features
-    assert features is not None, "with_inputs sees to it"
-    rows = features.rows(0, features.num_rows).double()
-    h = own.encode([data.graph.block()] * own.num_layers, rows)
-    return h if own.config.decoder != "none" else own.head(h)
 
 
 def _relative_error(expected: Tensor, got: Tensor) -> float | None:
@@ -197,3 +229,15 @@ def _checked_nodes(data: Dataset, seed: int, max_edges: int) -> NDArray[np.int64
         found = found[: len(nodes) // 2]
         nodes = np.sort(found)
     return nodes
+
+
+def _some_graphs(data: GraphCollection, seed: int, max_edges: int) -> _Case:
+    """All graphs, or the first of a random order that have at most `max_edges` together."""
+    order = np.random.default_rng((seed, 2 << 32)).permutation(data.num_graphs)[:MAX_GRAPHS]
+    indptr = data.nodes.graph.indptr
+    edges = indptr[data.offsets[order + 1]] - indptr[data.offsets[order]]
+    chosen = np.sort(order[np.cumsum(edges) <= max_edges])
+    ranges = [np.arange(data.offsets[g], data.offsets[g + 1]) for g in chosen]
+    nodes = np.concatenate([np.zeros(0, np.int64), *ranges])
+    starts = np.cumsum([0, *(len(r) for r in ranges)]).tolist()
+    return _Case(renumbered(data.nodes, nodes), starts, of_graphs=True)

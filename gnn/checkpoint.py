@@ -33,6 +33,7 @@ from torch import Tensor
 from gnn.calibration import Calibration
 from gnn.card import data_facts, model_card
 from gnn.certify import Certificate
+from gnn.data import Data
 from gnn.errors import ModelNameError, NotCertifiedError, UnknownModelError
 from gnn.identity import graph_fingerprint
 from gnn.inputs import with_inputs
@@ -133,7 +134,7 @@ class SavedModel:
 def save_model(
     directory: str | Path,
     model: GNN,
-    data: Dataset,
+    data: Data,
     train_config: TrainConfig,
     metrics: Metrics | Measured,
     *,
@@ -306,7 +307,7 @@ def _newest(folder: Path) -> int:
 def _describe(
     directory: Path,
     model: GNN,
-    data: Dataset,
+    data: Data,
     train_config: TrainConfig,
     calibration: Calibration | None,
 ) -> ModelInfo:

@@ -111,7 +111,7 @@ class DivergedError(TrainingError):
         batch: from 1; None in validation.
         loss: its value.
         what: is not finite, where it is not the loss.
-        node: id of a node whose features are not finite, where there is one.
+        culprit: a node or graph whose features are not finite, where there is one.
     """
 
     def __init__(
@@ -120,14 +120,15 @@ class DivergedError(TrainingError):
         batch: int | None,
         loss: float,
         what: str = "loss",
-        node: int | str | None = None,
+        culprit: str | None = None,
     ) -> None:
-        self.epoch, self.batch, self.loss, self.what, self.node = epoch, batch, loss, what, node
+        self.epoch, self.batch, self.loss, self.what = epoch, batch, loss, what
+        self.culprit = None if culprit is None else culprit[:100]
         where = "validation" if batch is None else f"batch {batch}"
         kept = "the weights of the best epoch before it are kept; " if epoch > 1 else ""
         remedy = (
             "lower the learning rate, or look for extreme feature values"
-            if node is None
-            else f"the features of node {str(node)[:80]!r} are not finite: mend them"
+            if self.culprit is None
+            else f"the features of {self.culprit} are not finite: mend them"
         )
         super().__init__(f"the {what} is {loss} in epoch {epoch}, {where}; {kept}{remedy}")

@@ -16,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.data import Data
 from gnn.errors import TrainingError
+from gnn.graph_evaluate import graph_part_logits
 from gnn.inputs import with_inputs
 from gnn.layerwise import infer
 from gnn.model import GNN
@@ -25,6 +27,7 @@ from gnn.splits import PARTS, split_nodes
 from gnn.tasks import task_named
 from sampling import Dataset, MiniBatchLoader, NeighborSampler
 from sampling.errors import InputError
+from sampling.graph.collection import GraphCollection
 
 __all__ = [
     "EXACT_EDGES",
@@ -44,7 +47,7 @@ BATCH_SIZE = 1024
 
 
 def evaluate(
-    model: GNN, data: Dataset, part: str = "test", **options: Unpack[EvaluateOptions]
+    model: GNN, data: Data, part: str = "test", **options: Unpack[EvaluateOptions]
 ) -> dict[str, float]:
     """All metrics of the task on the labeled nodes of one part.
 
@@ -90,7 +93,7 @@ class EvaluateOptions(TypedDict, total=False):
 
 
 def evaluate_parts(
-    model: GNN, data: Dataset, names: Sequence[str] = PARTS, **options: Unpack[EvaluateOptions]
+    model: GNN, data: Data, names: Sequence[str] = PARTS, **options: Unpack[EvaluateOptions]
 ) -> dict[str, dict[str, float]]:
     """All metrics of the task on several parts at once; parts without labeled nodes are left out.
 
@@ -105,7 +108,7 @@ def evaluate_parts(
 
 def part_logits(
     model: GNN,
-    data: Dataset,
+    data: Data,
     names: Sequence[str] = PARTS,
     *,
     task: str = "node-classification",
@@ -116,12 +119,15 @@ def part_logits(
     fanouts: Sequence[int] | None = None,
     num_threads: int | None = None,
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """What the head gives for the labeled nodes of several parts, and their targets.
+    """What the head gives for the labeled nodes or graphs of several parts, and their targets.
 
     Raises:
         SchemaMismatchError: the graph's features are not those of the model.
         TrainingError: there are no labels.
     """
+    if isinstance(data, GraphCollection):
+        with using_threads(num_threads):
+            return graph_part_logits(model, data, names, task, split_index, split, seed)
     chosen = task_named(task)
     data = with_inputs(data, model.config)
     y, labeled = chosen.targets(data)

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 from gnn.calibration import Calibration, calibrate
 from gnn.class_report import ClassReport, class_report
+from gnn.data import Data
 from gnn.evaluate import evaluate_parts, part_logits
 from gnn.model import GNN
 from gnn.tasks import task_named
-from gnn.train_config import TrainConfig
-from sampling import Dataset
+from gnn.train_config import CLASS_TASKS, TrainConfig
 
 __all__ = ["Measured", "measure"]
+
+POINT_TASKS = (*CLASS_TASKS, "node-regression", "graph-regression")
+"""Tasks with a target for every node or graph."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class Measured:
 
     Attributes:
         metrics: by name, per part.
-        sizes: labeled nodes of every part.
+        sizes: labeled nodes, or graphs, of every part.
         calibration: of class probabilities, from the validation part; None for other tasks.
         classes: class by class on the test part, or the last there is; None for other tasks.
     """
@@ -32,7 +35,7 @@ class Measured:
     classes: ClassReport | None = None
 
 
-def measure(model: GNN, data: Dataset, training: TrainConfig) -> Measured:
+def measure(model: GNN, data: Data, training: TrainConfig) -> Measured:
     """All metrics of every part that has labels, calibration and classes where there are any."""
     options = {
         "task": training.task,
@@ -42,13 +45,13 @@ def measure(model: GNN, data: Dataset, training: TrainConfig) -> Measured:
         "split": training.split,
         "seed": training.seed,
     }
-    if not training.task.startswith("node-"):
+    if training.task not in POINT_TASKS:
         return Measured(evaluate_parts(model, data, **options), {})  # type: ignore[arg-type]
     task = task_named(training.task)
     found = part_logits(model, data, **options)  # type: ignore[arg-type]
     metrics = {part: task.metrics(logits, y) for part, (logits, y) in found.items()}
     sizes = {part: len(y) for part, (_, y) in found.items()}
-    if training.task != "node-classification":
+    if training.task not in CLASS_TASKS:
         return Measured(metrics, sizes)
     calibration = None
     if "val" in found:

@@ -7,7 +7,9 @@ these tables move with the nodes: they are input that happens to be kept with th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from gnn.model import GNN
 from gnn.model_config import InputType, ModelConfig
 from sampling import Dataset, FeatureTable, Graph, NodeType, induced_block
 
-__all__ = ["renumbered", "renumbered_model", "shuffled_within_types"]
+__all__ = ["renumbered", "renumbered_model", "shuffled_within"]
 
 Nodes = NDArray[np.int64]
 
@@ -71,12 +73,15 @@ def renumbered_model(model: GNN, nodes: Nodes) -> GNN:
     return moved.requires_grad_(False).eval()
 
 
-def shuffled_within_types(
-    node_types: tuple[NodeType, ...], random: np.random.Generator
-) -> NDArray[np.int64]:
-    """All nodes in a random order that leaves each among those of its type, (num_nodes,) int64."""
-    parts = [random.permutation(np.arange(t.start, t.end, dtype=np.int64)) for t in node_types]
-    return np.concatenate(parts)
+def shuffled_within(starts: Sequence[int], random: np.random.Generator) -> Nodes:
+    """All nodes in a random order that leaves each in its own range, (num_nodes,) int64.
+
+    Args:
+        starts: first node of every range and, last, the number of nodes.
+        random: source of the order.
+    """
+    parts = [random.permutation(np.arange(a, b, dtype=np.int64)) for a, b in pairwise(starts)]
+    return np.concatenate([np.zeros(0, np.int64), *parts])
 
 
 def _config(config: ModelConfig, nodes: Nodes) -> ModelConfig:

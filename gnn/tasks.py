@@ -11,10 +11,10 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.data import Data
 from gnn.errors import TrainingError
 from gnn.metrics import CLASS_METRICS, REAL_METRICS, class_metrics, real_metrics
 from gnn.model import GNN
-from sampling import Dataset
 from sampling.errors import InputError
 
 __all__ = ["TASKS", "NodeClassification", "NodeRegression", "Task", "outputs", "task_named"]
@@ -27,10 +27,10 @@ class Task(Protocol):
     monitor: str
     metric_names: Collection[str]
 
-    def targets(self, data: Dataset) -> tuple[Tensor, Tensor]:
+    def targets(self, data: Data) -> tuple[Tensor, Tensor]:
         """A target per node and whether the node has one, both (num_nodes,)."""
 
-    def num_outputs(self, data: Dataset) -> int:
+    def num_outputs(self, data: Data) -> int:
         """The d_out that a model for these data has."""
 
     def fit_scale(self, model: GNN, y: Tensor) -> None:
@@ -55,7 +55,7 @@ class NodeClassification:
     monitor = "accuracy"
     metric_names: Collection[str] = tuple(CLASS_METRICS)
 
-    def targets(self, data: Dataset) -> tuple[Tensor, Tensor]:
+    def targets(self, data: Data) -> tuple[Tensor, Tensor]:
         num_classes = self.num_outputs(data)
         y = torch.from_numpy(_labels(data).astype(np.int64))
         if len(y) and int(y.max()) >= num_classes:
@@ -65,7 +65,7 @@ class NodeClassification:
             )
         return y, y >= 0
 
-    def num_outputs(self, data: Dataset) -> int:
+    def num_outputs(self, data: Data) -> int:
         _labels(data)
         info = data.meta.labels
         if info is None or info.kind != "class":
@@ -102,14 +102,14 @@ class NodeRegression:
     monitor = "rmse"
     metric_names: Collection[str] = tuple(REAL_METRICS)
 
-    def targets(self, data: Dataset) -> tuple[Tensor, Tensor]:
+    def targets(self, data: Data) -> tuple[Tensor, Tensor]:
         labels, info = _labels(data), data.meta.labels
         if info is not None and info.kind == "class":
             labels = _numbers(labels, info.classes)
         y = torch.from_numpy(labels.astype(np.float32))
         return y, torch.isfinite(y)
 
-    def num_outputs(self, data: Dataset) -> int:
+    def num_outputs(self, data: Data) -> int:
         return 1
 
     def fit_scale(self, model: GNN, y: Tensor) -> None:
@@ -130,7 +130,23 @@ class NodeRegression:
         return real_metrics(logits[:, 0].numpy(), y.numpy(), names)
 
 
-TASKS: dict[str, Task] = {task.name: task for task in (NodeClassification(), NodeRegression())}
+class GraphClassification(NodeClassification):
+    """One class per graph of a collection."""
+
+    name = "graph-classification"
+
+
+class GraphRegression(NodeRegression):
+    """One real value per graph of a collection."""
+
+    name = "graph-regression"
+
+
+GRAPH_TASKS = (GraphClassification.name, GraphRegression.name)
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (NodeClassification(), NodeRegression(), GraphClassification(), GraphRegression())
+}
 
 
 def task_named(name: str) -> Task:
@@ -149,7 +165,7 @@ def outputs(task: str, logits: Tensor) -> Tensor:
     return task_named(task).outputs(logits)
 
 
-def _labels(data: Dataset) -> NDArray[Any]:
+def _labels(data: Data) -> NDArray[Any]:
     if data.labels is None:
         raise TrainingError(
             f"graph {data.meta.name!r} has no labels; ingest a label column to train on"

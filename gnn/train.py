@@ -16,23 +16,27 @@ from typing import Any
 import numpy as np
 import torch
 
+from gnn.data import Data
 from gnn.errors import DivergedError
 from gnn.evaluate import using_threads
 from gnn.identity import graph_fingerprint
 from gnn.model import GNN
 from gnn.resume import Progress, TrainingJournal
+from gnn.sessions.graph import GraphSession
 from gnn.sessions.node import NodeSession
 from gnn.sessions.session import Session, keyed_randomness, score_of
 from gnn.train_config import TrainConfig
-from sampling import Dataset
+from sampling.graph.collection import GraphCollection
 
 __all__ = ["EpochReport", "train"]
 
 ROWS_AT_ONCE = 1 << 16
 
-SESSIONS: dict[str, Callable[[GNN, Dataset, TrainConfig], Session]] = {
+SESSIONS: dict[str, Callable[[GNN, Any, TrainConfig], Session]] = {
     "node-classification": NodeSession.prepare,
     "node-regression": NodeSession.prepare,
+    "graph-classification": GraphSession.prepare,
+    "graph-regression": GraphSession.prepare,
 }
 
 
@@ -66,7 +70,7 @@ class EpochReport:
 
 def train(
     model: GNN,
-    data: Dataset,
+    data: Data,
     config: TrainConfig | None = None,
     *,
     resume_dir: str | Path | None = None,
@@ -104,7 +108,7 @@ def train(
             val = session.validate(progress.epoch)
         except DivergedError as error:
             progress.restore_best(model)
-            raise _with_node(error, data) from None
+            raise _with_culprit(error, data) from None
         score = score_of(session.monitor, val)
         metrics = {"train": result.metrics, "val": val}
         progress.finish_epoch(model, score, result.loss, metrics)
@@ -124,34 +128,43 @@ def train(
     progress.restore_best(model)
 
 
-def session_for(model: GNN, data: Dataset, config: TrainConfig) -> Session:
+def session_for(model: GNN, data: Data, config: TrainConfig) -> Session:
     """The session of the configured task."""
     return SESSIONS[config.task](model, data, config)
 
 
-def _with_node(error: DivergedError, data: Dataset) -> DivergedError:
-    """The error with the id of the first node whose features are not finite, if there is one."""
-    features = data.features
+def _with_culprit(error: DivergedError, data: Data) -> DivergedError:
+    """The error with the first node or graph whose features are not finite, if there is one."""
+    nodes = data.nodes if isinstance(data, GraphCollection) else data
+    features = nodes.features
     if features is None or features.storage == "int8":
         return error
     for start in range(0, features.num_rows, ROWS_AT_ONCE):
         rows = features.rows(start, min(start + ROWS_AT_ONCE, features.num_rows))
         bad = np.flatnonzero(~torch.isfinite(rows).all(dim=1).numpy())
         if len(bad):
-            [node] = data.ids.to_ids(bad[:1] + start)
-            return DivergedError(error.epoch, error.batch, error.loss, error.what, node)
+            culprit = _named(data, start + int(bad[0]))
+            return DivergedError(error.epoch, error.batch, error.loss, error.what, culprit)
     return error
 
 
-def _identity(model: GNN, data: Dataset, config: TrainConfig) -> dict[str, object]:
+def _named(data: Data, node: int) -> str:
+    """A node, or the graph that it belongs to, by its id."""
+    if isinstance(data, GraphCollection):
+        graph = np.searchsorted(data.offsets, [node], side="right") - 1
+        return f"graph {data.ids.to_ids(graph)[0]!r}"
+    return f"node {data.ids.to_ids(np.array([node]))[0]!r}"
+
+
+def _identity(model: GNN, data: Data, config: TrainConfig) -> dict[str, object]:
     """What must be equal for a training to be continued."""
     settings = asdict(config)
     for name in ("epochs", "num_threads"):
         if name != "epochs" or config.lr_schedule != "cosine":
             del settings[name]
     graph = {
-        "num_nodes": data.graph.num_nodes,
-        "num_edges": data.graph.num_edges,
+        "num_nodes": data.meta.num_nodes,
+        "num_edges": data.meta.num_edges,
         "fingerprint": graph_fingerprint(data),
     }
     return {**settings, "graph": graph, "model": asdict(model.config)}

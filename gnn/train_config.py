@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from gnn.tasks import task_named
 from sampling.errors import InputError
 
-__all__ = ["TrainConfig"]
+__all__ = ["CLASS_TASKS", "TrainConfig"]
 
 MAX_VAL_SEEDS = 20_000
 MAX_LR = 1e30
@@ -21,7 +21,7 @@ WeightDecayLayers = Literal["all", "first"]
 ClassWeights = Literal["none", "balanced"]
 OptimizerName = Literal["adam", "adamw"]
 ScheduleName = Literal["constant", "cosine", "step", "plateau"]
-CLASS_TASKS = ("node-classification",)
+CLASS_TASKS: tuple[str, ...] = ("node-classification", "graph-classification")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,11 +18,11 @@ from torch import Tensor
 from gnn.errors import DivergedError, TrainingError
 from gnn.evaluate import EXACT_EDGES, logits_of, using_threads
 from gnn.inputs import with_inputs
-from gnn.losses import balanced_seeds, class_loss
+from gnn.losses import balanced_seeds
 from gnn.model import GNN
 from gnn.optimize import Stepper
 from gnn.reduce import reduce_inputs
-from gnn.sessions.session import EpochResult
+from gnn.sessions.session import EpochResult, check_outputs, class_weight_of, loss_of
 from gnn.splits import split_nodes
 from gnn.tasks import Task, task_named
 from gnn.train_config import TrainConfig
@@ -61,7 +61,7 @@ class NodeSession:
             )
         data = with_inputs(data, model.config)
         y, labeled = task.targets(data)
-        _check_outputs(model, task.num_outputs(data))
+        check_outputs(model, task.num_outputs(data))
         train_nodes, val_nodes = _parts(data, labeled, config)
         targets = y[torch.from_numpy(train_nodes)]
         task.fit_scale(model, targets)
@@ -74,7 +74,7 @@ class NodeSession:
             task,
             y,
             val_nodes,
-            _class_weight(config, targets, model.config.d_out),
+            class_weight_of(config, targets, model.config.d_out),
             Stepper.of(model, config, len(loader)),
             loader,
             config.monitor or task.monitor,
@@ -114,16 +114,7 @@ class NodeSession:
         return logits.detach(), self.stepper.step(loss, epoch, i)
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        config = self.config
-        if not (config.focal_gamma or config.label_smoothing):
-            return self.task.loss(self.model, logits, y, self.class_weight)
-        return class_loss(
-            logits,
-            y,
-            self.class_weight,
-            focal_gamma=config.focal_gamma,
-            label_smoothing=config.label_smoothing,
-        )
+        return loss_of(self.config, self.task, self.model, logits, y, self.class_weight)
 
     def validate(self, epoch: int) -> dict[str, float]:
         """Loss and monitored metrics of the validation part; empty without one."""
@@ -197,19 +188,3 @@ def _is_whole(config: TrainConfig, num_seeds: int) -> bool:
         return False
     takes_all = config.fanouts is None or all(k == ALL for k in config.fanouts)
     return takes_all and config.batch_size >= num_seeds
-
-
-def _class_weight(config: TrainConfig, y: Tensor, num_classes: int) -> Tensor | None:
-    if config.class_weights == "none" or y.is_floating_point():
-        return None
-    counts = torch.bincount(y, minlength=num_classes).float()
-    present = (counts > 0).sum()
-    return torch.where(counts > 0, len(y) / (present * counts.clamp(min=1)), 0.0)
-
-
-def _check_outputs(model: GNN, expected: int) -> None:
-    if model.config.d_out != expected:
-        raise TrainingError(
-            f"the model gives {model.config.d_out} outputs, but the labels need {expected}; "
-            f"build it with d_out={expected}"
-        )

@@ -8,13 +8,26 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from gnn.errors import TrainingError
+from gnn.losses import class_loss
 from gnn.metrics import LOWER_IS_BETTER
+from gnn.model import GNN
 from gnn.optimize import Stepper
+from gnn.tasks import Task
+from gnn.train_config import TrainConfig
 from sampling.kernels.reference import GOLDEN, MASK, mix
 
-__all__ = ["EpochResult", "Session", "keyed_randomness", "score_of"]
+__all__ = [
+    "EpochResult",
+    "Session",
+    "check_outputs",
+    "class_weight_of",
+    "keyed_randomness",
+    "loss_of",
+    "score_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +87,45 @@ def keyed_randomness(seed: int, epoch: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix((seed * GOLDEN + epoch + 1) & MASK))
         yield
+
+
+def class_weight_of(config: TrainConfig, y: Tensor, num_classes: int) -> Tensor | None:
+    """Weights of the classes as the configuration says, (num_classes,); None for equal ones."""
+    if config.class_weights == "none" or y.is_floating_point():
+        return None
+    counts = torch.bincount(y, minlength=num_classes).float()
+    present = (counts > 0).sum()
+    return torch.where(counts > 0, len(y) / (present * counts.clamp(min=1)), 0.0)
+
+
+def loss_of(
+    config: TrainConfig,
+    task: Task,
+    model: GNN,
+    logits: Tensor,
+    y: Tensor,
+    class_weight: Tensor | None,
+) -> Tensor:
+    """The mean loss of a batch as the configuration says, a scalar."""
+    if not (config.focal_gamma or config.label_smoothing):
+        return task.loss(model, logits, y, class_weight)
+    return class_loss(
+        logits,
+        y,
+        class_weight,
+        focal_gamma=config.focal_gamma,
+        label_smoothing=config.label_smoothing,
+    )
+
+
+def check_outputs(model: GNN, expected: int) -> None:
+    """Refuse a model with another number of outputs than the labels need.
+
+    Raises:
+        TrainingError: it has.
+    """
+    if model.config.d_out != expected:
+        raise TrainingError(
+            f"the model gives {model.config.d_out} outputs, but the labels need {expected}; "
+            f"build it with d_out={expected}"
+        )

@@ -19,7 +19,7 @@ __all__ = ["certify"]
 
 def certify(
     model: ModelPath,
-    graph: Annotated[Path, typer.Option(help="A graph that the model fits.")],
+    graph: Annotated[Path, typer.Option(help="A graph, or a collection, that the model fits.")],
     renumberings: Annotated[int, typer.Option(min=1, help="Random numberings to try.")] = 3,
     tolerance: Annotated[
         float, typer.Option(min=0, help="Largest relative error that passes.")
@@ -32,13 +32,13 @@ def certify(
     """Measure a saved model's symmetry, and keep the certificate where it has none."""
     from gnn import certify as measure
     from gnn import load_model
+    from gnn.data import open_data
     from gnn.errors import NotCertifiedError
-    from sampling import GraphStore
 
     saved = load_model(model)
     found = measure(
         saved.model,
-        GraphStore.open(graph),
+        open_data(graph),
         renumberings=renumberings,
         tolerance=tolerance,
         seed=seed,

@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 import torch
 
-from gnn import Certificate, TrainConfig, certify, load_model, save_model
+from gnn import Certificate, TrainConfig, certify, load_model, save_model, train
 from gnn.architecture import data_schema
 from gnn.checkpoint import add_certificate
 from gnn.conv.egnn import EGNNConv
 from gnn.convs import CONVS
 from gnn.errors import NotCertifiedError
 from gnn.layerwise import infer
+from gnn.measure import measure
 from gnn.model_config import InputType
-from gnn.renumbering import renumbered, renumbered_model, shuffled_within_types
-from sampling import Dataset, Graph, NodeType
+from gnn.recipes import RECIPES
+from gnn.renumbering import renumbered, renumbered_model, shuffled_within
+from sampling import Dataset, Graph, GraphCollection, NodeType
 from sampling.errors import DamagedError, ExistsError, InputError
 
 
@@ -63,8 +65,8 @@ def test_models_are_certified_with_errors_of_rounding_alone(data, make_model, co
 @pytest.mark.parametrize("conv", sorted(CONVS))
 def test_every_convolution_is_certified_with_all_that_edges_carry(conv, make_model):
     data = typed_data()
-    schema = data_schema(data, conv)
-    found = certify(make_model(conv=conv, **schema), data, renumberings=2)
+    config = {**RECIPES[conv].model, "conv": conv, **data_schema(data, conv), "d_hidden": 8}
+    found = certify(make_model(**config), data, renumberings=2)
     assert found.passed, found.errors
     assert found.errors["permutation_float64"] < 1e-9
     motions = {"rotation", "reflection", "translation"}
@@ -90,7 +92,7 @@ def test_learned_embeddings_of_nodes_move_with_their_nodes(make_model):
     data = typed_data()
     model = make_model(encoder="typed", input_types=TYPES, d_out=3)
     assert certify(model, data).passed
-    order = shuffled_within_types(data.graph.node_types, np.random.default_rng(1))
+    order = shuffled_within([0, 25, 40], np.random.default_rng(1))
     moved = infer(renumbered_model(model, order), renumbered(data, order))
     assert torch.allclose(moved, infer(model, data)[torch.from_numpy(order)], atol=1e-5)
     stayed = infer(model, renumbered(data, order))
@@ -99,7 +101,7 @@ def test_learned_embeddings_of_nodes_move_with_their_nodes(make_model):
 
 def test_renumbering_keeps_every_edge_with_all_that_it_carries():
     data = typed_data()
-    order = shuffled_within_types(data.graph.node_types, np.random.default_rng(3))
+    order = shuffled_within([0, 25, 40], np.random.default_rng(3))
 
     def edges(data: Dataset, names: np.ndarray) -> list[tuple[float, ...]]:
         graph = data.graph
@@ -132,6 +134,54 @@ def test_outputs_that_are_not_finite_fail(data, make_model):
     found = certify(model, data)
     assert found.errors["permutation"] is None
     assert not found.passed
+
+
+def small_graphs() -> GraphCollection:
+    """Graphs of 3 to 8 nodes with places, one class each."""
+    parts = []
+    for size in np.random.default_rng(0).integers(3, 9, 30).tolist():
+        rng = np.random.default_rng((1, len(parts)))
+        graph = Graph.from_edges(*rng.integers(0, size, (2, 3 * size)), num_nodes=size)
+        x, places = rng.standard_normal((size, 6)), rng.standard_normal((size, 3))
+        parts.append(Dataset.in_memory(graph, features=x.astype(np.float32),
+                                       positions=places.astype(np.float32)))  # fmt: skip
+    return GraphCollection.from_graphs(
+        parts,
+        labels=np.arange(30) % 3,
+        classes=["x", "y", "z"],
+        splits=np.resize(np.array([1, 1, 1, 2, 3], np.uint8), 30)[:, None],
+    )
+
+
+@pytest.mark.parametrize("conv", ["gin", "egnn"])
+def test_models_of_whole_graphs_are_certified_on_a_collection(conv, make_model):
+    data = small_graphs()
+    places = {"d_position": 3, "d_in": 9} if conv == "egnn" else {}
+    model = make_model(conv=conv, readout="sum", **places)
+    found = certify(model, data)
+    assert found.passed
+    assert found.whole_graph
+    assert found.errors["permutation_float64"] < 1e-12
+    assert ("rotation" in found.errors) == (conv == "egnn")
+    part = certify(model, data, max_edges=100)
+    assert part.passed
+    assert not part.whole_graph
+    assert 0 < part.num_edges <= 100
+
+
+def test_a_classifier_of_graphs_is_measured_calibrated_and_described(make_model, tmp_path):
+    data = small_graphs()
+    config = TrainConfig(
+        task="graph-classification", epochs=2, batch_size=8, balanced_seeds=True, focal_gamma=2.0
+    )
+    model = make_model(conv="gin", readout="sum")
+    assert len(list(train(model, data, config))) == 2
+    measured = measure(model, data, config)
+    assert measured.calibration is not None
+    assert measured.sizes == {"train": 18, "val": 6, "test": 6}
+    saved = load_model(save_model(tmp_path / "m", model, data, config, measured))
+    assert "- 30 graphs, " in saved.card
+    assert "- 30 graphs with a label: `x` 10, `y` 10, `z` 10" in saved.card
 
 
 def test_a_large_graph_is_checked_on_a_sampled_part(data, make_model):

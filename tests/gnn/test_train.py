@@ -257,9 +257,8 @@ def test_a_node_whose_features_are_not_finite_is_named_by_its_id(data, make_mode
     broken = Dataset.in_memory(
         data.graph, features=features, labels=data.labels, splits=data.splits, ids=ids
     )
-    with pytest.raises(DivergedError, match="'1041' are not finite") as caught:
+    with pytest.raises(DivergedError, match="node 1041 are not finite"):
         list(train(make_model(), broken, WHOLE))
-    assert caught.value.node == 1041
 
 
 def test_a_gradient_that_cannot_be_clipped_is_no_step(data, make_model):
