@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gnn.data import Data
 from gnn.errors import TrainingError
-from gnn.graph_evaluate import evaluate_graphs
+from gnn.graph_evaluate import graph_part_logits
 from gnn.inputs import with_inputs
 from gnn.layerwise import infer
 from gnn.model import GNN
@@ -35,6 +35,7 @@ __all__ = [
     "evaluate",
     "evaluate_parts",
     "logits_of",
+    "part_logits",
     "using_threads",
 ]
 
@@ -92,6 +93,20 @@ class EvaluateOptions(TypedDict, total=False):
 
 
 def evaluate_parts(
+    model: GNN, data: Data, names: Sequence[str] = PARTS, **options: Unpack[EvaluateOptions]
+) -> dict[str, dict[str, float]]:
+    """All metrics of the task on several parts at once; parts without labeled nodes are left out.
+
+    Raises:
+        SchemaMismatchError: the graph's features are not those of the model.
+        TrainingError: there are no labels.
+    """
+    task = task_named(options.get("task", "node-classification"))
+    found = part_logits(model, data, names, **options)
+    return {name: task.metrics(logits, y) for name, (logits, y) in found.items()}
+
+
+def part_logits(
     model: GNN,
     data: Data,
     names: Sequence[str] = PARTS,
@@ -103,8 +118,8 @@ def evaluate_parts(
     exact: bool | None = None,
     fanouts: Sequence[int] | None = None,
     num_threads: int | None = None,
-) -> dict[str, dict[str, float]]:
-    """All metrics of the task on several parts at once; parts without labeled nodes are left out.
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """What the head gives for the labeled nodes or graphs of several parts, and their targets.
 
     Raises:
         SchemaMismatchError: the graph's features are not those of the model.
@@ -112,7 +127,7 @@ def evaluate_parts(
     """
     if isinstance(data, GraphCollection):
         with using_threads(num_threads):
-            return evaluate_graphs(model, data, names, task, split_index, split, seed)
+            return graph_part_logits(model, data, names, task, split_index, split, seed)
     chosen = task_named(task)
     data = with_inputs(data, model.config)
     y, labeled = chosen.targets(data)
@@ -126,7 +141,7 @@ def evaluate_parts(
     ends = np.cumsum([len(part) for part in parts.values()]).tolist()
     rows = zip(parts, ends, [0, *ends], strict=False)
     targets = y[torch.from_numpy(nodes)]
-    return {name: chosen.metrics(logits[a:b], targets[a:b]) for name, b, a in rows}
+    return {name: (logits[a:b], targets[a:b]) for name, b, a in rows}
 
 
 def logits_of(

@@ -18,6 +18,7 @@ from typer.exceptions import Abort, TyperException
 
 from service.commands import (
     bench,
+    certify,
     demo,
     doctor,
     embed,
@@ -59,6 +60,7 @@ COMMANDS: Commands = (
         "gnn train graph --out models/default --task node-classification --model sage",
     ),
     (evaluate.evaluate, "gnn evaluate graph models/default --split test"),
+    (certify.certify, "gnn certify models/default --graph graph"),
     (embed.embed, "gnn embed graph models/default --out embeddings --predictions"),
     (predict.predict, "gnn predict graph models/default --nodes 17,42 --mode exact"),
     (serve.serve, "gnn serve --graph graph --models models --embeddings embeddings"),

@@ -20,6 +20,7 @@
         │   ├── JobNotDoneError       the job has no result (yet)
         │   ├── JobExpiredError       the files of the job are gone
         │   └── RangeError            a range of bytes lies behind the end
+        ├── NotCalibratedError    prediction sets of a model without calibration
         ├── NoTableError          no fresh embedding table answers for the model
         ├── NoIndexError          the table is too large to be searched without an index
         ├── NonFiniteError        a model answered with NaN or infinity
@@ -50,6 +51,7 @@ from gnn.errors import (
     DivergedError,
     MissingPackageError,
     ModelNameError,
+    NotCertifiedError,
     ResumeError,
     SchemaMismatchError,
     TrainingError,
@@ -90,6 +92,7 @@ __all__ = [
     "NoTableError",
     "NodeNotFoundError",
     "NonFiniteError",
+    "NotCalibratedError",
     "NotReadyError",
     "OverlayError",
     "OverloadedError",
@@ -285,6 +288,20 @@ class NoIndexError(ServiceError):
         return {"num_rows": self.num_rows, "limit": self.limit}
 
 
+class NotCalibratedError(ServiceError):
+    """Prediction sets were asked of a model without calibration."""
+
+    def __init__(self, name: str, version: int) -> None:
+        self.name, self.version = name, version
+        super().__init__(
+            f"model {name!r} version {version} has no calibration to make prediction sets with; "
+            "leave prediction_set out, or train a classifier with a labeled validation part"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"model": self.name, "version": self.version}
+
+
 class NonFiniteError(ServiceError):
     """A model answered with NaN or infinity."""
 
@@ -459,6 +476,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     ModelNameError: replace(NO_MODEL, public=False),
     UnknownModelError: replace(NO_MODEL, public=False),
     SchemaMismatchError: Problem(409, "model_mismatch", "The model does not fit the graph"),
+    NotCertifiedError: Problem(409, "not_certified", "The model has no certificate that passed"),
     MissingPackageError: INTERNAL,
     TrainingError: INTERNAL,
     DivergedError: INTERNAL,
@@ -479,6 +497,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     VersionNotFoundError: Problem(404, "unknown_version", "No such version of the model"),
     NoTableError: Problem(409, "no_table", "No fresh embedding table"),
     NoIndexError: Problem(409, "no_index", "No index of nearest rows"),
+    NotCalibratedError: Problem(422, "not_calibrated", "The model has no calibration"),
     NonFiniteError: Problem(500, "non_finite", "The model's answer is not finite", public=False),
     OverloadedError: Problem(503, "overloaded", "The queue is full"),
     ClientGoneError: Problem(499, "client_gone", "The client left"),

@@ -97,7 +97,10 @@ class GraphPredictor:
             if (own, wanted) not in self._open:
                 while len(self._open) >= MAX_OPEN:
                     del self._open[next(iter(self._open))]
-                self._open[own, wanted] = load_model(model_path(self.root, own, wanted))
+                saved = load_model(model_path(self.root, own, wanted))
+                if self.settings.require_certificate:
+                    saved.check_certificate()
+                self._open[own, wanted] = saved
             return self._open[own, wanted]
 
     def predict(

@@ -35,6 +35,7 @@ from service.errors import (
     NewNodeError,
     NonFiniteError,
     NoTableError,
+    NotCalibratedError,
     OverlayError,
 )
 from service.microbatch import Computed
@@ -102,6 +103,8 @@ class Predictor:
         Raises:
             UnknownNodeError, ServiceError: as `predict`.
         """
+        if "prediction_set" in query.include and model.saved.info.calibration is None:
+            raise NotCalibratedError(model.name, model.version)
         new_ids = {node.id for node in query.new_nodes}
         ids = list(query.nodes)
         dense = self.data.ids.find(ids)
@@ -341,6 +344,7 @@ def open_predictor(
         settings.threads,
         settings.table_outputs_bytes,
         settings.aliases,
+        settings.require_certificate,
     )
     return Predictor(data, registry, MemoryCache(settings.cache_bytes), settings)
 

@@ -106,6 +106,7 @@ class ModelRegistry:
         num_threads: threads for sampling one batch.
         table_outputs_bytes: predictions to make of a table without, at most.
         aliases: other names, as in `canary=fraud@3,live=fraud`.
+        require_certificate: refuse models without a certificate that passed.
 
     Raises:
         InputError: there is no model, or no such default.
@@ -121,9 +122,11 @@ class ModelRegistry:
         num_threads: int = 1,
         table_outputs_bytes: int = 0,
         aliases: str = "",
+        require_certificate: bool = False,
     ) -> None:
         self.root, self.data, self.table, self.num_threads = root, data, table, num_threads
         self.table_outputs_bytes = table_outputs_bytes
+        self.require_certificate = require_certificate
         self.default = _default(root, self._listed(), default, bool(list_models(root)))
         self._open: OrderedDict[tuple[str, int], ServedModel] = OrderedDict()
         self._newest: dict[str, int] = {}
@@ -303,6 +306,8 @@ class ModelRegistry:
             saved = load_model(model_path(self.root, name, version))
         except UnknownModelError:
             raise VersionNotFoundError(name, version, self.versions(name)) from None
+        if self.require_certificate:
+            saved.check_certificate()
         return self._served(saved)
 
     def _keep(self, model: ServedModel) -> None:

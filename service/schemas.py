@@ -42,7 +42,7 @@ Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Edge = Annotated[list[NodeId], Field(min_length=2, max_length=2)]
 Mode = Literal["auto", "table", "exact", "sampled"]
-Output = Literal["label", "probabilities", "embedding"]
+Output = Literal["label", "probabilities", "embedding", "prediction_set"]
 
 
 def _default_outputs() -> list[Output]:
@@ -100,7 +100,7 @@ class PredictRequest(NodesRequest):
     nodes: Annotated[list[NodeId], FailFast()] = Field(
         default_factory=list, description="Node ids; repeats allowed."
     )
-    include: Annotated[list[Output], Field(max_length=3)] = Field(
+    include: Annotated[list[Output], Field(max_length=4)] = Field(
         default_factory=_default_outputs,
         description="What to answer for every node.",
         json_schema_extra={"default": ["label", "probabilities"]},
@@ -181,6 +181,9 @@ class Prediction(BaseModel):
     score: float | None = Field(None, description="Probability of the label.")
     value: float | list[float] | None = Field(None, description="Regression: the prediction.")
     probabilities: dict[str, float] | None = None
+    prediction_set: list[int | str] | None = Field(
+        None, description="Labels that the node may have, most probable first."
+    )
     embedding: list[float] | None = None
     source: Literal["table", "cache", "computed"] | None = None
     mode: Literal["exact", "sampled"] | None = Field(

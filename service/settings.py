@@ -45,6 +45,10 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds between two looks for new or deleted models; 0 never looks.",
     )
+    require_certificate: bool = Field(
+        False,
+        description="Refuse models whose certificate of symmetry is missing or did not pass.",
+    )
     verify_graph: bool = Field(
         True, description="Read every byte of the graph at the start and compare checksums."
     )

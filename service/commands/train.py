@@ -23,7 +23,7 @@ from service.commands.writing import naming_when_full
 from service.console import Progress, show
 
 if TYPE_CHECKING:
-    from gnn import GNN, TrainConfig
+    from gnn import TrainConfig
     from gnn.data import Data
 
 __all__ = ["train"]
@@ -36,6 +36,7 @@ ConvName = Literal[
     "egnn", "transformer", "tgat",
 ]  # fmt: skip
 architecture = partial(typer.Option, rich_help_panel="Architecture")
+optimization = partial(typer.Option, rich_help_panel="Optimization")
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -132,6 +133,22 @@ def train(
         int | None, typer.Option(help="Training nodes per step; by the size of the graph.")
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate; by the convolution.")] = None,
+    lr_schedule: Annotated[
+        Literal["constant", "cosine", "step", "plateau"],
+        optimization(help="How the learning rate goes on."),
+    ] = "constant",
+    lr_every: Annotated[
+        int, optimization(min=1, help="Epochs between steps, or without a better score.")
+    ] = 10,
+    lr_factor: Annotated[
+        float, optimization(help="What a step or a plateau multiplies the rate by.")
+    ] = 0.5,
+    lr_warmup: Annotated[
+        int, optimization(min=0, help="Steps over which the rate first rises.")
+    ] = 0,
+    max_grad_norm: Annotated[
+        float | None, optimization(help="Longer gradients are scaled down to this norm.")
+    ] = None,
     weight_decay: Annotated[
         float | None, typer.Option(help="Strength of the L2 penalty; by the convolution.")
     ] = None,
@@ -149,6 +166,18 @@ def train(
     class_weights: Annotated[
         Literal["none", "balanced"], typer.Option(help="balanced: rare classes weigh more.")
     ] = "none",
+    balanced_seeds: Annotated[
+        bool, optimization(help="Train on every class equally often per epoch.")
+    ] = False,
+    focal_gamma: Annotated[
+        float, optimization(help="Rows that are already right count less (focal loss); 0: not.")
+    ] = 0.0,
+    label_smoothing: Annotated[
+        float, optimization(help="Share of every label spread over all classes.")
+    ] = 0.0,
+    conformal_alpha: Annotated[
+        float, typer.Option(help="How often label sets of a classifier may miss the label.")
+    ] = 0.1,
     split_index: Annotated[int, typer.Option(min=0, help="Which split, if several.")] = 0,
     split: Annotated[
         str, typer.Option(help="Shares of train, val, test where the graph has no split.")
@@ -215,6 +244,15 @@ def train(
         optimizer=optimizer,
         monitor=monitor,
         class_weights=class_weights,
+        balanced_seeds=balanced_seeds,
+        focal_gamma=focal_gamma,
+        label_smoothing=label_smoothing,
+        conformal_alpha=conformal_alpha,
+        lr_schedule=lr_schedule,
+        lr_every=lr_every,
+        lr_factor=lr_factor,
+        lr_warmup=lr_warmup,
+        max_grad_norm=max_grad_norm,
         seed=seed,
         split_index=split_index,
         split=parse_shares(split),
@@ -232,8 +270,9 @@ def run_training(
     """Train, measure, save; returns what `gnn train --json` prints."""
     import torch
 
-    from gnn import build_model, load_model, save_model
+    from gnn import build_model, certify, load_model, save_model
     from gnn import train as training_epochs
+    from gnn.measure import measure
 
     torch.manual_seed(training.seed)
     model = build_model(architecture)
@@ -242,9 +281,18 @@ def run_training(
     with Progress("epochs") as progress:
         for report in training_epochs(model, data, training, resume_dir=unfinished, resume=resume):
             progress.update("train", report.epoch, report.num_epochs, _detail(report))
-    metrics = measure(model, data, training)
+    measured = measure(model, data, training)
+    certificate = certify(model, data, seed=training.seed, num_threads=training.num_threads)
     with naming_when_full(out):
-        path = save_model(out, model, data, training, metrics)
+        path = save_model(
+            out,
+            model,
+            data,
+            training,
+            measured,
+            certificate=certificate,
+            history=report.history if report else (),
+        )
     shutil.rmtree(unfinished, ignore_errors=True)
     info = load_model(path).info
     return {
@@ -252,26 +300,11 @@ def run_training(
         "version": info.version,
         "path": str(path),
         "task": training.task,
-        "metrics": metrics,
+        "metrics": measured.metrics,
+        "certified": certificate.passed,
         "epochs": report.epoch if report else training.epochs,
         "best_epoch": report.best_epoch if report else None,
     }
-
-
-def measure(model: GNN, data: Data, training: TrainConfig) -> dict[str, dict[str, float]]:
-    """All metrics of every part that has labeled nodes."""
-    from gnn.evaluate import evaluate_parts
-
-    return evaluate_parts(
-        model,
-        data,
-        task=training.task,
-        fanouts=training.eval_fanouts,
-        num_threads=training.num_threads,
-        split_index=training.split_index,
-        split=training.split,
-        seed=training.seed,
-    )
 
 
 def _detail(report: Any) -> str:
