@@ -14,7 +14,7 @@ import numpy as np
 from gnn.errors import TrainingError
 from gnn.model_config import InputType, ModelConfig
 from gnn.recipes import Recipe
-from gnn.tasks import task_named
+from gnn.tasks import task_for
 from sampling import Dataset
 
 __all__ = ["architecture_for", "data_schema"]
@@ -40,7 +40,9 @@ def architecture_for(
     """
     settings = {**recipe.model, **chosen}
     schema = data_schema(data, settings["conv"])
-    return ModelConfig(**{**schema, **settings, "d_out": task_named(task).num_outputs(data)})
+    if settings.get("encoder", "typed") != "typed":
+        schema.pop("input_types", None)
+    return ModelConfig(**{**schema, **settings, "d_out": task_for(task, data).num_outputs(data)})
 
 
 def data_schema(data: Dataset, conv: str) -> dict[str, Any]:
@@ -51,8 +53,8 @@ def data_schema(data: Dataset, conv: str) -> dict[str, Any]:
     """
     graph = data.graph
     schema: dict[str, Any] = {"d_in": data.features.dim if data.features else 0}
-    if not schema["d_in"]:
-        schema |= {"encoder": "typed", "input_types": _learned(data)}
+    if not schema["d_in"] or data.meta.feature_widths is not None:
+        schema |= {"encoder": "typed", "input_types": _input_types(data)}
     if conv == "egnn":
         if data.positions is None:
             raise TrainingError(
@@ -74,9 +76,10 @@ def data_schema(data: Dataset, conv: str) -> dict[str, Any]:
     return schema
 
 
-def _learned(data: Dataset) -> tuple[InputType, ...]:
-    """One learned embedding per node, of every type."""
-    return tuple(InputType(name=t.name, start=t.start, end=t.end, d_in=0)
+def _input_types(data: Dataset) -> tuple[InputType, ...]:
+    """The columns of every node type; without any, one embedding is learned for every node."""
+    widths = data.meta.feature_widths or {}
+    return tuple(InputType(name=t.name, start=t.start, end=t.end, d_in=widths.get(t.name, 0))
                  for t in data.graph.node_types)  # fmt: skip
 
 

@@ -55,7 +55,8 @@ def _outputs(info: Mapping[str, Any]) -> str:
         return "one value per node"
     shown = ", ".join(f"`{str(name)[:80]}`" for name in classes[:MAX_CLASSES])
     more = f" and {len(classes) - MAX_CLASSES} more" if len(classes) > MAX_CLASSES else ""
-    return f"one of {len(classes)} classes: {shown}{more}"
+    many = "any" if info.get("label_kind") == "multi" else "one"
+    return f"{many} of {len(classes)} classes: {shown}{more}"
 
 
 def _settings(settings: Mapping[str, Any]) -> str:

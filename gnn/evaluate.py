@@ -22,7 +22,7 @@ from gnn.layerwise import infer
 from gnn.model import GNN
 from gnn.reduce import reduce_inputs
 from gnn.splits import PARTS, split_nodes
-from gnn.tasks import task_named
+from gnn.tasks import task_for
 from sampling import Dataset, MiniBatchLoader, NeighborSampler
 from sampling.errors import InputError
 
@@ -107,7 +107,7 @@ def evaluate_parts(
         SchemaMismatchError: the graph's features are not those of the model.
         TrainingError: there are no labels.
     """
-    chosen = task_named(task)
+    chosen = task_for(task, data)
     data = with_inputs(data, model.config)
     y, labeled = chosen.targets(data)
     found = split_nodes(data, labeled, split_index=split_index, split=split, seed=seed)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from gnn.tasks import task_named
+from gnn.tasks import metric_names_of, task_named
 from sampling.errors import InputError
 
 __all__ = ["TrainConfig"]
@@ -78,7 +78,9 @@ class TrainConfig:
         _choose("weight_decay_layers", self.weight_decay_layers, get_args(WeightDecayLayers))
         _choose("class_weights", self.class_weights, get_args(ClassWeights))
         _choose("optimizer", self.optimizer, get_args(OptimizerName))
-        _choose("monitor", self.monitor or task.monitor, ("none", "loss", *task.metric_names))
+        _choose(
+            "monitor", self.monitor or task.monitor, ("none", "loss", *metric_names_of(self.task))
+        )
         for name in ("epochs", "batch_size", "patience", "max_train_seeds", "max_val_seeds",
                      "num_threads"):  # fmt: skip
             _at_least(name, getattr(self, name), 1)

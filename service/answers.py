@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gnn.metrics import THRESHOLD
 from service.errors import NonFiniteError
 from service.plan import SOURCES, Id, Plan
 
@@ -50,6 +51,8 @@ def _add_outputs(plan: Plan, entries: list[dict[str, Any]]) -> None:
     classes = plan.model.classes
     if classes is None:
         _add_values(plan.outputs, entries)
+    elif plan.model.has_many_labels:
+        _add_labels(plan.outputs, classes, plan.query.include, entries)
     else:
         _add_classes(plan.outputs, classes, plan.query.include, entries)
 
@@ -59,6 +62,24 @@ def _add_values(outputs: NDArray[np.float32], entries: list[dict[str, Any]]) -> 
     for entry, value in zip(entries, values, strict=True):
         if "source" in entry:
             entry["value"] = value
+
+
+def _add_labels(
+    outputs: NDArray[np.float32],
+    classes: list[int] | list[str],
+    include: Sequence[str],
+    entries: list[dict[str, Any]],
+) -> None:
+    """All classes above one half, in their order."""
+    names = [str(name) for name in classes]
+    for entry, row in zip(entries, outputs, strict=True):
+        if "source" not in entry:
+            continue
+        if "label" in include:
+            chosen = np.flatnonzero(row > THRESHOLD).tolist()
+            entry["labels"] = [classes[code] for code in chosen]
+        if "probabilities" in include:
+            entry["probabilities"] = dict(zip(names, row.tolist(), strict=True))
 
 
 def _add_classes(

@@ -23,7 +23,7 @@ from gnn.optimize import Stepper
 from gnn.reduce import reduce_inputs
 from gnn.sessions.session import EpochResult
 from gnn.splits import split_nodes
-from gnn.tasks import Task, task_named
+from gnn.tasks import Task, task_for
 from gnn.train_config import TrainConfig
 from sampling import Dataset, MiniBatch, MiniBatchLoader, NeighborSampler
 from sampling.errors import InputError
@@ -52,7 +52,7 @@ class NodeSession:
 
     @classmethod
     def prepare(cls, model: GNN, data: Dataset, config: TrainConfig) -> NodeSession:
-        task = task_named(config.task)
+        task = task_for(config.task, data)
         if data.features is None and model.config.d_in:
             raise TrainingError(
                 f"graph {data.meta.name!r} has no features; ingest it with --features"
@@ -72,7 +72,9 @@ class NodeSession:
             task,
             y,
             val_nodes,
-            _class_weight(config, targets, model.config.d_out),
+            task.class_weight(targets, model.config.d_out)
+            if config.class_weights != "none"
+            else None,
             Stepper.of(model, config),
             loader,
             config.monitor or task.monitor,
@@ -177,14 +179,6 @@ def _loader(
 def _is_whole(config: TrainConfig, num_seeds: int) -> bool:
     takes_all = config.fanouts is None or all(k == ALL for k in config.fanouts)
     return takes_all and config.batch_size >= num_seeds
-
-
-def _class_weight(config: TrainConfig, y: Tensor, num_classes: int) -> Tensor | None:
-    if config.class_weights == "none" or y.is_floating_point():
-        return None
-    counts = torch.bincount(y, minlength=num_classes).float()
-    present = (counts > 0).sum()
-    return torch.where(counts > 0, len(y) / (present * counts.clamp(min=1)), 0.0)
 
 
 def _check_outputs(model: GNN, expected: int) -> None:

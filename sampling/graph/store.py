@@ -99,6 +99,8 @@ class Dataset:
         Integer labels are class codes (-1 for none), floating ones real targets; a matrix holds
         several labels per node.
         """
+        if labels is not None and labels.ndim == 2:
+            labels = _label_rows(labels, classes)
         if isinstance(features, np.ndarray):
             features = FeatureTable.from_rows(features)
         if splits is not None and splits.ndim == 1:
@@ -132,6 +134,18 @@ def _label_info(
         return LabelInfo(kind="real")
     names = classes if classes is not None else list(range(int(labels.max(initial=-1)) + 1))
     return LabelInfo(kind="class", classes=names)
+
+
+def _label_rows(labels: NDArray[Any], classes: list[int] | list[str] | None) -> NDArray[np.uint8]:
+    """Several labels per node as they are stored."""
+    rows = labels.astype(np.uint8)
+    if (rows != labels).any() or not _are_label_rows(rows):
+        raise InputError("a matrix of labels holds 1 for the labels of a node, 0 for others, and "
+                         f"{UNLABELED} in all of a row without labels")  # fmt: skip
+    if not rows.shape[1] or (classes is not None and len(classes) != rows.shape[1]):
+        count = "no" if classes is None else len(classes)
+        raise InputError(f"there are {count} classes for {rows.shape[1]} columns of labels")
+    return rows
 
 
 class GraphStore:
