@@ -38,11 +38,13 @@ def architecture_for(
         TrainingError: the graph lacks what the convolution or the task reads.
         InputError: a value is out of range.
     """
-    settings = {**recipe.model, **chosen}
-    schema = data_schema(data, settings["conv"])
-    if settings.get("encoder", "typed") != "typed":
-        schema.pop("input_types", None)
-    return ModelConfig(**{**schema, **settings, "d_out": task_for(task, data).num_outputs(data)})
+    schema = data_schema(data, chosen.get("conv", recipe.model["conv"]))
+    settings = {**recipe.model, **schema, **chosen}
+    if settings.get("encoder", "none") != "typed":
+        settings.pop("input_types", None)
+    if settings.get("jumping", "none") != "none" and "head" not in chosen:
+        settings["head"] = "linear"
+    return ModelConfig(**{**settings, "d_out": task_for(task, data).num_outputs(data)})
 
 
 def data_schema(data: Dataset, conv: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ __all__ = [
     "edge_block",
     "edge_dots",
     "in_pieces",
+    "picked",
     "source_rows",
     "sum_edges",
     "touched",
@@ -43,12 +44,18 @@ def destinations(block: Block) -> Tensor:
 
 def source_rows(block: Block, x: Tensor) -> Tensor:
     """The row of every edge's source, (num_edges, d), from x, (num_src, d)."""
-    return _picked(x, block.indices)
+    return picked(x, block.indices)
 
 
 def destination_rows(block: Block, x: Tensor) -> Tensor:
     """The row of every edge's destination, (num_edges, d), from x, (num_dst, d)."""
-    return _picked(x, destinations(block))
+    return picked(x, destinations(block))
+
+
+def picked(x: Tensor, indices: Tensor) -> Tensor:
+    """`x[indices]`, (len(indices), d); a row's gradient is the sum over its picks, in order."""
+    indptr = torch.arange(len(indices) + 1, device=indices.device)
+    return aggregate(_hop(indptr, indices, len(x)), x, "sum")
 
 
 def edge_block(block: Block) -> Block:
@@ -192,12 +199,6 @@ def _piece(block: Block, start: int, end: int) -> Piece:
     return Piece(piece, slice(start, end), edges)
 
 
-def _picked(x: Tensor, indices: Tensor) -> Tensor:
-    """Rows of `x`; the gradient of a row is the sum over its picks, in their order."""
-    indptr = torch.arange(len(indices) + 1, device=indices.device)
-    return aggregate(_hop(indptr, indices, len(x)), x, "sum")
-
-
 def _plain_dots(
     block: Block, dst: Tensor, dst_rows: Tensor, src_rows: Tensor, heads: int
 ) -> Tensor:
@@ -213,7 +214,8 @@ def _weighted_sums(block: Block, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def _hop(indptr: Tensor, indices: Tensor, num_src: int) -> Block:
-    return Block(torch.arange(num_src, device=indptr.device), indptr, indices)
+    """A hop that only counts its sources, without an array of that length."""
+    return Block(indptr.new_zeros(1).expand(num_src), indptr, indices)
 
 
 def _without_destinations(block: Block, src_nodes: Tensor, places: Tensor) -> Block:

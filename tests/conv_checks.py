@@ -107,7 +107,11 @@ def randomized(conv: nn.Module, seed: int = 0) -> Any:
 
 
 def assert_invariant(conv: nn.Module, world: World, width: int) -> None:
-    """Renumbering, tiles and full fanouts change no row, in float32 and float64."""
+    """Renumbering, tiles and full fanouts change no row, in float32 and float64.
+
+    Rounding of a sum in another order grows with its terms, so hubs are given more room.
+    """
+    room = max(1.0, float(np.bincount(world.dst, minlength=1).max()) / 10)
     for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 1e-5)):
         conv, x = conv.to(dtype), rows_for(world.num_nodes, width, dtype)
         with torch.no_grad():
@@ -117,7 +121,7 @@ def assert_invariant(conv: nn.Module, world: World, width: int) -> None:
             assert torch.isfinite(whole).all()
             for other in (renumbered, tiled, sampled):
                 torch.testing.assert_close(
-                    other(conv, world, x), whole, rtol=tolerance, atol=tolerance
+                    other(conv, world, x), whole, rtol=tolerance, atol=tolerance * room
                 )
     conv.float()
 

@@ -31,7 +31,9 @@ __all__ = ["train"]
 UNFINISHED = ".training"
 
 Task = Literal["node-classification", "node-regression"]
-ConvName = Literal["sage", "gcn"]
+ConvName = Literal[
+    "sage", "gcn", "gat", "gatv2", "gin", "gine", "rgcn", "appnp", "sgc"
+]  # fmt: skip
 architecture = partial(typer.Option, rich_help_panel="Architecture")
 
 
