@@ -95,10 +95,10 @@ class NodeClassification:
         """Nothing: logits have no unit."""
 
     def class_weight(self, y: Tensor, num_classes: int) -> Tensor:
-        """The inverse of the share of every class, (num_classes,); 0 for one that is absent."""
+        """The inverse of the share of every class, (num_classes,); 1 for one that is absent."""
         counts = torch.bincount(y, minlength=num_classes).float()
         present = (counts > 0).sum()
-        return torch.where(counts > 0, len(y) / (present * counts.clamp(min=1)), 0.0)
+        return torch.where(counts > 0, len(y) / (present * counts.clamp(min=1)), 1.0)
 
     def loss(self, model: GNN, logits: Tensor, y: Tensor, class_weight: Tensor | None) -> Tensor:
         return F.cross_entropy(logits, y, class_weight)

@@ -138,13 +138,13 @@ def _label_info(
 
 def _label_rows(labels: NDArray[Any], classes: list[int] | list[str] | None) -> NDArray[np.uint8]:
     """Several labels per node as they are stored."""
+    if not labels.shape[1] or (classes is not None and len(classes) != labels.shape[1]):
+        count = "no" if classes is None else len(classes)
+        raise InputError(f"there are {count} classes for {labels.shape[1]} columns of labels")
     rows = labels.astype(np.uint8)
     if (rows != labels).any() or not _are_label_rows(rows):
         raise InputError("a matrix of labels holds 1 for the labels of a node, 0 for others, and "
                          f"{UNLABELED} in all of a row without labels")  # fmt: skip
-    if not rows.shape[1] or (classes is not None and len(classes) != rows.shape[1]):
-        count = "no" if classes is None else len(classes)
-        raise InputError(f"there are {count} classes for {rows.shape[1]} columns of labels")
     return rows
 
 

@@ -20,9 +20,9 @@ from sampling.graph.readers.text import line_blocks
 
 __all__ = ["open_edges"]
 
-IRI = r"<[^\x00-\x20<>\"{}|^`\\]*(?:\\[uU][0-9A-Fa-f]+[^\x00-\x20<>\"{}|^`\\]*)*>"
+IRI = r"<(?>[^\x00-\x20<>\"{}|^`\\]+|\\u[0-9A-Fa-f]{4}|\\U[0-9A-Fa-f]{8})*+>"
 BLANK = r"_:[^\s<>\"]*[^\s<>\".]"
-LITERAL = rf"\"[^\"\\\n\r]*(?:\\.[^\"\\\n\r]*)*\"(?:\^\^{IRI}|@[A-Za-z]+(?:-[A-Za-z0-9]+)*)?"
+LITERAL = rf"\"(?>[^\"\\\n\r]+|\\.)*+\"(?:\^\^{IRI}|@[A-Za-z]+(?:-[A-Za-z0-9]+)*)?"
 TRIPLE = re.compile(
     rf"[ \t]*({IRI}|{BLANK})[ \t]*({IRI})[ \t]*({IRI}|{BLANK}|{LITERAL})[ \t]*\.[ \t]*(?:#.*)?"
 )
