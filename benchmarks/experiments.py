@@ -117,7 +117,7 @@ EXPERIMENTS += [
         AMAZON if data in AMAZON else COAUTHORS[data],
         (data, *NODES, "--model", model),
         varies="--split-index",
-    )  # fmt: skip
+    )
     for data, model, figure in (
         ("amazon_computers", "gcn", "82.6 ± 2.4"),
         ("amazon_computers", "sage", "82.4 ± 1.8"),

@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--results", type=Path)
     parser.add_argument("--table", type=Path)
-    chosen = parser.parse_args()
+    chosen = parser.parse_intermixed_args()
     if chosen.table:
         print(table(json.loads(chosen.table.read_text())))
         return

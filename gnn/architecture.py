@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from gnn.data import Data
 from gnn.errors import TrainingError
 from gnn.model_config import InputType, ModelConfig
 from gnn.recipes import Recipe
-from gnn.tasks import task_for
+from gnn.tasks import GRAPH_TASKS, task_for
 from sampling import Dataset
+from sampling.errors import InputError
+from sampling.graph.collection import GraphCollection
 
 __all__ = ["architecture_for", "data_schema"]
 
@@ -24,48 +27,54 @@ TYPED_CONVS = ("rgcn", "hgt")
 
 
 def architecture_for(
-    task: str, data: Dataset, recipe: Recipe, chosen: Mapping[str, Any]
+    task: str, data: Data, recipe: Recipe, chosen: Mapping[str, Any]
 ) -> ModelConfig:
     """The model that a training of `task` on `data` builds.
 
     Args:
-        task: a task on the nodes or links of one graph.
-        data: the graph.
+        task: a key of `gnn.tasks.TASKS`.
+        data: the graph, or the collection of graphs.
         recipe: settings to start from.
         chosen: fields of `ModelConfig` that the user set.
 
     Raises:
-        TrainingError: the graph lacks what the convolution or the task reads.
-        InputError: a value is out of range.
+        TrainingError: the data lack what the convolution or the task reads.
+        InputError: a value is out of range, or the task is for other data.
     """
-    schema = data_schema(data, chosen.get("conv", recipe.model["conv"]))
+    if isinstance(data, GraphCollection) != (task in GRAPH_TASKS):
+        kind = "a collection of graphs" if isinstance(data, GraphCollection) else "one graph"
+        raise InputError(f"{data.meta.name!r} is {kind}, and --task is {task}; choose another task")
+    conv = chosen.get("conv", recipe.model["conv"])
+    schema = data_schema(data, conv)
     settings = {**recipe.model, **schema, **chosen}
     if settings.get("encoder", "none") != "typed":
         settings.pop("input_types", None)
-    if settings.get("jumping", "none") != "none" and "head" not in chosen:
+    if settings.get("jumping", "none") != "none" and settings.get("head") == "none":
         settings["head"] = "linear"
     return ModelConfig(**{**settings, "d_out": task_for(task, data).num_outputs(data)})
 
 
-def data_schema(data: Dataset, conv: str) -> dict[str, Any]:
+def data_schema(data: Data, conv: str) -> dict[str, Any]:
     """Fields of `ModelConfig` that the data dictate, for this convolution.
 
     Raises:
-        TrainingError: the graph has no positions for a convolution that reads them, or no times.
+        TrainingError: the data have no positions for a convolution that reads them, or no times.
     """
-    graph = data.graph
-    schema: dict[str, Any] = {"d_in": data.features.dim if data.features else 0}
-    if not schema["d_in"] or data.meta.feature_widths is not None:
-        schema |= {"encoder": "typed", "input_types": _input_types(data)}
+    nodes = data.nodes if isinstance(data, GraphCollection) else data
+    graph, name = nodes.graph, data.meta.name
+    schema: dict[str, Any] = {"d_in": nodes.features.dim if nodes.features else 0}
+    schema |= _codes(data) if isinstance(data, GraphCollection) else _typed(data)
     if conv == "egnn":
-        if data.positions is None:
+        if nodes.positions is None:
             raise TrainingError(
-                f"graph {data.meta.name!r} has no positions, and egnn reads them; choose another "
-                "--model, or ingest positions"
+                f"{name!r} has no positions, and egnn reads them; choose another --model, or "
+                "ingest positions"
             )
         schema |= {"d_position": 3, "d_in": schema["d_in"] + 3}
     if conv in EDGE_FEATURE_CONVS and graph.edge_features is not None:
         schema["d_edge"] = graph.edge_features.shape[1]
+        if isinstance(data, GraphCollection) and data.meta.edge_cardinalities and conv == "gine":
+            schema["edge_cardinalities"] = data.meta.edge_cardinalities
     if conv in TYPED_CONVS:
         schema |= {
             "num_relations": len(graph.edge_types),
@@ -74,15 +83,39 @@ def data_schema(data: Dataset, conv: str) -> dict[str, Any]:
     if conv == "pna":
         schema["mean_log_degree"] = float(max(np.log1p(graph.in_degrees()).mean(), 1e-3))
     if conv == "tgat":
-        schema["time_scale"] = _time_scale(data)
+        schema["time_scale"] = _time_scale(nodes)
     return schema
 
 
-def _input_types(data: Dataset) -> tuple[InputType, ...]:
-    """The columns of every node type; without any, one embedding is learned for every node."""
+def _codes(data: GraphCollection) -> dict[str, Any]:
+    """An encoder of codes, where the columns of a collection are codes.
+
+    Raises:
+        TrainingError: the nodes have no features.
+    """
+    if not data.meta.feature_dim:
+        raise TrainingError(
+            f"the nodes of {data.meta.name!r} have no features; ingest it with --degree-features "
+            "or --constant-feature"
+        )
+    if data.meta.node_cardinalities is None:
+        return {}
+    return {"encoder": "categorical", "cardinalities": data.meta.node_cardinalities}
+
+
+def _typed(data: Dataset) -> dict[str, Any]:
+    """An encoder per node type, where types have columns of their own, or none.
+
+    A node of a type without columns has an embedding that is learned.
+    """
+    if data.features is not None and data.meta.feature_widths is None:
+        return {}
     widths = data.meta.feature_widths or {}
-    return tuple(InputType(name=t.name, start=t.start, end=t.end, d_in=widths.get(t.name, 0))
-                 for t in data.graph.node_types)  # fmt: skip
+    types = tuple(
+        InputType(name=t.name, start=t.start, end=t.end, d_in=widths.get(t.name, 0))
+        for t in data.graph.node_types
+    )
+    return {"encoder": "typed", "input_types": types}
 
 
 def _time_scale(data: Dataset) -> float:

@@ -27,6 +27,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from gnn.card import model_card
+from gnn.data import Data
 from gnn.errors import ModelNameError, UnknownModelError
 from gnn.identity import graph_fingerprint
 from gnn.inputs import with_inputs
@@ -113,7 +114,7 @@ class SavedModel:
 def save_model(
     directory: str | Path,
     model: GNN,
-    data: Dataset,
+    data: Data,
     train_config: TrainConfig,
     metrics: Metrics,
 ) -> Path:
@@ -247,7 +248,7 @@ def _newest(folder: Path) -> int:
 
 
 def _describe(
-    directory: Path, model: GNN, data: Dataset, train_config: TrainConfig, files: dict[str, bytes]
+    directory: Path, model: GNN, data: Data, train_config: TrainConfig, files: dict[str, bytes]
 ) -> ModelInfo:
     info = ModelInfo(
         name=directory.name,

@@ -9,15 +9,20 @@ from typing import Any, cast
 from torch import nn
 
 from gnn.conv.appnp import APPNPConv
+from gnn.conv.egnn import EGNNConv
 from gnn.conv.gat import GATConv
 from gnn.conv.gatv2 import GATv2Conv
 from gnn.conv.gcn import GCNConv
 from gnn.conv.gin import GINConv
 from gnn.conv.gine import GINEConv
+from gnn.conv.hgt import HGTConv
+from gnn.conv.pna import PNAConv
 from gnn.conv.protocol import Conv
 from gnn.conv.rgcn import RGCNConv
 from gnn.conv.sage import SAGEConv
 from gnn.conv.sgc import SGCConv
+from gnn.conv.tgat import TGATConv
+from gnn.conv.transformer import TransformerConv
 from gnn.encoder import CategoricalEncoder
 from gnn.model_config import ModelConfig
 
@@ -57,6 +62,11 @@ def _attention(config: ModelConfig, at: Layer) -> dict[str, Any]:
     }
 
 
+def _heads(config: ModelConfig, at: Layer) -> int:
+    """One head where the layer gives the outputs themselves, whose number heads may not divide."""
+    return config.heads if at.d_out == config.d_hidden else 1
+
+
 def _mlp_norm(config: ModelConfig) -> str:
     return "batch" if config.norm == "batch" else "none"
 
@@ -76,6 +86,19 @@ CONVS: dict[str, Callable[[ModelConfig, Layer], nn.Module]] = {
     ),
     "appnp": lambda config, at: APPNPConv(config.d_last, config.alpha, at.i == 0, at.last),
     "sgc": lambda config, at: SGCConv(at.d_in),
+    "pna": lambda config, at: PNAConv(at.d_in, at.d_out, config.mean_log_degree),
+    "hgt": lambda config, at: HGTConv(
+        at.d_in, at.d_out, config.num_node_types, config.num_relations, _heads(config, at),
+        config.attention_dropout,
+    ),
+    "egnn": lambda config, at: EGNNConv(at.d_in, at.d_out, config.d_edge, last=at.last),
+    "transformer": lambda config, at: TransformerConv(
+        at.d_in, at.d_out, _heads(config, at), config.d_edge, config.attention_dropout
+    ),
+    "tgat": lambda config, at: TGATConv(
+        at.d_in, at.d_out, _heads(config, at), config.d_time, config.d_edge, config.time_scale,
+        config.attention_dropout,
+    ),
 }  # fmt: skip
 
 

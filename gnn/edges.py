@@ -1,21 +1,20 @@
 """Rows of edges: what the two ends bring to every edge, and how edges are reduced again.
 
-Convolutions whose message depends on the edge itself need rows for edges. All of it is written
-as aggregation over Blocks (one edge per row, or the edges as sources), so results and gradients
-have the same bits for any number of threads. `in_pieces` keeps what is of the size edges x
-columns to a piece at a time, in the backward pass too (recomputed there; Chen et al.: Training
-Deep Nets with Sublinear Memory Cost, 2016).
+Convolutions whose message depends on the edge itself need rows for edges. Every sum over edges is
+one of `gnn.aggregate`, so results and gradients have the same bits for any number of threads.
+`in_pieces` keeps what is of the size edges x columns to a cache-sized piece at a time, in the
+backward pass too, where it is computed again (Chen et al.: Training Deep Nets with Sublinear
+Memory Cost, 2016).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from gnn.aggregate import aggregate
 from sampling import Block, kernels
@@ -27,46 +26,47 @@ __all__ = [
     "edge_block",
     "edge_dots",
     "in_pieces",
+    "mean_edges",
     "picked",
-    "source_rows",
     "sum_edges",
     "touched",
 ]
 
-PIECE_ENTRIES = 1 << 24
+PIECE_ENTRIES = 1 << 18
 
 
 def destinations(block: Block) -> Tensor:
     """The destination of every edge, (num_edges,) int64."""
-    nodes = torch.arange(block.num_dst, device=block.indptr.device)
-    return torch.repeat_interleave(nodes, block.in_degrees())
-
-
-def source_rows(block: Block, x: Tensor) -> Tensor:
-    """The row of every edge's source, (num_edges, d), from x, (num_src, d)."""
-    return picked(x, block.indices)
+    return _destinations(block.indptr)
 
 
 def destination_rows(block: Block, x: Tensor) -> Tensor:
     """The row of every edge's destination, (num_edges, d), from x, (num_dst, d)."""
-    return picked(x, destinations(block))
+    out: Tensor = _DestinationRows.apply(x, block.indptr)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
+    return out
 
 
 def picked(x: Tensor, indices: Tensor) -> Tensor:
     """`x[indices]`, (len(indices), d); a row's gradient is the sum over its picks, in order."""
-    indptr = torch.arange(len(indices) + 1, device=indices.device)
-    return aggregate(_hop(indptr, indices, len(x)), x, "sum")
+    out: Tensor = _Picked.apply(x, indices)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
+    return out
 
 
 def edge_block(block: Block) -> Block:
     """The hop from edges to destinations: edge e is source e."""
-    edges = torch.arange(block.num_edges, device=block.indptr.device)
-    return Block(edges, block.indptr, edges)
+    return _edge_hop(block.indptr, block.num_edges)
 
 
-def sum_edges(block: Block, rows: Tensor, reduce: str = "sum") -> Tensor:
-    """Rows of edges, (num_edges, d), reduced into each destination, (num_dst, d)."""
-    return aggregate(edge_block(block), rows, reduce)
+def sum_edges(block: Block, rows: Tensor) -> Tensor:
+    """The sum of the rows of every destination's edges, (num_dst, d), from (num_edges, d)."""
+    out: Tensor = _EdgeSums.apply(rows, block.indptr)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
+    return out
+
+
+def mean_edges(block: Block, rows: Tensor) -> Tensor:
+    """The same for the mean; 0 where there are no edges."""
+    sums = sum_edges(block, rows)
+    return sums / block.in_degrees().clamp(min=1).to(sums.dtype)[:, None]
 
 
 def touched(block: Block, rows: Tensor) -> tuple[Block, Tensor]:
@@ -98,6 +98,54 @@ def edge_dots(block: Block, dst_rows: Tensor, src_rows: Tensor, heads: int) -> T
     edges = (block.indptr, block.indices)
     out: Tensor = _EdgeDots.apply(dst_rows.float(), src_rows.float(), *edges, heads)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
     return out
+
+
+class _Picked(torch.autograd.Function):
+    """Any rows of a matrix, with a derivative that does not depend on the number of threads."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, indices: Tensor) -> Tensor:
+        ctx.save_for_backward(indices)
+        ctx.num_rows = len(x)
+        return x.index_select(0, indices)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (indices,) = ctx.saved_tensors
+        if grad.device.type != "cpu" or grad.dtype == torch.float64:
+            zeros = grad.new_zeros(ctx.num_rows, grad.shape[1])
+            return zeros.index_add(0, indices, grad), None
+        one_each = torch.arange(len(indices) + 1)
+        arrays = (one_each.numpy(), indices.numpy(), ctx.num_rows, torch.get_num_threads())
+        indptr, _, order = map(torch.from_numpy, kernels.transpose(*arrays))
+        sums = aggregate(_hop(indptr, order, len(indices)), grad, "sum")
+        return sums.to(grad.dtype), None
+
+
+class _DestinationRows(torch.autograd.Function):
+    """Rows repeated for every edge of a row."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, indptr: Tensor) -> Tensor:
+        ctx.save_for_backward(indptr)
+        return x.index_select(0, _destinations(indptr))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return _row_sums(ctx.saved_tensors[0], grad), None
+
+
+class _EdgeSums(torch.autograd.Function):
+    """Sums of consecutive rows."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, indptr: Tensor) -> Tensor:
+        ctx.save_for_backward(indptr)
+        return _row_sums(indptr, rows)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad.index_select(0, _destinations(ctx.saved_tensors[0])), None
 
 
 class _EdgeDots(torch.autograd.Function):
@@ -146,26 +194,104 @@ class Piece:
     edges: slice
 
 
-def in_pieces(block: Block, width: int, run: Callable[[Piece], Tensor]) -> Tensor:
+Run = Callable[[Piece, Tensor, Tensor], Tensor]
+
+
+def in_pieces(
+    block: Block,
+    width: int,
+    run: Run,
+    src_rows: Tensor,
+    dst_rows: Tensor,
+    parameters: Iterable[Tensor] = (),
+    per_edge: bool = False,
+) -> Tensor:
     """What `run` gives for pieces of the destinations, one after the other.
 
     Args:
         block: the hop.
         width: columns that `run` makes for each edge on the way.
-        run: makes rows for the destinations, or for the edges, of a piece; called again in the
-            backward pass where there is more than one piece.
+        run: makes rows for the destinations of a piece, or for its edges, from the piece, the
+            rows of its edges' sources and the rows of its destinations. It is called again in
+            the backward pass.
+        src_rows: (num_src, d); differentiable.
+        dst_rows: (num_dst, d'); differentiable.
+        parameters: what else `run` reads that has a gradient.
+        per_edge: `run` makes rows for edges.
     """
-    pieces = list(_pieces(block, width))
-    if len(pieces) == 1:
-        return run(pieces[0])
-    if not torch.is_grad_enabled():
-        return torch.cat([run(piece) for piece in pieces])
-    return torch.cat([checkpoint(run, piece, use_reentrant=False) for piece in pieces])
+    out: Tensor = _InPieces.apply(run, block, width, per_edge, src_rows, dst_rows, *parameters)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
+    return out
+
+
+class _InPieces(torch.autograd.Function):
+    """A map over edges that keeps only its inputs, and differentiates piece by piece."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        run: Run,
+        block: Block,
+        width: int,
+        per_edge: bool,
+        src_rows: Tensor,
+        dst_rows: Tensor,
+        *parameters: Tensor,
+    ) -> Tensor:
+        ctx.save_for_backward(src_rows, dst_rows, *parameters)
+        ctx.run, ctx.block, ctx.width, ctx.per_edge = run, block, width, per_edge
+        ctx.random_state = torch.get_rng_state()
+        outs = []
+        for piece in _pieces(block, width):
+            sent = src_rows.index_select(0, piece.block.indices)
+            outs.append(run(piece, sent, dst_rows[piece.rows]))
+        return torch.cat(outs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        src_rows, dst_rows, *parameters = ctx.saved_tensors
+        total = [_zeros_for(t) if t.requires_grad else None for t in ctx.saved_tensors]
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.set_rng_state(ctx.random_state)
+            for piece in _pieces(ctx.block, ctx.width):
+                indices = piece.block.indices
+                sent = src_rows.detach().index_select(0, indices).requires_grad_()
+                own = dst_rows.detach()[piece.rows].requires_grad_()
+                out = ctx.run(piece, sent, own)
+                inputs = [t for t in (sent, own, *parameters) if t.requires_grad]
+                upstream = grad[piece.edges if ctx.per_edge else piece.rows]
+                grads = iter(torch.autograd.grad(out, inputs, upstream, allow_unused=True))
+                _add_at(total[0], indices, next(grads))
+                _add(None if total[1] is None else total[1][piece.rows], next(grads))
+                for kept in total[2:]:
+                    if kept is not None:
+                        _add(kept, next(grads))
+        tensors = zip(total, ctx.saved_tensors, strict=True)
+        return (None,) * 4 + tuple(None if t is None else t.to(x.dtype) for t, x in tensors)
+
+
+def _zeros_for(x: Tensor) -> Tensor:
+    return torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32))
+
+
+def _add(total: Tensor | None, grad: Tensor | None) -> None:
+    if total is not None and grad is not None:
+        total += grad
+
+
+def _add_at(total: Tensor | None, indices: Tensor, grad: Tensor | None) -> None:
+    """Add rows of `grad` to rows `indices` of `total`; equal indices in their order."""
+    if total is None or grad is None or not len(indices):
+        return
+    order = torch.argsort(indices, stable=True)
+    places, counts = torch.unique_consecutive(indices[order], return_counts=True)
+    indptr = torch.cat([counts.new_zeros(1), torch.cumsum(counts, dim=0)])
+    sums = aggregate(_hop(indptr, order, len(grad)), grad, "sum")
+    total[places.long()] += sums.to(total.dtype)
 
 
 def _pieces(block: Block, width: int) -> Iterator[Piece]:
-    """Pieces of whole rows; no smaller than the sources, whose gradients each of them makes."""
-    step = max(PIECE_ENTRIES // max(width, 1), block.num_src, 1)
+    """Pieces of whole rows, as near as that allows to `PIECE_ENTRIES`, which fit a cache."""
+    step = max(PIECE_ENTRIES // max(width, 1), 1)
     if block.num_edges <= step:
         yield Piece(block, slice(0, block.num_dst), slice(0, block.num_edges))
         return
@@ -197,6 +323,20 @@ def _piece(block: Block, start: int, end: int) -> Piece:
         dst_times=None if block.dst_times is None else block.dst_times[start:end],
     )
     return Piece(piece, slice(start, end), edges)
+
+
+def _destinations(indptr: Tensor) -> Tensor:
+    nodes = torch.arange(len(indptr) - 1, device=indptr.device)
+    return torch.repeat_interleave(nodes, indptr[1:] - indptr[:-1])
+
+
+def _edge_hop(indptr: Tensor, num_edges: int) -> Block:
+    edges = torch.arange(num_edges, device=indptr.device)
+    return Block(edges, indptr, edges)
+
+
+def _row_sums(indptr: Tensor, rows: Tensor) -> Tensor:
+    return aggregate(_edge_hop(indptr, len(rows)), rows, "sum")
 
 
 def _plain_dots(

@@ -16,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.data import Data
 from gnn.errors import TrainingError
+from gnn.graph_evaluate import evaluate_graphs
 from gnn.inputs import with_inputs
 from gnn.layerwise import infer
 from gnn.model import GNN
@@ -25,6 +27,7 @@ from gnn.splits import PARTS, split_nodes
 from gnn.tasks import task_for
 from sampling import Dataset, MiniBatchLoader, NeighborSampler
 from sampling.errors import InputError
+from sampling.graph.collection import GraphCollection
 
 __all__ = [
     "EXACT_EDGES",
@@ -43,7 +46,7 @@ BATCH_SIZE = 1024
 
 
 def evaluate(
-    model: GNN, data: Dataset, part: str = "test", **options: Unpack[EvaluateOptions]
+    model: GNN, data: Data, part: str = "test", **options: Unpack[EvaluateOptions]
 ) -> dict[str, float]:
     """All metrics of the task on the labeled nodes of one part.
 
@@ -90,7 +93,7 @@ class EvaluateOptions(TypedDict, total=False):
 
 def evaluate_parts(
     model: GNN,
-    data: Dataset,
+    data: Data,
     names: Sequence[str] = PARTS,
     *,
     task: str = "node-classification",
@@ -107,6 +110,9 @@ def evaluate_parts(
         SchemaMismatchError: the graph's features are not those of the model.
         TrainingError: there are no labels.
     """
+    if isinstance(data, GraphCollection):
+        with using_threads(num_threads):
+            return evaluate_graphs(model, data, names, task, split_index, split, seed)
     chosen = task_for(task, data)
     data = with_inputs(data, model.config)
     y, labeled = chosen.targets(data)

@@ -13,18 +13,22 @@ stand behind the active columns, so that a tile of a whole-graph run and a mini-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from dataclasses import replace
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from gnn.conv.egnn import EGNNConv
 from gnn.conv.protocol import Conv
 from gnn.convs import CONVS, make_convs
 from gnn.dropout import dropout
 from gnn.encoder import LinearEncoder, make_encoder
 from gnn.model_config import ModelConfig
 from gnn.norms import make_norm, normalized
+from gnn.pooling import SAGPool, TopKPool
+from gnn.readout import build_readout
 from sampling import Block, NodeView
 from sampling.errors import InputError
 
@@ -68,10 +72,14 @@ class GNN(nn.Module):
         convs = make_convs(config, d_in)
         self.convs = nn.ModuleList(cast(nn.Module, conv) for conv in convs)
         self.active = [d_in, *(conv.d_out for conv in convs)]
+        self.activated = config.num_layers - (config.readout == "none")
         self.norms = nn.ModuleList(
-            make_norm(config.norm if conv.activates else "none", conv.d_out) for conv in convs[:-1]
+            make_norm(config.norm if conv.activates else "none", conv.d_out)
+            for conv in convs[: self.activated]
         )
         self.widths = _carried_widths(config.jumping, self.active)
+        self.readout = _readout(config, self.widths[-1])
+        self.pools = nn.ModuleList(_pools(config))
         self.project = _head(config, self.d_embedding)
         self.register_buffer("y_mean", torch.zeros(config.d_out))
         self.register_buffer("y_std", torch.ones(config.d_out))
@@ -82,8 +90,8 @@ class GNN(nn.Module):
 
     @property
     def d_embedding(self) -> int:
-        """Width of the embedding rows."""
-        return self.widths[-1]
+        """Width of the embedding rows: of nodes, or of graphs where there is a readout."""
+        return self.widths[-1] if self.readout is None else int(cast(Any, self.readout).d_out)
 
     def conv(self, i: int) -> Conv:
         """The convolution of layer i."""
@@ -97,8 +105,39 @@ class GNN(nn.Module):
         return self.encoder if self.encoder is not None else self.convs[0]
 
     def forward(self, blocks: Sequence[Block], x: Tensor) -> Tensor:
-        """Outputs of the seeds, (num_dst of the last block, d_out), in the user's units."""
+        """Outputs in the user's units, (num_dst of the last block, d_out).
+
+        With a readout the block of a batch of graphs is given for every layer, and the outputs
+        are those of the graphs, (num_graphs, d_out).
+        """
+        if self.readout is not None:
+            return self.head(self.encode_graphs(blocks[0], x))
         return self.head(self.encode(blocks, x))
+
+    def encode_graphs(self, block: Block, x: Tensor) -> Tensor:
+        """Embeddings of graphs, (num_graphs, d_embedding).
+
+        Args:
+            block: all edges of the graphs; without `graph_offsets` they are one graph.
+            x: input rows of all nodes, (num_nodes, d_in).
+
+        Raises:
+            InputError: the rows do not fit this model.
+        """
+        assert self.readout is not None, "only models with a readout embed graphs"
+        self._check([block] * self.num_layers, x)
+        if block.graph_offsets is None:
+            block = replace(block, graph_offsets=torch.tensor([0, block.num_src]))
+        x = self.prepare(x, block.sources)
+        levels = []
+        for i in range(self.num_layers):
+            x = self.layer(i, block, x)
+            if i < len(self.pools):
+                levels.append(self.readout(x, block.graph_offsets))
+                pooled = self.pools[i](block, x, block.graph_offsets)
+                block, x = replace(pooled.block, graph_offsets=pooled.graph_indptr), pooled.x
+        rows: Tensor = self.readout(x, block.graph_offsets)
+        return torch.stack([*levels, rows]).sum(dim=0)
 
     def encode(self, blocks: Sequence[Block], x: Tensor) -> Tensor:
         """Embeddings of the seeds, (num_dst of the last block, d_embedding).
@@ -174,7 +213,7 @@ class GNN(nn.Module):
             x_dst: active columns of the destinations' rows before it, (num_dst, d_in).
             carried: the other columns; None where there are none.
         """
-        if i < self.num_layers - 1 and self.conv(i).activates:
+        if i < self.activated and self.conv(i).activates:
             h = self._between(i, block, h, x_dst)
         return self._carry(i, h, carried)
 
@@ -254,6 +293,9 @@ def build_model(config: ModelConfig) -> GNN:
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    for conv in model.convs:
+        if isinstance(conv, EGNNConv):
+            conv.start_still()
     return model.eval()
 
 
@@ -266,6 +308,17 @@ def _carried_widths(jumping: str, active: list[int]) -> list[int]:
         kept = kept + width if jumping == "cat" else width
         widths.append(kept if i == len(active) - 1 else width + kept)
     return widths
+
+
+def _readout(config: ModelConfig, width: int) -> nn.Module | None:
+    return None if config.readout == "none" else build_readout(config.readout, width)
+
+
+def _pools(config: ModelConfig) -> list[nn.Module]:
+    """One pooling between every two layers; none where the architecture has none."""
+    kinds: dict[str, Callable[[int], nn.Module]] = {"topk": TopKPool, "sag": SAGPool}
+    count = 0 if config.pooling == "none" else config.num_layers - 1
+    return [kinds[config.pooling](config.d_hidden) for _ in range(count)]
 
 
 def _head(config: ModelConfig, d_in: int) -> nn.Module:

@@ -155,6 +155,7 @@ class ModelConfig:
         self._check_ranges()
         self._check_encoder()
         self._check_jumping()
+        self._check_pooling()
         if self.norm == "graph" and self.readout == "none":
             raise InputError('norm is "graph", which is for collections of graphs; choose layer')
 
@@ -196,6 +197,13 @@ class ModelConfig:
         if self.d_last != self.d_hidden:
             raise InputError(f'jumping is {self.jumping!r} and head is "none"; rows of all layers '
                              "must have one width, so choose a linear or mlp head")  # fmt: skip
+
+    def _check_pooling(self) -> None:
+        if self.pooling == "none":
+            return
+        if self.readout == "none" or self.jumping != "none" or self.conv in CARRYING:
+            raise InputError(f"pooling is {self.pooling!r}, which needs a readout, no jumping and "
+                             f"a convolution that keeps no state, not {self.conv}")  # fmt: skip
 
     def _check_encoder(self) -> None:
         if (self.encoder == "typed") != bool(self.input_types):

@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from gnn.data import Data
 from gnn.errors import TrainingError
 from gnn.metrics import MULTI_METRICS, multi_metrics
 from gnn.model import GNN
-from sampling import Dataset
 from sampling.graph.labels import UNLABELED
 
 __all__ = ["NodeMultiLabel"]
@@ -34,7 +34,7 @@ class NodeMultiLabel:
     monitor = "micro_f1@k"
     metric_names: Collection[str] = tuple(MULTI_METRICS)
 
-    def targets(self, data: Dataset) -> tuple[Tensor, Tensor]:
+    def targets(self, data: Data) -> tuple[Tensor, Tensor]:
         assert data.labels is not None, "task_for looked at the labels"
         y = torch.from_numpy(np.array(data.labels))
         labeled = y[:, 0] != UNLABELED
@@ -42,7 +42,7 @@ class NodeMultiLabel:
             raise TrainingError(f"no node of graph {data.meta.name!r} has a label")
         return y, labeled
 
-    def num_outputs(self, data: Dataset) -> int:
+    def num_outputs(self, data: Data) -> int:
         assert data.meta.labels is not None, "task_for looked at the labels"
         return len(data.meta.labels.classes)
 

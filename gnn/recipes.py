@@ -12,8 +12,11 @@ from typing import Any
 
 import torch
 
+from gnn.data import Data
 from gnn.evaluate import EXACT_EDGES
+from gnn.model_config import CARRYING
 from sampling import Dataset, FeatureTable
+from sampling.graph.collection import GraphCollection
 
 __all__ = ["RECIPES", "Recipe", "recipe_for"]
 
@@ -100,17 +103,31 @@ RECIPES = {
 }  # fmt: skip
 
 
-def recipe_for(conv: str, data: Dataset, num_layers: int | None = None) -> Recipe:
-    """The recipe of a convolution, fitted to a graph.
+GRAPH_LEVEL = Recipe(
+    model={
+        "d_hidden": 64, "num_layers": 4, "norm": "batch", "readout": "sum", "jumping": "cat",
+        "head": "linear", "dropout": 0.0, "activation": "relu",
+    },
+    train={"batch_size": 64, "epochs": 150, "patience": 40, "lr": 0.005, "weight_decay": 0.0},
+)  # fmt: skip
+
+
+def recipe_for(
+    conv: str, data: Data, num_layers: int | None = None, task: str = "node-classification"
+) -> Recipe:
+    """The recipe of a convolution, fitted to a graph or a collection of graphs.
 
     Wide batches are made smaller and neighbors are sampled where the graph is too large to take
     all of them; rows of counts or of 0 and 1 are normalized, other features are left as they are.
 
     Args:
         conv: a key of `RECIPES`.
-        data: the graph.
+        data: the graph, or the collection.
         num_layers: where it is not the recipe's own.
+        task: what is trained for.
     """
+    if isinstance(data, GraphCollection):
+        return _graph_recipe(conv, num_layers, task)
     recipe = RECIPES[conv]
     layers = num_layers or recipe.model["num_layers"]
     norm = _input_norm(data.features)
@@ -121,6 +138,18 @@ def recipe_for(conv: str, data: Dataset, num_layers: int | None = None) -> Recip
         train["fanouts"] = (FANOUT,) * layers
         train["batch_size"] = min(train["batch_size"], _batch_size(data))
     return Recipe(model, train)
+
+
+def _graph_recipe(conv: str, num_layers: int | None, task: str) -> Recipe:
+    """Layers with batch normalization and a readout of all of them, after Xu et al. (2019)."""
+    own = {k: v for k, v in RECIPES[conv].model.items() if k in ("heads", "alpha", "encoder")}
+    model = {**GRAPH_LEVEL.model, **own, "conv": conv}
+    if conv in CARRYING:
+        model |= {"jumping": "none", "norm": "none"}
+    if conv in ("gat", "gatv2", "transformer", "tgat"):
+        model["heads"] = 4
+    model["num_layers"] = num_layers or model["num_layers"]
+    return Recipe(model, GRAPH_LEVEL.train)
 
 
 def _batch_size(data: Dataset) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 from gnn.errors import TrainingError
 from sampling import Dataset
 
-__all__ = ["PARTS", "split_nodes"]
+__all__ = ["PARTS", "random_split", "split_nodes"]
 
 PARTS = ("train", "val", "test")
 Nodes = NDArray[np.int64]
@@ -45,10 +45,11 @@ def split_nodes(
     if data.splits is not None:
         parts = {part: data.nodes_in(part, split_index) for part in PARTS}
         return {part: nodes[mask[nodes]] for part, nodes in parts.items()}
-    return _random_split(np.flatnonzero(mask), split, seed)
+    return random_split(np.flatnonzero(mask), split, seed)
 
 
-def _random_split(nodes: Nodes, split: tuple[float, float, float], seed: int) -> dict[str, Nodes]:
+def random_split(nodes: Nodes, split: tuple[float, float, float], seed: int) -> dict[str, Nodes]:
+    """These nodes (or graphs) divided at random by shares, each part ascending."""
     order = np.random.default_rng(seed & ((1 << 64) - 1)).permutation(nodes)
     first, second = (round(len(nodes) * share) for share in (split[0], split[0] + split[1]))
     pieces = (order[:first], order[first:second], order[second:])

@@ -11,14 +11,15 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.data import Data
 from gnn.errors import TrainingError
 from gnn.metrics import CLASS_METRICS, REAL_METRICS, class_metrics, real_metrics
 from gnn.model import GNN
 from gnn.multilabel import NodeMultiLabel
-from sampling import Dataset
 from sampling.errors import InputError
 
 __all__ = [
+    "GRAPH_TASKS",
     "TASKS",
     "NodeClassification",
     "NodeRegression",
@@ -37,10 +38,10 @@ class Task(Protocol):
     monitor: str
     metric_names: Collection[str]
 
-    def targets(self, data: Dataset) -> tuple[Tensor, Tensor]:
+    def targets(self, data: Data) -> tuple[Tensor, Tensor]:
         """A target per node, (num_nodes, …), and whether the node has one, (num_nodes,)."""
 
-    def num_outputs(self, data: Dataset) -> int:
+    def num_outputs(self, data: Data) -> int:
         """The d_out that a model for these data has."""
 
     def fit_scale(self, model: GNN, y: Tensor) -> None:
@@ -68,7 +69,7 @@ class NodeClassification:
     monitor = "accuracy"
     metric_names: Collection[str] = tuple(CLASS_METRICS)
 
-    def targets(self, data: Dataset) -> tuple[Tensor, Tensor]:
+    def targets(self, data: Data) -> tuple[Tensor, Tensor]:
         num_classes = self.num_outputs(data)
         y = torch.from_numpy(_labels(data).astype(np.int64))
         if len(y) and int(y.max()) >= num_classes:
@@ -80,7 +81,7 @@ class NodeClassification:
             raise TrainingError(f"label code {int(y.min())} is no class; -1 is for no label")
         return y, y >= 0
 
-    def num_outputs(self, data: Dataset) -> int:
+    def num_outputs(self, data: Data) -> int:
         _labels(data)
         info = data.meta.labels
         if info is None or info.kind != "class":
@@ -123,7 +124,7 @@ class NodeRegression:
     monitor = "rmse"
     metric_names: Collection[str] = tuple(REAL_METRICS)
 
-    def targets(self, data: Dataset) -> tuple[Tensor, Tensor]:
+    def targets(self, data: Data) -> tuple[Tensor, Tensor]:
         labels, info = _labels(data), data.meta.labels
         if info is not None and info.kind == "multi":
             raise TrainingError("nodes have several labels each; train a node-classification")
@@ -132,7 +133,7 @@ class NodeRegression:
         y = torch.from_numpy(labels.astype(np.float32))
         return y, torch.isfinite(y)
 
-    def num_outputs(self, data: Dataset) -> int:
+    def num_outputs(self, data: Data) -> int:
         return 1
 
     def fit_scale(self, model: GNN, y: Tensor) -> None:
@@ -156,7 +157,23 @@ class NodeRegression:
         return real_metrics(logits[:, 0].numpy(), y.numpy(), names)
 
 
-TASKS: dict[str, Task] = {task.name: task for task in (NodeClassification(), NodeRegression())}
+class GraphClassification(NodeClassification):
+    """One class per graph of a collection."""
+
+    name = "graph-classification"
+
+
+class GraphRegression(NodeRegression):
+    """One real value per graph of a collection."""
+
+    name = "graph-regression"
+
+
+GRAPH_TASKS = (GraphClassification.name, GraphRegression.name)
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (NodeClassification(), NodeRegression(), GraphClassification(), GraphRegression())
+}
 
 
 MULTI_LABEL = NodeMultiLabel()
@@ -173,7 +190,7 @@ def task_named(name: str, label_kind: str = "class") -> Task:
     return MULTI_LABEL if (name, label_kind) == (MULTI_LABEL.name, "multi") else TASKS[name]
 
 
-def task_for(name: str, data: Dataset) -> Task:
+def task_for(name: str, data: Data) -> Task:
     """The task of this name on the labels that the data have.
 
     Raises:
@@ -193,7 +210,7 @@ def outputs(task: str, logits: Tensor, label_kind: str = "class") -> Tensor:
     return task_named(task, label_kind).outputs(logits)
 
 
-def _labels(data: Dataset) -> NDArray[Any]:
+def _labels(data: Data) -> NDArray[Any]:
     if data.labels is None:
         raise TrainingError(
             f"graph {data.meta.name!r} has no labels; ingest a label column to train on"

@@ -11,22 +11,26 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from gnn.data import Data
 from gnn.errors import DivergedError
 from gnn.evaluate import using_threads
 from gnn.identity import graph_fingerprint
 from gnn.model import GNN
 from gnn.resume import Progress, TrainingJournal
+from gnn.sessions.graph import GraphSession
 from gnn.sessions.node import NodeSession
 from gnn.sessions.session import Session, keyed_randomness, score_of
 from gnn.train_config import TrainConfig
-from sampling import Dataset
 
 __all__ = ["EpochReport", "train"]
 
-SESSIONS: dict[str, Callable[[GNN, Dataset, TrainConfig], Session]] = {
+SESSIONS: dict[str, Callable[[GNN, Any, TrainConfig], Session]] = {
     "node-classification": NodeSession.prepare,
     "node-regression": NodeSession.prepare,
+    "graph-classification": GraphSession.prepare,
+    "graph-regression": GraphSession.prepare,
 }
 
 
@@ -57,7 +61,7 @@ class EpochReport:
 
 def train(
     model: GNN,
-    data: Dataset,
+    data: Data,
     config: TrainConfig | None = None,
     *,
     resume_dir: str | Path | None = None,
@@ -110,19 +114,19 @@ def train(
     progress.restore_best(model)
 
 
-def session_for(model: GNN, data: Dataset, config: TrainConfig) -> Session:
+def session_for(model: GNN, data: Data, config: TrainConfig) -> Session:
     """The session of the configured task."""
     return SESSIONS[config.task](model, data, config)
 
 
-def _identity(model: GNN, data: Dataset, config: TrainConfig) -> dict[str, object]:
+def _identity(model: GNN, data: Data, config: TrainConfig) -> dict[str, object]:
     """What must be equal for a training to be continued."""
     settings = asdict(config)
     for name in ("epochs", "num_threads"):
         del settings[name]
     graph = {
-        "num_nodes": data.graph.num_nodes,
-        "num_edges": data.graph.num_edges,
+        "num_nodes": data.meta.num_nodes,
+        "num_edges": data.meta.num_edges,
         "fingerprint": graph_fingerprint(data),
     }
     return {**settings, "graph": graph, "model": asdict(model.config)}

@@ -24,9 +24,10 @@ from service.exchange import (
     exchange_of,
     problem_response,
 )
+from service.graph_predictor import GraphPredictor
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
-from service.routes import docs, graph, health, metrics, models, nodes
+from service.routes import docs, graph, graphs, health, metrics, models, nodes
 from service.routes.paths import WholeRoute
 from service.schemas import ProblemResponse
 from service.settings import Settings
@@ -47,6 +48,7 @@ class Resources:
     predictor: Predictor
     batcher: MicroBatcher
     telemetry: Telemetry
+    graphs: graphs.GraphQueue
 
 
 def create_app(settings: Settings | None = None, predictor: Predictor | None = None) -> FastAPI:
@@ -68,7 +70,10 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         opened.self_test()
         _describe(telemetry, opened)
         async with _batcher(settings, opened, telemetry) as batcher:
-            app.state.resources = Resources(settings, opened, batcher, telemetry)
+            queue = graphs.GraphQueue(
+                GraphPredictor(settings.models, settings), settings.queue_limit
+            )
+            app.state.resources = Resources(settings, opened, batcher, telemetry, queue)
             # what is loaded by now stays: the collector need not look at it again
             gc.freeze()
             log.info("ready", graph=opened.data.meta.name, models=opened.registry.names)
@@ -92,11 +97,12 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     _add_errors(app)
     nodes.add_routes(app, settings)
     graph.add_routes(app, settings)
+    graphs.add_routes(app, settings)
     models.add_routes(app)
     health.add_routes(app)
     metrics.add_routes(app)
     docs.add_routes(app)
-    _describe_bodies(app, nodes.request_models(settings))
+    _describe_bodies(app, [*nodes.request_models(settings), *graphs.request_models(settings)])
     return app
 
 

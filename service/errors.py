@@ -9,6 +9,7 @@
         │   ├── BodyTimeoutError      the body came too slowly
         │   ├── LimitError            more was asked for than a setting allows
         │   ├── NewNodeError          a described node is wrong
+        │   ├── PostedGraphError      a graph in the request is wrong
         │   ├── NodeNotFoundError     a path names a node that is not there
         │   ├── ModelNotFoundError    no model has this name
         │   └── VersionNotFoundError  the model has no such version
@@ -71,6 +72,7 @@ __all__ = [
     "NonFiniteError",
     "NotReadyError",
     "OverloadedError",
+    "PostedGraphError",
     "Problem",
     "RequestError",
     "ServiceError",
@@ -152,6 +154,17 @@ class NewNodeError(RequestError):
 
     def members(self) -> dict[str, Any]:
         return {"node": self.node}
+
+
+class PostedGraphError(RequestError):
+    """A graph in the request is wrong."""
+
+    def __init__(self, number: int, field: str, what: str) -> None:
+        self.number, self.field = number, field
+        super().__init__(f"graphs[{number}].{field} {what}")
+
+    def members(self) -> dict[str, Any]:
+        return {"graph": self.number, "field": self.field}
 
 
 class NodeNotFoundError(RequestError, UnknownNodeError):
@@ -310,6 +323,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     BodyTooLargeError: Problem(413, "body_too_large", "The body is over the limit"),
     BodyTimeoutError: Problem(408, "body_timeout", "The body came too slowly"),
     LimitError: Problem(422, "limit_exceeded", "More was asked for than is allowed"),
+    PostedGraphError: Problem(422, "invalid_graph", "A graph in the request is not valid"),
     NewNodeError: Problem(422, "invalid_new_node", "A described node is not valid"),
     NodeNotFoundError: Problem(404, "unknown_node", "Some nodes are not in the graph"),
     ModelNotFoundError: NO_MODEL,

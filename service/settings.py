@@ -60,6 +60,15 @@ class Settings(BaseSettings):
         le=10_000_000,
         description="`in_edges` of all new nodes in one request together; more is 422.",
     )
+    max_graphs_per_request: int = Field(
+        1000, ge=1, le=1_000_000, description="Whole graphs in one request; more is 422."
+    )
+    max_graph_nodes: int = Field(
+        200_000, ge=1, le=100_000_000, description="Nodes of all graphs in one request together."
+    )
+    max_graph_edges: int = Field(
+        1_000_000, ge=1, le=1_000_000_000, description="Edges of all graphs in one request."
+    )
     max_neighbors: int = Field(
         10_000, ge=1, le=1_000_000, description="Neighbors in one answer of the graph endpoints."
     )

@@ -123,7 +123,17 @@ def assert_invariant(conv: nn.Module, world: World, width: int) -> None:
                 torch.testing.assert_close(
                     other(conv, world, x), whole, rtol=tolerance, atol=tolerance * room
                 )
-    conv.float()
+    assert_half_messages(conv.float(), world, width)
+
+
+def assert_half_messages(conv: nn.Module, world: World, width: int) -> None:
+    """Messages that were stored in half precision give what their values give."""
+    graph, block, x = world.graph(), world.block(), rows_for(world.num_nodes, width, torch.float32)
+    with torch.no_grad():
+        stored = conv.messages(x, graph.view()).half()
+        torch.testing.assert_close(
+            conv.combine(block, x, stored), conv.combine(block, x, stored.float())
+        )
 
 
 def renumbered(conv: nn.Module, world: World, x: Tensor) -> Tensor:

@@ -12,18 +12,21 @@ neighbors is scaled to the full neighborhood.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from gnn.aggregate import full_sum
 from gnn.conv.edge_features import features_of
-from gnn.edges import Piece, destination_rows, in_pieces, source_rows, sum_edges
+from gnn.edges import Piece, destination_rows, in_pieces, mean_edges, sum_edges
 from sampling import Block, NodeView
 from sampling.errors import InputError
 
 __all__ = ["NUM_COORDINATES", "EGNNConv"]
 
 NUM_COORDINATES = 3
+STILL = 0.001
 
 
 class EGNNConv(nn.Module):
@@ -60,6 +63,11 @@ class EGNNConv(nn.Module):
         )
         self.step = None if last else _step_length(d_out)
 
+    def start_still(self) -> None:
+        """Begin with coordinates that hardly move, so that deep stacks do not explode."""
+        if self.step is not None:
+            nn.init.xavier_uniform_(cast(nn.Linear, self.step[2]).weight, gain=STILL)
+
     def messages(self, x: Tensor, nodes: NodeView) -> Tensor:
         """What travels along the edges out of every row: the row, (rows, d_in).
 
@@ -77,13 +85,14 @@ class EGNNConv(nn.Module):
         """
         features, own = features_of(block, self.d_edge), x_dst.to(self._dtype)
 
-        def run(piece: Piece) -> Tensor:
-            rows = source_rows(piece.block, messages).to(self._dtype)
-            others = destination_rows(piece.block, own[piece.rows])
+        def run(piece: Piece, src: Tensor, dst: Tensor) -> Tensor:
+            dst = destination_rows(piece.block, dst)
             known = None if features is None else features[piece.edges]
-            return self._received(piece.block, rows, others, known)
+            return self._received(piece.block, src.to(self._dtype), dst, known)
 
-        received = in_pieces(block, 4 * self.d_hidden + 2 * x_dst.shape[1], run)
+        parameters = [*self.message.parameters(), *(self.step.parameters() if self.step else ())]
+        width = max(self.d_hidden, 2 * x_dst.shape[1])
+        received = in_pieces(block, width, run, messages, own, parameters)
         h, p = own[:, :-NUM_COORDINATES], own[:, -NUM_COORDINATES:]
         sums = full_sum(block, received[:, : self.d_hidden])
         out: Tensor = self.update(torch.cat([h, sums], dim=1))
@@ -101,7 +110,7 @@ class EGNNConv(nn.Module):
         if self.step is None:
             return sums
         length = torch.where(squared > 0, squared, 1.0).sqrt()
-        return torch.cat([sums, sum_edges(block, away / length * self.step(sent), "mean")], dim=1)
+        return torch.cat([sums, mean_edges(block, away / length * self.step(sent))], dim=1)
 
     @property
     def _dtype(self) -> torch.dtype:

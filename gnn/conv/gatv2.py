@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from gnn.attention import attention
 from gnn.conv.heads import attention_factors, head_width, joined, score_weights
 from gnn.conv.self_edges import with_self_edges
-from gnn.edges import Piece, destination_rows, in_pieces, source_rows, touched
+from gnn.edges import Piece, destination_rows, in_pieces, touched
 from sampling import Block, NodeView
 
 __all__ = ["GATv2Conv"]
@@ -80,13 +80,12 @@ class GATv2Conv(nn.Module):
     def _logits(self, block: Block, queries: Tensor, rows: Tensor) -> Tensor:
         """Scores of the edges, (num_edges, heads)."""
 
-        def run(piece: Piece) -> Tensor:
-            sums = source_rows(piece.block, rows)
-            sums = sums + destination_rows(piece.block, queries[piece.rows])
+        def run(piece: Piece, src: Tensor, dst: Tensor) -> Tensor:
+            sums = src + destination_rows(piece.block, dst)
             per_head = F.leaky_relu(sums, self.slope).view(len(sums), *self.attention.shape)
             return (per_head * self.attention).sum(dim=2)
 
-        return in_pieces(block, rows.shape[1], run)
+        return in_pieces(block, rows.shape[1], run, rows, queries, [self.attention], per_edge=True)
 
     def forward(self, block: Block, x: Tensor, messages: Tensor | None = None) -> Tensor:
         """Output rows of the destinations, (num_dst, d_out), from x, (num_src, d_in)."""

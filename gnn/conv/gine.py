@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gnn.aggregate import full_sum
 from gnn.conv.edge_features import features_of
 from gnn.conv.mlp import MLP
-from gnn.edges import Piece, in_pieces, source_rows, sum_edges
+from gnn.edges import Piece, in_pieces, sum_edges
 from sampling import Block, NodeView
 
 __all__ = ["GINEConv"]
@@ -32,7 +32,7 @@ class GINEConv(nn.Module):
         d_mlp: width inside of the MLP; `d_out` when left out.
         norm: normalization inside of the MLP, "batch" or "none".
         edge_encoder: what makes (num_edges, d_in) of the edge features, (num_edges, d_edge), in
-            place of W and b, such as a sum of embeddings of categories.
+            place of W and b, such as a sum of embeddings of categories; each edge by itself.
     """
 
     sends_input = True
@@ -72,17 +72,18 @@ class GINEConv(nn.Module):
         Raises:
             InputError: the block's edge features are not `d_edge` wide.
         """
-        features = features_of(block, self.d_edge)
-        dtype = self.eps.dtype
+        dtype, encoder = self.eps.dtype, self.edge_encoder
+        features = None if encoder is None else features_of(block, self.d_edge)
 
-        def run(piece: Piece) -> Tensor:
-            rows = source_rows(piece.block, messages).to(dtype)
-            if self.edge_encoder is not None and features is not None:
-                rows = rows + self.edge_encoder(features[piece.edges].to(dtype))
+        def run(piece: Piece, src: Tensor, dst: Tensor) -> Tensor:
+            rows = src.to(dtype)
+            if encoder is not None and features is not None:
+                rows = rows + encoder(features[piece.edges].to(dtype))
             return sum_edges(piece.block, F.relu(rows))
 
-        received = full_sum(block, in_pieces(block, self.d_in, run))
-        out: Tensor = self.mlp((1 + self.eps) * x_dst.to(dtype) + received)
+        parameters = () if encoder is None else encoder.parameters()
+        drawn = in_pieces(block, self.d_in, run, messages, x_dst, parameters)
+        out: Tensor = self.mlp((1 + self.eps) * x_dst.to(dtype) + full_sum(block, drawn))
         return out
 
     def forward(self, block: Block, x: Tensor, messages: Tensor | None = None) -> Tensor:

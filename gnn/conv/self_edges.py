@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gnn.edges import destinations, sum_edges
+from gnn.edges import destinations, mean_edges
 from sampling import Block
 from sampling.errors import InputError
 
@@ -75,4 +75,4 @@ def _own_features(block: Block, kept: Tensor, dst: Tensor, fill: str) -> Tensor:
     indptr = torch.zeros_like(block.indptr)
     indptr[1:] = torch.cumsum(torch.bincount(dst, minlength=block.num_dst), dim=0)
     others = Block(block.src_nodes, indptr, kept)
-    return sum_edges(others, block.edge_features[kept], "mean")
+    return mean_edges(others, block.edge_features[kept])

@@ -21,7 +21,7 @@ from gnn.inputs import with_inputs
 from gnn.model import GNN
 from gnn.optimize import Stepper
 from gnn.reduce import reduce_inputs
-from gnn.sessions.session import EpochResult
+from gnn.sessions.session import EpochResult, check_outputs, class_weight_of
 from gnn.splits import split_nodes
 from gnn.tasks import Task, task_for
 from gnn.train_config import TrainConfig
@@ -59,7 +59,7 @@ class NodeSession:
             )
         data = with_inputs(data, model.config)
         y, labeled = task.targets(data)
-        _check_outputs(model, task.num_outputs(data))
+        check_outputs(model, task.num_outputs(data))
         train_nodes, val_nodes = _parts(data, labeled, config)
         targets = y[torch.from_numpy(train_nodes)]
         task.fit_scale(model, targets)
@@ -72,9 +72,7 @@ class NodeSession:
             task,
             y,
             val_nodes,
-            task.class_weight(targets, model.config.d_out)
-            if config.class_weights != "none"
-            else None,
+            class_weight_of(config, task, targets, model.config.d_out),
             Stepper.of(model, config),
             loader,
             config.monitor or task.monitor,
@@ -179,11 +177,3 @@ def _loader(
 def _is_whole(config: TrainConfig, num_seeds: int) -> bool:
     takes_all = config.fanouts is None or all(k == ALL for k in config.fanouts)
     return takes_all and config.batch_size >= num_seeds
-
-
-def _check_outputs(model: GNN, expected: int) -> None:
-    if model.config.d_out != expected:
-        raise TrainingError(
-            f"the model gives {model.config.d_out} outputs, but the labels need {expected}; "
-            f"build it with d_out={expected}"
-        )

@@ -8,13 +8,24 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from gnn.errors import TrainingError
 from gnn.metrics import LOWER_IS_BETTER
+from gnn.model import GNN
 from gnn.optimize import Stepper
+from gnn.tasks import Task
+from gnn.train_config import TrainConfig
 from sampling.kernels.reference import GOLDEN, MASK, mix
 
-__all__ = ["EpochResult", "Session", "keyed_randomness", "score_of"]
+__all__ = [
+    "EpochResult",
+    "Session",
+    "check_outputs",
+    "class_weight_of",
+    "keyed_randomness",
+    "score_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +85,21 @@ def keyed_randomness(seed: int, epoch: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(mix((seed * GOLDEN + epoch + 1) & MASK))
         yield
+
+
+def class_weight_of(config: TrainConfig, task: Task, y: Tensor, num_classes: int) -> Tensor | None:
+    """Weights of the classes as the configuration says, (num_classes,); None for equal ones."""
+    return None if config.class_weights == "none" else task.class_weight(y, num_classes)
+
+
+def check_outputs(model: GNN, expected: int) -> None:
+    """Refuse a model with another number of outputs than the labels need.
+
+    Raises:
+        TrainingError: it has.
+    """
+    if model.config.d_out != expected:
+        raise TrainingError(
+            f"the model gives {model.config.d_out} outputs, but the labels need {expected}; "
+            f"build it with d_out={expected}"
+        )

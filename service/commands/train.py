@@ -24,15 +24,16 @@ from service.console import Progress, show
 
 if TYPE_CHECKING:
     from gnn import GNN, TrainConfig
-    from sampling import Dataset
+    from gnn.data import Data
 
 __all__ = ["train"]
 
 UNFINISHED = ".training"
 
-Task = Literal["node-classification", "node-regression"]
+Task = Literal["node-classification", "node-regression", "graph-classification", "graph-regression"]
 ConvName = Literal[
-    "sage", "gcn", "gat", "gatv2", "gin", "gine", "rgcn", "appnp", "sgc"
+    "sage", "gcn", "gat", "gatv2", "gin", "gine", "pna", "rgcn", "hgt", "appnp", "sgc",
+    "egnn", "transformer", "tgat",
 ]  # fmt: skip
 architecture = partial(typer.Option, rich_help_panel="Architecture")
 
@@ -103,6 +104,14 @@ def train(
         float | None, architecture(help="Share of attention coefficients dropped in training.")
     ] = None,
     alpha: Annotated[float | None, architecture(help="Teleport probability of appnp.")] = None,
+    readout: Annotated[
+        Literal["sum", "mean", "max", "attention", "set2set"] | None,
+        architecture(help="Rows of nodes to one row per graph; sum."),
+    ] = None,
+    pooling: Annotated[
+        Literal["none", "topk", "sag"] | None,
+        architecture(help="Local pooling between layers, for tasks on graphs; none."),
+    ] = None,
     num_bases: Annotated[
         int | None, architecture(min=0, help="Bases that the relations of rgcn share; 0 for none.")
     ] = None,
@@ -166,12 +175,12 @@ def train(
     from gnn import TrainConfig
     from gnn.architecture import architecture_for
     from gnn.checkpoint import check_name
+    from gnn.data import open_data
     from gnn.recipes import recipe_for
-    from sampling import GraphStore
 
     check_name(out.name)
-    data = GraphStore.open(graph)
-    recipe = recipe_for(model, data, layers)
+    data = open_data(graph)
+    recipe = recipe_for(model, data, layers, task)
     chosen_training = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -197,6 +206,8 @@ def train(
         "attention_dropout": attention_dropout,
         "alpha": alpha,
         "num_bases": num_bases,
+        "readout": readout,
+        "pooling": pooling,
     }
     training = TrainConfig(
         **recipe.train | _given(chosen_training),
@@ -216,7 +227,7 @@ def train(
 
 
 def run_training(
-    data: Dataset, architecture: Any, training: TrainConfig, out: Path, resume: bool = False
+    data: Data, architecture: Any, training: TrainConfig, out: Path, resume: bool = False
 ) -> dict[str, Any]:
     """Train, measure, save; returns what `gnn train --json` prints."""
     import torch
@@ -247,7 +258,7 @@ def run_training(
     }
 
 
-def measure(model: GNN, data: Dataset, training: TrainConfig) -> dict[str, dict[str, float]]:
+def measure(model: GNN, data: Data, training: TrainConfig) -> dict[str, dict[str, float]]:
     """All metrics of every part that has labeled nodes."""
     from gnn.evaluate import evaluate_parts
 

@@ -10,12 +10,15 @@ from gnn.model import CONVS
 from gnn.recipes import RECIPES, recipe_for
 from sampling import Dataset
 
+NEEDING_MORE = {"egnn", "tgat"}
+"""Positions, times: they train in `test_every_conv`."""
+
 
 def test_every_convolution_has_a_recipe():
-    assert RECIPES.keys() >= CONVS.keys()
+    assert RECIPES.keys() == CONVS.keys()
 
 
-@pytest.mark.parametrize("conv", sorted(CONVS))
+@pytest.mark.parametrize("conv", sorted(CONVS.keys() - NEEDING_MORE))
 def test_a_recipe_trains(data, conv):
     recipe = recipe_for(conv, data, num_layers=3)
     model = build_model(ModelConfig(d_in=6, d_out=3, **recipe.model))

@@ -55,7 +55,7 @@ def test_gine_equals_pyg(pyg):
     )
 
 
-@pytest.mark.parametrize("piece", [1, 1 << 24])
+@pytest.mark.parametrize("piece", [1, 1 << 18])
 def test_rows_and_gradients_are_those_of_a_loop_in_one_piece_or_many(monkeypatch, piece):
     monkeypatch.setattr(edges_module, "PIECE_ENTRIES", piece)
     assert_equals_naive(conv_of(), naive, some_world(d_edge=D_EDGE), 5)

@@ -1,0 +1,108 @@
+"""Training on whole graphs of a collection: batches of graphs, one target each."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gnn.errors import DivergedError, TrainingError
+from gnn.evaluate import using_threads
+from gnn.graph_evaluate import check_collection, graph_inputs, graph_logits, graph_parts
+from gnn.model import GNN
+from gnn.optimize import Stepper
+from gnn.sessions.session import EpochResult, check_outputs, class_weight_of
+from gnn.tasks import Task, task_named
+from gnn.train_config import TrainConfig
+from sampling.errors import InputError
+from sampling.graph.collection import GraphCollection
+from sampling.graphs_loader import GraphLoader
+
+__all__ = ["GraphSession"]
+
+
+@dataclass(slots=True)
+class GraphSession:
+    """Training on the labeled graphs of a collection."""
+
+    model: GNN
+    data: GraphCollection
+    config: TrainConfig
+    task: Task
+    y: Tensor
+    val_graphs: NDArray[np.int64]
+    class_weight: Tensor | None
+    stepper: Stepper
+    loader: GraphLoader
+    monitor: str
+
+    @classmethod
+    def prepare(cls, model: GNN, data: object, config: TrainConfig) -> GraphSession:
+        """Check that model, data and configuration fit, and open the loader."""
+        if not isinstance(data, GraphCollection):
+            raise InputError(
+                f"{config.task} is trained on a collection of graphs, and this is one graph; make "
+                "a collection with `gnn ingest-graphs`, or choose another --task"
+            )
+        task = task_named(config.task)
+        check_collection(model, data)
+        y, labeled = task.targets(data)
+        check_outputs(model, task.num_outputs(data))
+        parts = graph_parts(
+            data, labeled, split_index=config.split_index, split=config.split, seed=config.seed
+        )
+        for part in ("train", "val"):
+            needed = part == "train" or config.monitor != "none"
+            if needed and not len(parts[part]):
+                raise TrainingError(f"split {config.split_index} has no labeled {part} graphs")
+        targets = y[torch.from_numpy(parts["train"])]
+        task.fit_scale(model, targets)
+        loader = GraphLoader(
+            data, parts["train"], config.batch_size, shuffle=True, seed=config.seed
+        )
+        weight = class_weight_of(config, task, targets, model.config.d_out)
+        monitor = config.monitor or task.monitor
+        stepper = Stepper.of(model, config)
+        return cls(model, data, config, task, y, parts["val"], weight, stepper, loader, monitor)
+
+    def run_epoch(self, epoch: int) -> EpochResult:
+        """One pass over the training graphs."""
+        began = time.perf_counter()
+        self.model.train()
+        self.loader.epoch = epoch
+        logits, targets, losses, edges = [], [], [], 0
+        for i, batch in enumerate(self.loader):
+            if self._is_too_small(batch.num_nodes, batch.num_graphs):
+                continue
+            y = self.y[batch.graphs]
+            rows = self.model(*graph_inputs(self.model, batch))
+            loss = self.task.loss(self.model, rows, y, self.class_weight)
+            losses.append(self.stepper.step(loss, epoch, i) * len(rows))
+            logits.append(rows.detach())
+            targets.append(y)
+            edges += batch.block.num_edges
+        y = torch.cat(targets)
+        names = {self.task.monitor, self.monitor}
+        metrics = self.task.metrics(torch.cat(logits), y, names)
+        return EpochResult(math.fsum(losses) / len(y), metrics, edges, time.perf_counter() - began)
+
+    def validate(self, epoch: int) -> dict[str, float]:
+        """Loss and monitored metrics of the validation part; empty without one."""
+        if self.monitor == "none":
+            return {}
+        with using_threads(self.config.num_threads):
+            logits = graph_logits(self.model, self.data, self.val_graphs)
+        y = self.y[torch.from_numpy(self.val_graphs)]
+        loss = self.task.loss(self.model, logits, y, self.class_weight).item()
+        if not math.isfinite(loss):
+            raise DivergedError(epoch + 1, None, loss)
+        return {"loss": loss, **self.task.metrics(logits, y, {self.task.monitor, self.monitor})}
+
+    def _is_too_small(self, num_nodes: int, num_graphs: int) -> bool:
+        """A last batch of one row has no deviation to normalize by."""
+        return len(self.loader) > 1 and self.model.config.norm == "batch" and num_nodes < 2

@@ -1,0 +1,176 @@
+"""Tasks on whole graphs: training, evaluation and files; what a renumbering must not change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gnn import build_model, evaluate, load_model, save_model, train
+from gnn.architecture import architecture_for
+from gnn.convs import CONVS
+from gnn.errors import SchemaMismatchError, TrainingError
+from gnn.graph_evaluate import graph_logits
+from gnn.model import GNN
+from gnn.model_config import CARRYING
+from gnn.recipes import recipe_for
+from gnn.train_config import TrainConfig
+from sampling import Dataset, Graph, GraphCollection
+from sampling.errors import InputError
+
+CLASSES, VALUES = "graph-classification", "graph-regression"
+COUNT = 40
+
+
+def rings_and_stars(shuffled: int | None = None, real: bool = False) -> GraphCollection:
+    """Half of the graphs are rings, half are stars; features are a one and noise."""
+    parts, labels = [], []
+    for number in range(COUNT):
+        rng = np.random.default_rng(number)
+        size, star = int(rng.integers(5, 12)), number % 2
+        src = np.arange(1, size) if star else np.arange(size)
+        dst = np.zeros(size - 1, np.int64) if star else (src + 1) % size
+        rows = 0.1 * rng.normal(size=(size, 3)).astype(np.float32)
+        rows[:, 0] = 1.0
+        places = rng.normal(size=(size, 3)).astype(np.float32)
+        of_edges = rng.normal(size=(len(src), 2)).astype(np.float32)
+        order = np.arange(size)
+        if shuffled is not None:
+            order = np.random.default_rng((shuffled, number)).permutation(size)
+        back = np.argsort(order)
+        graph = Graph.from_edges(
+            np.concatenate([order[src], order[dst]]), np.concatenate([order[dst], order[src]]),
+            num_nodes=size, edge_features=np.concatenate([of_edges, of_edges]),
+        )  # fmt: skip
+        parts.append(Dataset.in_memory(graph, features=rows[back], positions=places[back]))
+        labels.append(float(size) if real else star)
+    splits = np.resize(np.array([1, 1, 1, 1, 2, 2, 3, 3], np.uint8), COUNT)[:, None]
+    kind = np.float32 if real else np.int64
+    about: dict[str, Any] = {} if real else {"classes": ["ring", "star"]}
+    return GraphCollection.from_graphs(parts, labels=np.array(labels, kind), splits=splits, **about)
+
+
+def model_of(data: GraphCollection, conv: str = "gin", task: str = CLASSES, **chosen) -> GNN:
+    torch.manual_seed(0)
+    recipe = recipe_for(conv, data, 2, task)
+    return build_model(architecture_for(task, data, recipe, {"d_hidden": 16, **chosen}))
+
+
+def settings(task: str = CLASSES, epochs: int = 30) -> TrainConfig:
+    return TrainConfig(task=task, epochs=epochs, batch_size=8, lr=0.01, weight_decay=0.0)
+
+
+@pytest.fixture(scope="module")
+def shapes() -> GraphCollection:
+    return rings_and_stars()
+
+
+def test_rings_and_stars_are_told_apart(shapes):
+    model = model_of(shapes)
+    list(train(model, shapes, settings()))
+    assert evaluate(model, shapes, task=CLASSES)["accuracy"] == 1.0
+
+
+def test_the_size_of_a_graph_is_learned_in_its_own_unit():
+    data = rings_and_stars(real=True)
+    model = model_of(data, "sage", VALUES, norm="none")
+    list(train(model, data, settings(VALUES, 150)))
+    assert evaluate(model, data, "train", task=VALUES)["rmse"] < 0.5 * np.std(data.labels)
+
+
+@pytest.mark.parametrize("conv", sorted(CONVS.keys() - {"hgt", "rgcn", "tgat"}))
+def test_renumbered_nodes_and_shuffled_graphs_have_the_same_answers(shapes, conv):
+    other, order = rings_and_stars(shuffled=1), np.random.default_rng(0).permutation(COUNT)
+    for readout in ("sum", "mean", "max", "attention", "set2set"):
+        model = model_of(shapes, conv, readout=readout)
+        expected = graph_logits(model, shapes, np.arange(COUNT))
+        got = graph_logits(model, other, order)
+        assert (got - expected[order]).abs().max() <= 1e-5 * max(1.0, expected.abs().max())
+
+
+@pytest.mark.parametrize("pooling", ["topk", "sag"])
+def test_pooled_models_train_and_do_not_see_the_order_of_nodes(shapes, pooling):
+    model = model_of(shapes, "gcn", pooling=pooling, jumping="none")
+    list(train(model, shapes, settings(epochs=3)))
+    other = rings_and_stars(shuffled=2)
+    every = np.arange(COUNT)
+    error = (graph_logits(model, shapes, every) - graph_logits(model, other, every)).abs().max()
+    assert error <= 1e-4
+
+
+def test_turned_and_moved_molecules_have_the_same_answers(shapes):
+    model = model_of(shapes, "egnn")
+    q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
+    moved = rings_and_stars()
+    moved.nodes.positions[:] = (moved.nodes.positions @ q + [3, -1, 2]).astype(np.float32)
+    every = np.arange(COUNT)
+    error = (graph_logits(model, shapes, every) - graph_logits(model, moved, every)).abs().max()
+    assert error <= 1e-4
+
+
+def test_a_graph_is_answered_alone_as_among_others(shapes):
+    model = model_of(shapes, norm="graph")
+    together = graph_logits(model, shapes, np.arange(COUNT))
+    alone = torch.cat([graph_logits(model, shapes, np.array([g])) for g in range(COUNT)])
+    assert (together - alone).abs().max() <= 1e-5
+
+
+def test_training_twice_and_resumed_gives_the_same_bits(shapes, tmp_path):
+    results = []
+    for _ in range(2):
+        model = model_of(shapes, dropout=0.3)
+        list(train(model, shapes, settings(epochs=4)))
+        results.append(graph_logits(model, shapes, np.arange(COUNT)))
+    model = model_of(shapes, dropout=0.3)
+    list(train(model, shapes, settings(epochs=2), resume_dir=tmp_path))
+    model = model_of(shapes, dropout=0.3)
+    list(train(model, shapes, settings(epochs=4), resume_dir=tmp_path, resume=True))
+    results.append(graph_logits(model, shapes, np.arange(COUNT)))
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def test_a_written_model_answers_as_before(shapes, tmp_path):
+    model = model_of(shapes)
+    path = save_model(tmp_path / "m", model, shapes, settings(), {})
+    saved = load_model(path)
+    every = np.arange(COUNT)
+    assert torch.equal(graph_logits(saved.model, shapes, every), graph_logits(model, shapes, every))
+    assert saved.info.classes == ["ring", "star"]
+
+
+def test_data_of_the_other_kind_are_refused(shapes):
+    single = shapes.nodes
+    with pytest.raises(InputError, match="one graph"):
+        architecture_for(CLASSES, single, recipe_for("gin", single), {})
+    with pytest.raises(InputError, match="collection"):
+        architecture_for("node-classification", shapes, recipe_for("gin", shapes), {})
+    model = model_of(shapes)
+    with pytest.raises(InputError, match="ingest-graphs"):
+        list(train(model, single, settings()))
+
+
+def test_a_collection_with_other_columns_is_refused(shapes):
+    model = model_of(shapes)
+    narrow = GraphCollection.from_graphs(
+        [Dataset.in_memory(Graph.from_edges([0], [1], num_nodes=2), features=np.ones((2, 1), "f4"))]
+    )
+    with pytest.raises(SchemaMismatchError, match="features of width 3"):
+        graph_free = evaluate(model, narrow, task=CLASSES)
+        assert not graph_free
+
+
+def test_graphs_without_labels_cannot_be_trained_on(shapes):
+    unlabeled = GraphCollection.from_graphs(
+        [Dataset.in_memory(Graph.from_edges([0], [1], num_nodes=2), features=np.ones((2, 3), "f4"))]
+    )
+    with pytest.raises(TrainingError, match="no labels"):
+        list(train(model_of(shapes), unlabeled, settings()))
+
+
+def test_state_in_rows_excludes_jumping(shapes):
+    for conv in CARRYING:
+        with pytest.raises(InputError, match="carry"):
+            model_of(shapes, conv, jumping="cat")
