@@ -104,6 +104,15 @@ def test_labels_and_splits_of_one_type_leave_the_others_without(tmp_path: Path) 
     assert labels is not None and labels[:2].tolist() == [0.5, 2.5] and np.isnan(labels[2:]).all()
 
 
+def test_a_named_column_is_needed_in_one_of_the_types(tmp_path: Path) -> None:
+    options = bibliography(tmp_path)
+    text(tmp_path / "author.csv", "id,area\n1,db\n0,ml\n")
+    labels = ingested(tmp_path, **options, columns={"label": "area"}).labels
+    assert labels is not None and labels.tolist() == [0, 1, -1, -1, -1]
+    with pytest.raises(ParseError, match="no column 'year'"):
+        ingested(tmp_path, **options, columns={"label": "year"})
+
+
 def test_files_without_a_named_type_must_agree_about_labels(tmp_path: Path) -> None:
     one, other = text(tmp_path / "a.csv", "id,label\n0,1\n"), text(tmp_path / "b.csv", "id\n1\n")
     with pytest.raises(InputError, match="some nodes files have a label column"):

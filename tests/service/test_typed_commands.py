@@ -11,6 +11,10 @@ import pytest
 
 from service.cli import main
 from service.commands.ingest import repeat_options
+from service.described import NodeDescription
+from service.errors import NewNodeError
+from service.predictor import open_predictor
+from service.settings import Settings
 
 NUM_NODES = 40
 
@@ -86,6 +90,10 @@ def test_a_typed_graph_with_several_labels_goes_the_whole_way(files: Path, capsy
     for entry in answer["predictions"]:
         chosen = [name for name, p in entry["probabilities"].items() if p > 0.5]
         assert entry["labels"] == chosen and "label" not in entry
+    predictor = open_predictor(files / "graph", files / "models", None, Settings(
+        graph=files / "graph", models=files / "models"))  # fmt: skip
+    with pytest.raises(NewNodeError, match="choose another model"):
+        predictor.predict([], new_nodes=[NodeDescription("new", [0.0] * 6)])
     out = files / "answers.csv"
     gnn(
         capsys, "predict", f"{files}/graph", f"{files}/models/topics", "--nodes", "author:0",

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sampling.errors import InputError
+from sampling.errors import InputError, ParseError
 from sampling.graph.ingest.config import IngestConfig
 from sampling.graph.ingest.typed import TypedFile, typed_edges, typed_nodes
 from sampling.graph.memory import MemoryBudget
@@ -102,10 +102,31 @@ def _open_nodes(
     config: IngestConfig, given: Sequence[Path | TypedFile], options: ReadOptions
 ) -> list[NodeSource]:
     files = [TypedFile.of(item) for item in given]
+    named = len(files) > 1 and all(file.type for file in files)
+    sources = _open_some(files, options) if named else [open_nodes(f.path, options) for f in files]
     return [
-        typed_nodes(open_nodes(file.path, options), file, prefix=config.id_prefix)
-        for file in files
-    ]  # fmt: skip
+        typed_nodes(source, file, prefix=config.id_prefix)
+        for source, file in zip(sources, files, strict=True)
+    ]
+
+
+def _open_some(files: Sequence[TypedFile], options: ReadOptions) -> list[NodeSource]:
+    """Lists of several types: a column that the user named is in one of them, not in all.
+
+    Raises:
+        ParseError: it is in none.
+    """
+    lenient = replace(options, optional=frozenset({"label", "split", "node_time"}))
+    sources, missing = [], []
+    for file in files:
+        try:
+            sources.append(open_nodes(file.path, options))
+        except ParseError as error:
+            sources.append(open_nodes(file.path, lenient))
+            missing.append(error)
+    if len(missing) == len(files):
+        raise missing[0]
+    return sources
 
 
 def _open_features(

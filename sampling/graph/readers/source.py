@@ -30,12 +30,14 @@ class ReadOptions:
         columns: role ("src", "dst", "type", "time", "weight", "id", "node_type", "node_time",
             "label", "split") → name in the file, where it differs.
         limit_bytes: the most that one array held whole may take.
+        optional: roles whose column may be missing even where the user named it.
         literals: "drop" or "keep" as nodes, where a format has them (N-Triples).
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     limit_bytes: int = 1 << 62
     literals: str = "drop"
+    optional: frozenset[str] = frozenset()
 
     def name(self, role: str) -> str:
         """The column that plays a role; "node_type" and "node_time" default to "type", "time"."""
