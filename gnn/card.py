@@ -174,7 +174,8 @@ def _outputs(info: Mapping[str, Any]) -> str:
     classes = info["classes"]
     if info["task"] not in CLASS_TASKS:
         return "real values"
-    return f"one of {len(classes)} classes: {_listed([_name(name) for name in classes])}"
+    many = "any" if info.get("label_kind") == "multi" else "one"
+    return f"{many} of {len(classes)} classes: {_listed([_name(name) for name in classes])}"
 
 
 def _symmetry(certificate: Certificate | None) -> str:

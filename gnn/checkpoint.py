@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -77,6 +77,9 @@ class ModelInfo(BaseModel):
     task: str
     config: ModelConfig
     classes: list[int] | list[str] = Field(description="names in the order of the outputs")
+    label_kind: Literal["class", "real", "multi"] = Field(
+        default="class", description="of the labels: multi is any number of classes per node"
+    )
     fanouts: list[int] = Field(description="neighbors per layer in training, -1 for all")
     graph_name: str
     graph_version: int
@@ -328,6 +331,7 @@ def _describe(
         task=train_config.task,
         config=model.config,
         classes=data.meta.labels.classes if data.meta.labels else [],
+        label_kind=data.meta.labels.kind if data.meta.labels else "class",
         fanouts=list(train_config.fanouts or [-1] * model.num_layers),
         graph_name=data.meta.name,
         graph_version=data.meta.version,

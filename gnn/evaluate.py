@@ -24,7 +24,7 @@ from gnn.layerwise import infer
 from gnn.model import GNN
 from gnn.reduce import reduce_inputs
 from gnn.splits import PARTS, split_nodes
-from gnn.tasks import task_named
+from gnn.tasks import task_for
 from sampling import Dataset, MiniBatchLoader, NeighborSampler
 from sampling.errors import InputError
 from sampling.graph.collection import GraphCollection
@@ -101,7 +101,7 @@ def evaluate_parts(
         SchemaMismatchError: the graph's features are not those of the model.
         TrainingError: there are no labels.
     """
-    task = task_named(options.get("task", "node-classification"))
+    task = task_for(options.get("task", "node-classification"), data)
     found = part_logits(model, data, names, **options)
     return {name: task.metrics(logits, y) for name, (logits, y) in found.items()}
 
@@ -128,7 +128,7 @@ def part_logits(
     if isinstance(data, GraphCollection):
         with using_threads(num_threads):
             return graph_part_logits(model, data, names, task, split_index, split, seed)
-    chosen = task_named(task)
+    chosen = task_for(task, data)
     data = with_inputs(data, model.config)
     y, labeled = chosen.targets(data)
     found = split_nodes(data, labeled, split_index=split_index, split=split, seed=seed)

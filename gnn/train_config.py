@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from gnn.tasks import task_named
+from gnn.tasks import metric_names_of, task_named
 from sampling.errors import InputError
 
 __all__ = ["CLASS_TASKS", "TrainConfig"]
@@ -102,7 +102,9 @@ class TrainConfig:
         _choose("class_weights", self.class_weights, get_args(ClassWeights))
         _choose("optimizer", self.optimizer, get_args(OptimizerName))
         _choose("lr_schedule", self.lr_schedule, get_args(ScheduleName))
-        _choose("monitor", self.monitor or task.monitor, ("none", "loss", *task.metric_names))
+        _choose(
+            "monitor", self.monitor or task.monitor, ("none", "loss", *metric_names_of(self.task))
+        )
         for name in ("epochs", "batch_size", "patience", "max_train_seeds", "max_val_seeds",
                      "num_threads", "lr_every"):  # fmt: skip
             _at_least(name, getattr(self, name), 1)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnn.calibration import Calibration
+from gnn.metrics import THRESHOLD
 from service.errors import NonFiniteError
 from service.plan import SOURCES, Id, Plan
 
@@ -67,6 +68,9 @@ def _add_outputs(plan: Plan, entries: list[dict[str, Any]]) -> None:
     if classes is None:
         _add_values(outputs, entries)
         return
+    if plan.model.has_many_labels:
+        _add_labels(outputs, classes, plan.query.include, entries)
+        return
     _add_classes(outputs, classes, plan.query.include, entries)
     calibration = plan.model.saved.info.calibration
     if "prediction_set" in plan.query.include and calibration is not None:
@@ -92,6 +96,24 @@ def _add_values(outputs: NDArray[np.float32], entries: list[dict[str, Any]]) -> 
     for entry, value in zip(entries, values, strict=True):
         if "source" in entry:
             entry["value"] = value
+
+
+def _add_labels(
+    outputs: NDArray[np.float32],
+    classes: list[int] | list[str],
+    include: Sequence[str],
+    entries: list[dict[str, Any]],
+) -> None:
+    """All classes above one half, in their order."""
+    names = [str(name) for name in classes]
+    for entry, row in zip(entries, outputs, strict=True):
+        if "source" not in entry:
+            continue
+        if "label" in include:
+            chosen = np.flatnonzero(row > THRESHOLD).tolist()
+            entry["labels"] = [classes[code] for code in chosen]
+        if "probabilities" in include:
+            entry["probabilities"] = dict(zip(names, row.tolist(), strict=True))
 
 
 def _add_classes(

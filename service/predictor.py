@@ -29,7 +29,13 @@ from sampling.errors import UnknownNodeError
 from service.answers import entries_of
 from service.cache import EmbeddingCache, MemoryCache, space_of
 from service.cost import exact_costs, sampled_costs
-from service.described import Described, NodeDescription, describe, described_blocks
+from service.described import (
+    Described,
+    NodeDescription,
+    check_describable,
+    describe,
+    described_blocks,
+)
 from service.errors import (
     LimitError,
     NewNodeError,
@@ -257,6 +263,7 @@ class Predictor:
         query = plan.query
         if query.mode == "table":
             raise NewNodeError(query.new_nodes[0].id, "is in no table; use mode auto")
+        check_describable(plan.model.saved.model.config, query.new_nodes[0])
         described = describe(self.data, query.new_nodes, plan.model.saved.model.config.d_in)
         samples, costs = self._choose_new(plan, described)
         place = {node.id: i for i, node in enumerate(query.new_nodes)}

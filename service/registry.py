@@ -87,11 +87,17 @@ class ServedModel:
         info = self.saved.info
         return info.classes if info.task == "node-classification" else None
 
+    @property
+    def has_many_labels(self) -> bool:
+        """Whether a node may have any number of the classes."""
+        return self.classes is not None and self.saved.info.label_kind == "multi"
+
     def outputs(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities or values from embeddings, (len(rows), d_out)."""
         with torch.inference_mode():
             logits = self.saved.model.head(torch.from_numpy(rows))
-            out: NDArray[np.float32] = outputs(self.saved.info.task, logits).numpy()
+            info = self.saved.info
+            out: NDArray[np.float32] = outputs(info.task, logits, info.label_kind).numpy()
         return out
 
 

@@ -179,6 +179,9 @@ class Prediction(BaseModel):
     node: int | str = Field(description="The id, with the type it was sent in.")
     label: int | str | None = Field(None, description="Most probable class.")
     score: float | None = Field(None, description="Probability of the label.")
+    labels: list[int | str] | None = Field(
+        None, description="Where a node may have several: all of a probability above one half."
+    )
     value: float | list[float] | None = Field(None, description="Regression: the prediction.")
     probabilities: dict[str, float] | None = None
     prediction_set: list[int | str] | None = Field(
@@ -255,7 +258,7 @@ class GraphResponse(BaseModel):
     id_type: Literal["int", "string"]
     feature_dim: int
     feature_storage: str | None
-    label_kind: Literal["class", "real"] | None
+    label_kind: Literal["class", "real", "multi"] | None
     classes: list[int | str]
 
 
@@ -266,6 +269,9 @@ class NodeResponse(BaseModel):
     type: str
     degree: int = Field(description="Number of in-neighbors.")
     label: int | str | float | None
+    labels: list[int | str] | None = Field(
+        None, description="Where nodes have several; null for a node without any known."
+    )
     features: list[float] | None
 
 

@@ -67,7 +67,7 @@ class GraphSession:
         loader = GraphLoader(
             data, parts["train"], config.batch_size, shuffle=True, seed=config.seed
         )
-        weight = class_weight_of(config, targets, model.config.d_out)
+        weight = class_weight_of(config, task, targets, model.config.d_out)
         monitor = config.monitor or task.monitor
         stepper = Stepper.of(model, config, len(loader))
         return cls(

@@ -24,7 +24,7 @@ from gnn.optimize import Stepper
 from gnn.reduce import reduce_inputs
 from gnn.sessions.session import EpochResult, check_outputs, class_weight_of, loss_of
 from gnn.splits import split_nodes
-from gnn.tasks import Task, task_named
+from gnn.tasks import Task, task_for
 from gnn.train_config import TrainConfig
 from sampling import Dataset, MiniBatch, MiniBatchLoader, NeighborSampler
 from sampling.errors import InputError
@@ -54,7 +54,7 @@ class NodeSession:
 
     @classmethod
     def prepare(cls, model: GNN, data: Dataset, config: TrainConfig) -> NodeSession:
-        task = task_named(config.task)
+        task = task_for(config.task, data)
         if data.features is None and model.config.d_in:
             raise TrainingError(
                 f"graph {data.meta.name!r} has no features; ingest it with --features"
@@ -74,7 +74,7 @@ class NodeSession:
             task,
             y,
             val_nodes,
-            class_weight_of(config, targets, model.config.d_out),
+            class_weight_of(config, task, targets, model.config.d_out),
             Stepper.of(model, config, len(loader)),
             loader,
             config.monitor or task.monitor,

@@ -89,13 +89,9 @@ def keyed_randomness(seed: int, epoch: int) -> Iterator[None]:
         yield
 
 
-def class_weight_of(config: TrainConfig, y: Tensor, num_classes: int) -> Tensor | None:
+def class_weight_of(config: TrainConfig, task: Task, y: Tensor, num_classes: int) -> Tensor | None:
     """Weights of the classes as the configuration says, (num_classes,); None for equal ones."""
-    if config.class_weights == "none" or y.is_floating_point():
-        return None
-    counts = torch.bincount(y, minlength=num_classes).float()
-    present = (counts > 0).sum()
-    return torch.where(counts > 0, len(y) / (present * counts.clamp(min=1)), 0.0)
+    return None if config.class_weights == "none" else task.class_weight(y, num_classes)
 
 
 def loss_of(

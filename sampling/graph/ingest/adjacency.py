@@ -15,6 +15,7 @@ from sampling.graph.edges import Edges, EdgeSink, EdgeTypes, dense_nodes, mirror
 from sampling.graph.ingest.config import Clock, IngestConfig, Reports
 from sampling.graph.ingest.inputs import Inputs
 from sampling.graph.ingest.numbering import id_kind_of
+from sampling.graph.ingest.typed import constant
 from sampling.graph.memory import MemoryBudget
 from sampling.graph.meta import ArrayInfo
 from sampling.graph.nodes import Nodes
@@ -95,16 +96,28 @@ def _fill(config: IngestConfig, inputs: Inputs, nodes: Nodes, sink: EdgeSink) ->
                     sink.add(edges)
                     if both:
                         sink.add(mirror(edges))
+                    if config.reverse_edges:
+                        sink.add(_inverse(edges, sink.types, source, both))
                 read += len(chunk.src)
                 del edges, chunk
                 yield clock.report(read, inputs.num_edges)
     if dangling.count and config.on_dangling == "error":
         raise dangling.error()
+    sink.types.check_inverses()
     return {
         "edges_read": read,
         "mirrored": mirrored,
         "dangling_edges_dropped": dangling.count,
     }
+
+
+def _inverse(edges: Edges, types: EdgeTypes, source: EdgeSource, mirrored: bool) -> Edges:
+    """The same edges backwards, each of the inverse of its type; self-loops too."""
+    if mirrored:
+        raise InputError(f"the edges of {source.path.name} run both ways already; leave "
+                         "--reverse-edges out")  # fmt: skip
+    assert edges.type is not None, "reversed edges are typed"
+    return edges._replace(src=edges.dst, dst=edges.src, type=types.invert(edges.type))
 
 
 def _check_columns(present: set[tuple[bool, bool, bool]], source: EdgeSource) -> None:
@@ -124,7 +137,10 @@ def _translate(
     """A chunk between dense nodes; None once an edge was found that must not be."""
     src = dense_nodes(nodes.ids, chunk.src, config.threads)
     dst = dense_nodes(nodes.ids, chunk.dst, config.threads)
-    type_ = None if chunk.type is None else types.encode(chunk.type)
+    names = chunk.type
+    if names is None and config.reverse_edges:
+        names = constant("edge", len(src))
+    type_ = None if names is None else types.encode(names)
     edges = Edges(src, dst, type_, chunk.time, chunk.weight)
     if src.min(initial=0) < 0 or dst.min(initial=0) < 0:
         dangling.note(source, chunk, src, dst)
