@@ -9,6 +9,7 @@ from typing import cast
 from torch import nn
 
 from gnn.conv.gcn import GCNConv
+from gnn.conv.lightgcn import LightGCNConv
 from gnn.conv.protocol import Conv
 from gnn.conv.sage import SAGEConv
 from gnn.model_config import ModelConfig
@@ -36,6 +37,7 @@ class Layer:
 CONVS: dict[str, Callable[[ModelConfig, Layer], nn.Module]] = {
     "sage": lambda config, at: SAGEConv(at.d_in, at.d_out, config.aggregator),
     "gcn": lambda config, at: GCNConv(at.d_in, at.d_out),
+    "lightgcn": lambda config, at: LightGCNConv(at.d_in),
 }
 
 

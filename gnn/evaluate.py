@@ -19,6 +19,8 @@ from torch import Tensor
 from gnn.errors import TrainingError
 from gnn.inputs import with_inputs
 from gnn.layerwise import infer
+from gnn.link_evaluate import link_metrics
+from gnn.link_split import split_links
 from gnn.model import GNN
 from gnn.reduce import reduce_inputs
 from gnn.splits import PARTS, split_nodes
@@ -62,6 +64,8 @@ def evaluate(
     metrics = evaluate_parts(model, data, (part,), **options)
     if part not in metrics:
         index = options.get("split_index", 0)
+        if options.get("task") == "link-prediction":
+            raise TrainingError(f"there are no {part} edges to evaluate on")
         raise TrainingError(f"split {index} has no labeled {part} nodes to evaluate on")
     return metrics[part]
 
@@ -107,6 +111,10 @@ def evaluate_parts(
         SchemaMismatchError: the graph's features are not those of the model.
         TrainingError: there are no labels.
     """
+    if task == "link-prediction":
+        with using_threads(num_threads):
+            parts_of_links = split_links(data, split, seed)
+            return link_metrics(model, parts_of_links, names, seed=seed)
     chosen = task_named(task)
     data = with_inputs(data, model.config)
     y, labeled = chosen.targets(data)

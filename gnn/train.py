@@ -17,6 +17,7 @@ from gnn.evaluate import using_threads
 from gnn.identity import graph_fingerprint
 from gnn.model import GNN
 from gnn.resume import Progress, TrainingJournal
+from gnn.sessions.link import LinkSession
 from gnn.sessions.node import NodeSession
 from gnn.sessions.session import Session, keyed_randomness, score_of
 from gnn.train_config import TrainConfig
@@ -27,6 +28,7 @@ __all__ = ["EpochReport", "train"]
 SESSIONS: dict[str, Callable[[GNN, Dataset, TrainConfig], Session]] = {
     "node-classification": NodeSession.prepare,
     "node-regression": NodeSession.prepare,
+    "link-prediction": LinkSession.prepare,
 }
 
 
