@@ -92,12 +92,10 @@ def score_links(model: GNN, h: Tensor, links: Links) -> Tensor:
         h: embeddings of all nodes.
         links: pairs of dense nodes.
     """
-    scores = [h.new_zeros(0)]
-    for start in range(0, len(links), PAIRS_AT_ONCE):
-        scores.append(
-            model.score(h, *link_tensors(links.take(slice(start, start + PAIRS_AT_ONCE))))
-        )
-    return torch.cat(scores)
+    starts = range(0, len(links), PAIRS_AT_ONCE)
+    some = (links.take(slice(start, start + PAIRS_AT_ONCE)) for start in starts)
+    scores = [model.score(h, *link_tensors(part)) for part in some]
+    return torch.cat([h.new_zeros(0), *scores])
 
 
 def link_tensors(links: Links) -> tuple[Tensor, Tensor | None]:

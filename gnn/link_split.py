@@ -106,19 +106,19 @@ def split_links(
     if not len(forward):
         raise TrainingError(f"graph {data.meta.name!r} has no edges to learn to predict")
     if data.links is not None and len(data.links):
-        parts = {"train": forward} | {part: _given(data, part) for part in ("val", "test")}
+        val, test = _given(data, "val"), _given(data, "test")
         given = {part: _given(data, part, negatives=True) for part in ("val", "test")}
         negatives = {part: links for part, links in given.items() if len(links)}
-        return LinkParts(data, **parts, negatives=negatives, symmetric=symmetric, inverse=inverse)
+        return LinkParts(data, forward, val, test, negatives, symmetric, inverse)
     part_of = _random_parts(graph, symmetric, inverse, split, seed)
     kept, targets = part_of == 0, _is_target(graph, symmetric, inverse)
     everything = _all_edges(graph)
     pieces = [everything.take((part_of == code) & targets) for code in range(3)]
     if not len(pieces[0]):
         raise TrainingError(f"a split of {split} leaves no edge to train on; give train a share")
-    return LinkParts(
-        replace(data, graph=_only(graph, kept)), *pieces, {}, symmetric, inverse
-    )  # fmt: skip
+    train, val, test = pieces
+    messages = replace(data, graph=_only(graph, kept))
+    return LinkParts(messages, train, val, test, {}, symmetric, inverse)
 
 
 def is_symmetric(graph: Graph) -> bool:
