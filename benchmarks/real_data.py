@@ -1,96 +1,98 @@
-"""Test accuracy on public data sets through the command line, beside published figures.
+"""Accuracy on public data sets through the command line, beside published figures.
 
-    python benchmarks/real_data.py FOLDER [cora citeseer pubmed coauthor_cs facebook_pagepage]
+    python benchmarks/real_data.py FOLDER --results results.json [cora/gcn mutag/gin …]
+    python benchmarks/real_data.py --table results.json
 
-FOLDER holds a folder per data set with `edges`, `nodes`, `features.npz` and, for Coauthor CS,
-`splits.npz`. Every run is `gnn ingest` and `gnn train` with the recipe of the convolution; a
-table in Markdown is printed at the end.
+FOLDER holds a folder per data set. Every run is `gnn ingest` (or `ingest-graphs`) and `gnn train`
+in new processes, as a user would type them. Finished runs are kept in the results file, so that an
+interrupted table continues; `--table` prints it in Markdown with the commands.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import shlex
 import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from experiments import EXPERIMENTS, Experiment
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """One data set: what is run, how often, and what was published."""
-
-    name: str
-    model: str
-    published: str
-    train: tuple[str, ...] = ()
-    runs: int = 10
-    varies: str = "--seed"
-
-
-EXPERIMENTS = {
-    e.name: e
-    for e in [
-        Experiment("cora", "gcn", "81.5 (Kipf, Welling 2017)"),
-        Experiment("citeseer", "gcn", "70.3 (Kipf, Welling 2017)"),
-        Experiment("pubmed", "gcn", "79.0 (Kipf, Welling 2017)"),
-        Experiment("coauthor_cs", "sage", "91.3 (Shchur et al. 2018)", varies="--split-index"),
-        Experiment(
-            "facebook_pagepage", "sage", "label propagation 91.7", ("--epochs", "6"), runs=3
-        ),
-    ]
-}
-
-
-def gnn(*arguments: str) -> dict:
+def gnn(*arguments: str) -> dict[str, Any]:
     """The JSON object that a command prints."""
     command = [sys.executable, "-m", "service.cli", *arguments, "--json"]
-    out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return json.loads(out.splitlines()[-1])
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"gnn {shlex.join(arguments)}: {done.stderr.strip()[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
-def ingest(folder: Path, out: Path) -> None:
-    def file(stem: str) -> str:
-        return str(next(folder.glob(f"{stem}.*")))
-
-    splits = folder / "splits.npz"
-    gnn(
-        "ingest", "--edges", file("edges"), "--nodes", file("nodes"),
-        "--features", file("features"), "--undirected", "--out", str(out),
-        *(("--splits", str(splits)) if splits.exists() else ()),
-    )  # fmt: skip
-
-
-def accuracies(experiment: Experiment, data: Path, work: Path) -> list[float]:
-    graph = work / experiment.name
-    ingest(data / experiment.name, graph)
+def run(experiment: Experiment, data: Path, work: Path) -> list[float]:
+    """The metric of every run, in percent where it is a fraction."""
+    for name, arguments in experiment.ingest.items():
+        if not (work / name).exists():
+            gnn(*experiment.filled(arguments, data, work), "--out", str(work / name))
     found = []
-    for run in range(experiment.runs):
-        result = gnn(
-            "train", str(graph), "--out", str(work / "models" / experiment.name),
-            "--task", "node-classification", "--model", experiment.model,
-            experiment.varies, str(run), *experiment.train,
-        )  # fmt: skip
-        found.append(100 * result["metrics"]["test"]["accuracy"])
-        print(experiment.name, run, f"{found[-1]:.2f}", file=sys.stderr, flush=True)
+    for i in range(experiment.runs):
+        train = experiment.filled(experiment.train, data, work)
+        model = work / "models" / f"m{len(found)}"
+        result = gnn("train", *train, experiment.varies, str(i), "--out", str(model))
+        metrics = result["metrics"]["test"]
+        for graph in experiment.tested_on:
+            metrics = gnn("evaluate", str(work / graph), str(model), "--split", "test")["metrics"]
+        found.append(metrics[experiment.metric] * experiment.scale)
+        print(experiment.name, i, f"{found[-1]:.3f}", file=sys.stderr, flush=True)
     return found
 
 
-def main(data: Path, names: list[str]) -> None:
-    print("| data | model | runs | test accuracy | published |\n|---|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as work:
-        for name in names or EXPERIMENTS:
-            experiment = EXPERIMENTS[name]
-            found = accuracies(experiment, data, Path(work))
-            mean, deviation = statistics.mean(found), statistics.pstdev(found)
-            print(
-                f"| {name} | {experiment.model} | {len(found)} | {mean:.2f} ± {deviation:.2f} "
-                f"| {experiment.published} |",
-                flush=True,
-            )
+def table(results: dict[str, list[float]]) -> str:
+    """Markdown: measured beside published, and the commands."""
+    lines = [
+        "| data | model | metric | runs | measured | published | source |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    known = [e for e in EXPERIMENTS if e.name in results]
+    for e in known:
+        found = results[e.name]
+        mean, deviation = statistics.mean(found), statistics.pstdev(found)
+        lines.append(
+            f"| {e.data} | {e.model} | {e.metric} | {len(found)} | {mean:.{e.digits}f} ± "
+            f"{deviation:.{e.digits}f} | {e.published} | {e.source} |"
+        )
+    commands = ["", "```"]
+    for e in known:
+        commands += [f"# {e.name}"]
+        for name, arguments in e.ingest.items():
+            commands.append("gnn " + shlex.join([*e.shown(arguments), "--out", name]))
+        commands.append("gnn train " + shlex.join([*e.shown(e.train), e.varies, "RUN", "--out",
+                                                   f"models/{e.data}"]))  # fmt: skip
+    return "\n".join([*lines, *commands, "```"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--results", type=Path)
+    parser.add_argument("--table", type=Path)
+    chosen = parser.parse_args()
+    if chosen.table:
+        print(table(json.loads(chosen.table.read_text())))
+        return
+    results = json.loads(chosen.results.read_text()) if chosen.results.exists() else {}
+    for experiment in EXPERIMENTS:
+        wanted = not chosen.names or experiment.name in chosen.names
+        if not wanted or experiment.name in results:
+            continue
+        with tempfile.TemporaryDirectory() as work:
+            results[experiment.name] = run(experiment, chosen.folder, Path(work))
+        chosen.results.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main()

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 from torch import nn
 
+from gnn.conv.appnp import APPNPConv
+from gnn.conv.gat import GATConv
+from gnn.conv.gatv2 import GATv2Conv
 from gnn.conv.gcn import GCNConv
+from gnn.conv.gin import GINConv
+from gnn.conv.gine import GINEConv
 from gnn.conv.lightgcn import LightGCNConv
 from gnn.conv.protocol import Conv
+from gnn.conv.rgcn import RGCNConv
 from gnn.conv.sage import SAGEConv
+from gnn.conv.sgc import SGCConv
+from gnn.encoder import CategoricalEncoder
 from gnn.model_config import ModelConfig
 
 __all__ = ["CONVS", "Layer", "make_convs"]
@@ -34,11 +42,43 @@ class Layer:
     last: bool
 
 
+def _edge_encoder(config: ModelConfig, width: int) -> nn.Module | None:
+    """Embeddings of edge codes; None where edge features are real numbers, or are not there."""
+    codes = config.edge_cardinalities
+    return CategoricalEncoder(codes, width) if codes else None
+
+
+def _attention(config: ModelConfig, at: Layer) -> dict[str, Any]:
+    """Heads side by side; a single one where the layer gives the outputs themselves."""
+    direct = at.last and at.d_out != config.d_hidden
+    return {
+        "heads": 1 if direct else config.heads,
+        "concat": not direct,
+        "attention_dropout": config.attention_dropout,
+    }
+
+
+def _mlp_norm(config: ModelConfig) -> str:
+    return "batch" if config.norm == "batch" else "none"
+
+
 CONVS: dict[str, Callable[[ModelConfig, Layer], nn.Module]] = {
     "sage": lambda config, at: SAGEConv(at.d_in, at.d_out, config.aggregator),
     "gcn": lambda config, at: GCNConv(at.d_in, at.d_out),
     "lightgcn": lambda config, at: LightGCNConv(at.d_in),
-}
+    "gat": lambda config, at: GATConv(at.d_in, at.d_out, **_attention(config, at)),
+    "gatv2": lambda config, at: GATv2Conv(at.d_in, at.d_out, **_attention(config, at)),
+    "gin": lambda config, at: GINConv(at.d_in, at.d_out, norm=_mlp_norm(config)),
+    "gine": lambda config, at: GINEConv(
+        at.d_in, at.d_out, config.d_edge, norm=_mlp_norm(config),
+        edge_encoder=_edge_encoder(config, at.d_in),
+    ),
+    "rgcn": lambda config, at: RGCNConv(
+        at.d_in, at.d_out, config.num_relations, config.num_bases or None
+    ),
+    "appnp": lambda config, at: APPNPConv(config.d_last, config.alpha, at.i == 0, at.last),
+    "sgc": lambda config, at: SGCConv(at.d_in),
+}  # fmt: skip
 
 
 def make_convs(config: ModelConfig, d_in: int) -> list[Conv]:

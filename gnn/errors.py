@@ -1,8 +1,6 @@
 """What can go wrong with a model, its training and its files.
 
     GnnError
-    ├── InputError
-    │   └── MissingPackageError   an optional package is not installed or does not load
     ├── StoreError
     │   ├── ModelNameError        a name that could leave the model directory
     │   ├── UnknownModelError     no model or version of that name
@@ -12,8 +10,8 @@
     └── TrainingError             the data cannot be trained on as asked
         └── DivergedError         the loss is not a number any more
 
-Damaged files and files of a newer version are `DamagedError` and `FutureFormatError`, as for
-graphs.
+Damaged files, files of a newer version and packages that are not there are `DamagedError`,
+`FutureFormatError` and `MissingPackageError`, as for graphs.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sampling.errors import GnnError, InputError, StoreError
+from sampling.errors import GnnError, MissingPackageError, StoreError
 
 __all__ = [
     "BusyError",
@@ -33,14 +31,6 @@ __all__ = [
     "TrainingError",
     "UnknownModelError",
 ]
-
-
-class MissingPackageError(InputError):
-    """An optional package is not installed, or does not load on this machine."""
-
-    def __init__(self, package: str, reason: BaseException, remedy: str) -> None:
-        self.package, self.reason = package, reason
-        super().__init__(f"package {package!r} does not load ({reason}); {remedy}")
 
 
 class ModelNameError(StoreError):

@@ -23,7 +23,7 @@ from gnn.conv.protocol import Conv
 from gnn.convs import CONVS, make_convs
 from gnn.decoders import check_relations, make_decoder
 from gnn.dropout import dropout
-from gnn.encoder import make_encoder
+from gnn.encoder import LinearEncoder, make_encoder
 from gnn.model_config import ModelConfig
 from gnn.norms import make_norm, normalized
 from sampling import Block, NodeView
@@ -93,6 +93,13 @@ class GNN(nn.Module):
     def conv(self, i: int) -> Conv:
         """The convolution of layer i."""
         return cast(Conv, self.convs[i])
+
+    @property
+    def first(self) -> nn.Module:
+        """The map that reads the input."""
+        if isinstance(self.encoder, LinearEncoder):
+            return self.encoder.maps[0]
+        return self.encoder if self.encoder is not None else self.convs[0]
 
     def forward(self, blocks: Sequence[Block], x: Tensor) -> Tensor:
         """Outputs of the seeds, (num_dst of the last block, d_out), in the user's units."""

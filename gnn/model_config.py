@@ -30,6 +30,8 @@ Norm = Literal["none", "layer", "batch", "graph"]
 PoolingName = Literal["none", "topk", "sag"]
 ReadoutName = Literal["none", "sum", "mean", "max", "attention", "set2set"]
 
+CARRYING = ("appnp", "egnn")
+
 CHOICES = {
     "conv": ConvName,
     "aggregator": Aggregator,
@@ -152,6 +154,7 @@ class ModelConfig:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         self._check_ranges()
         self._check_encoder()
+        self._check_jumping()
         if self.norm == "graph" and self.readout == "none":
             raise InputError('norm is "graph", which is for collections of graphs; choose layer')
 
@@ -183,6 +186,16 @@ class ModelConfig:
             )
         if self.d_position and self.d_in <= self.d_position:
             raise InputError(f"d_in is {self.d_in}; egnn reads features before the 3 coordinates")
+
+    def _check_jumping(self) -> None:
+        if self.jumping == "none":
+            return
+        if self.conv in CARRYING:
+            raise InputError(f"jumping is {self.jumping!r}, and rows of {self.conv} carry state of "
+                             "their own; choose another convolution, or no jumping")  # fmt: skip
+        if self.d_last != self.d_hidden:
+            raise InputError(f'jumping is {self.jumping!r} and head is "none"; rows of all layers '
+                             "must have one width, so choose a linear or mlp head")  # fmt: skip
 
     def _check_encoder(self) -> None:
         if (self.encoder == "typed") != bool(self.input_types):

@@ -27,8 +27,8 @@ class Stepper:
 
     @classmethod
     def of(cls, model: GNN, config: TrainConfig) -> Stepper:
-        """As the configuration says; only the first convolution is penalized where it says so."""
-        first = list(model.convs[0].parameters())
+        """As the configuration says; it may penalize only the map that reads the input."""
+        first = list(model.first.parameters())
         rest = [p for p in model.parameters() if not any(p is q for q in first)]
         decay_rest = config.weight_decay if config.weight_decay_layers == "all" else 0.0
         groups = [{"params": first, "weight_decay": config.weight_decay}] if first else []

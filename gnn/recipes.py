@@ -36,29 +36,68 @@ class Recipe:
     train: dict[str, Any] = field(default_factory=dict)
 
 
+FULL_BATCH = {"batch_size": WHOLE_BATCH, "epochs": 200}
+SAMPLED = {"batch_size": 1024, "epochs": 30, "patience": 8}
+ATTENTION = {
+    "d_hidden": 64, "num_layers": 2, "heads": 8, "dropout": 0.6, "attention_dropout": 0.6,
+    "activation": "elu", "head": "none",
+}  # fmt: skip
+
 RECIPES = {
-    "gcn": Recipe(
-        model={"conv": "gcn", "d_hidden": 16, "num_layers": 2, "dropout": 0.5, "head": "none"},
-        train={
-            "epochs": 200,
-            "batch_size": WHOLE_BATCH,
-            "lr": 0.01,
-            "weight_decay": 5e-4,
-            "weight_decay_layers": "first",
-        },
-    ),
     "sage": Recipe(
-        model={"conv": "sage", "d_hidden": 64, "num_layers": 2, "dropout": 0.5, "head": "none"},
-        train={
-            "epochs": 30,
-            "batch_size": 1024,
-            "lr": 0.01,
-            "weight_decay": 5e-5,
-            "weight_decay_layers": "all",
-            "patience": 8,
-        },
+        model={"d_hidden": 64, "num_layers": 2, "dropout": 0.5, "head": "none"},
+        train={**SAMPLED, "lr": 0.01, "weight_decay": 5e-5},
     ),
-}
+    "gcn": Recipe(
+        model={"d_hidden": 16, "num_layers": 2, "dropout": 0.5, "head": "none"},
+        train={**FULL_BATCH, "lr": 0.01, "weight_decay": 5e-4, "weight_decay_layers": "first"},
+    ),
+    "gat": Recipe(ATTENTION, {**FULL_BATCH, "lr": 0.005, "weight_decay": 5e-4, "patience": 100}),
+    "gatv2": Recipe(ATTENTION, {**FULL_BATCH, "lr": 0.005, "weight_decay": 5e-4, "patience": 100}),
+    "transformer": Recipe(
+        {**ATTENTION, "heads": 4, "dropout": 0.3, "attention_dropout": 0.3, "activation": "relu"},
+        {**SAMPLED, "lr": 0.005, "weight_decay": 5e-4},
+    ),
+    "gin": Recipe(
+        model={"d_hidden": 64, "num_layers": 2, "dropout": 0.5, "head": "linear", "norm": "batch"},
+        train={**SAMPLED, "lr": 0.01, "weight_decay": 5e-5},
+    ),
+    "gine": Recipe(
+        model={"d_hidden": 64, "num_layers": 2, "dropout": 0.5, "head": "linear", "norm": "batch"},
+        train={**SAMPLED, "lr": 0.01, "weight_decay": 5e-5},
+    ),
+    "pna": Recipe(
+        model={"d_hidden": 64, "num_layers": 2, "dropout": 0.3, "head": "linear", "norm": "batch"},
+        train={**SAMPLED, "lr": 0.005, "weight_decay": 5e-5},
+    ),
+    "rgcn": Recipe(
+        model={"d_hidden": 16, "num_layers": 2, "dropout": 0.0, "head": "none"},
+        train={**FULL_BATCH, "epochs": 50, "lr": 0.01, "weight_decay": 0.0},
+    ),
+    "hgt": Recipe(
+        model={"d_hidden": 64, "num_layers": 2, "heads": 4, "dropout": 0.2, "head": "linear"},
+        train={**FULL_BATCH, "epochs": 100, "lr": 0.005, "weight_decay": 1e-3},
+    ),
+    "appnp": Recipe(
+        model={
+            "d_hidden": 64, "num_layers": 10, "alpha": 0.1, "dropout": 0.5, "encoder": "mlp",
+            "head": "none",
+        },
+        train={**FULL_BATCH, "lr": 0.01, "weight_decay": 5e-3, "weight_decay_layers": "first"},
+    ),
+    "sgc": Recipe(
+        model={"d_hidden": 64, "num_layers": 2, "dropout": 0.0, "head": "linear"},
+        train={**FULL_BATCH, "lr": 0.2, "weight_decay": 5e-5},
+    ),
+    "egnn": Recipe(
+        model={"d_hidden": 64, "num_layers": 3, "dropout": 0.0, "encoder": "linear"},
+        train={**SAMPLED, "lr": 0.001, "weight_decay": 1e-8},
+    ),
+    "tgat": Recipe(
+        model={"d_hidden": 64, "num_layers": 2, "heads": 2, "dropout": 0.1},
+        train={**SAMPLED, "lr": 0.001, "weight_decay": 0.0},
+    ),
+}  # fmt: skip
 
 
 def recipe_for(conv: str, data: Dataset, num_layers: int | None = None) -> Recipe:
@@ -74,9 +113,11 @@ def recipe_for(conv: str, data: Dataset, num_layers: int | None = None) -> Recip
     """
     recipe = RECIPES[conv]
     layers = num_layers or recipe.model["num_layers"]
-    model = {**recipe.model, "num_layers": layers, "input_norm": _input_norm(data.features)}
+    norm = _input_norm(data.features)
+    model = {**recipe.model, "conv": conv, "num_layers": layers, "input_norm": norm}
     train = dict(recipe.train)
-    if conv != "gcn" or data.graph.num_edges > EXACT_EDGES:
+    takes_all = train["batch_size"] == WHOLE_BATCH
+    if not takes_all or data.graph.num_edges > EXACT_EDGES:
         train["fanouts"] = (FANOUT,) * layers
         train["batch_size"] = min(train["batch_size"], _batch_size(data))
     return Recipe(model, train)

@@ -3,11 +3,15 @@
 from sampling.block import Block, MiniBatch, NodeView
 from sampling.clusters import ClusterLoader, cluster_nodes, edge_cut
 from sampling.exclusion import without_edges
+from sampling.graph.collection import GraphCollection
+from sampling.graph.collections.batch import GraphBatch
+from sampling.graph.collections.meta import CollectionMeta
 from sampling.graph.csc import Graph, NodeType
 from sampling.graph.features import FeatureTable
 from sampling.graph.ids import NodeIds
 from sampling.graph.meta import GraphMeta
 from sampling.graph.store import Dataset, GraphStore
+from sampling.graphs_loader import GraphLoader
 from sampling.importance import PinSAGESampler
 from sampling.links import LinkBatch, LinkLoader
 from sampling.loader import MiniBatchLoader
@@ -29,10 +33,14 @@ from sampling.walks import random_walks
 __all__ = [
     "Block",
     "ClusterLoader",
+    "CollectionMeta",
     "Dataset",
     "FeatureTable",
     "FullNeighborSampler",
     "Graph",
+    "GraphBatch",
+    "GraphCollection",
+    "GraphLoader",
     "GraphMeta",
     "GraphStore",
     "InputReduction",

@@ -4,7 +4,8 @@
     ├── InputError                an argument or an input file is wrong
     │   ├── ParseError            a row of an input file cannot be read
     │   ├── UnknownNodeError      a node id is not in the graph
-    │   └── FeatureError          a feature value or shape is wrong
+    │   ├── FeatureError          a feature value or shape is wrong
+    │   └── MissingPackageError   an optional package is not installed or does not load
     └── StoreError                a directory that this project wrote
         ├── DamagedError          a file is missing, truncated or changed
         ├── FutureFormatError     written by a newer version of this project
@@ -25,6 +26,7 @@ __all__ = [
     "FutureFormatError",
     "GnnError",
     "InputError",
+    "MissingPackageError",
     "ParseError",
     "StoreError",
     "UnknownNodeError",
@@ -63,6 +65,14 @@ class UnknownNodeError(InputError):
 
 class FeatureError(InputError):
     """A feature value or the shape of a feature matrix is wrong."""
+
+
+class MissingPackageError(InputError):
+    """An optional package is not installed, or does not load on this machine."""
+
+    def __init__(self, package: str, reason: BaseException, remedy: str) -> None:
+        self.package, self.reason = package, reason
+        super().__init__(f"package {package!r} does not load ({reason}); {remedy}")
 
 
 class StoreError(GnnError):

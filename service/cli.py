@@ -24,6 +24,7 @@ from service.commands import (
     evaluate,
     info,
     ingest,
+    ingest_graphs,
     plan,
     predict,
     serve,
@@ -43,6 +44,10 @@ COMMANDS: Commands = (
     (
         ingest.ingest,
         "gnn ingest --edges edges.csv --nodes nodes.csv --features features.npy --out graph",
+    ),
+    (
+        ingest_graphs.ingest_graphs,
+        "gnn ingest-graphs --format smiles molecules.csv --split-kind scaffold --out molecules",
     ),
     (info.info, "gnn info graph"),
     (info.verify, "gnn verify graph"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from service.commands.graphs_info import describe_collection, verify_collection
 from service.commands.options import Debug, GraphPath, Json
 from service.console import Progress, show
 
@@ -15,17 +16,23 @@ __all__ = ["info", "verify"]
 
 
 def info(graph: GraphPath, json: Json = False, debug: Debug = False) -> None:
-    """Counts, degrees, types, storage, bytes and versions of a graph."""
+    """Counts, degrees, types, storage, bytes and versions of a graph, or of a collection."""
     from sampling import GraphStore
+    from sampling.graph.collections.store import is_collection
 
-    show(describe(GraphStore.open(graph, verify=False)), json)
+    if is_collection(graph):
+        return show(describe_collection(graph), json)
+    return show(describe(GraphStore.open(graph, verify=False)), json)
 
 
 def verify(graph: GraphPath, json: Json = False, debug: Debug = False) -> None:
-    """Read every byte of a graph and check every checksum and invariant."""
+    """Read every byte of a graph, or of a collection, and check every checksum and invariant."""
     from sampling import GraphStore
+    from sampling.graph.collections.store import is_collection
     from sampling.graph.store import MANIFEST
 
+    if is_collection(graph):
+        return show(verify_collection(graph), json)
     meta = GraphStore.meta(graph)
     total = sum(nbytes(i.dtype, i.shape) for i in meta.arrays.values())
     total += (graph / MANIFEST).stat().st_size
@@ -35,7 +42,7 @@ def verify(graph: GraphPath, json: Json = False, debug: Debug = False) -> None:
             files, done = files + 1, done + size
             progress.update("verify", done, total, name)
     seconds = time.perf_counter() - started
-    show(
+    return show(
         {
             "graph": meta.name,
             "version": meta.version,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 __all__ = ["train"]
 
 UNFINISHED = ".training"
+
+Task = Literal["node-classification", "node-regression"]
+ConvName = Literal[
+    "sage", "gcn", "gat", "gatv2", "gin", "gine", "rgcn", "appnp", "sgc"
+]  # fmt: skip
+architecture = partial(typer.Option, rich_help_panel="Architecture")
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -55,56 +62,77 @@ def read_config(context: typer.Context, path: Path | None) -> Path | None:
 def train(
     graph: GraphPath,
     out: Annotated[Path, typer.Option(help="MODELS/NAME; the version is one more than the last.")],
-    task: Annotated[
-        Literal["node-classification", "node-regression"], typer.Option(help="What to predict.")
-    ] = "node-classification",
-    model: Annotated[Literal["sage", "gcn"], typer.Option(help="Convolution.")] = "sage",
+    task: Annotated[Task, typer.Option(help="What to predict.")] = "node-classification",
+    model: Annotated[ConvName, typer.Option(help="Convolution.")] = "sage",
     aggregator: Annotated[
-        Literal["mean", "sum", "max"], typer.Option(help="How sage reduces a neighborhood.")
+        Literal["mean", "sum", "max"], architecture(help="How sage reduces a neighborhood.")
     ] = "mean",
     hidden: Annotated[
-        int | None, typer.Option(min=1, help="Width of the hidden rows; 64 for sage, 16 for gcn.")
+        int | None, architecture(min=1, help="Width of the hidden rows; by the convolution.")
     ] = None,
-    layers: Annotated[int, typer.Option(min=1, help="Convolutions, and so hops.")] = 2,
+    layers: Annotated[
+        int | None, architecture(min=1, help="Convolutions, and so hops; by the convolution.")
+    ] = None,
     head: Annotated[
-        Literal["none", "linear"] | None,
-        typer.Option(help="linear: embeddings have width --hidden; none: that of the outputs."),
+        Literal["none", "linear", "mlp"] | None,
+        architecture(help="linear, mlp: embeddings of width --hidden; none: of the outputs."),
     ] = None,
     input_norm: Annotated[
         Literal["none", "row"] | None,
-        typer.Option(help="row: divide feature rows by their sum, as for bags of words."),
+        architecture(help="row: divide feature rows by their sum, as for bags of words."),
+    ] = None,
+    encoder: Annotated[
+        Literal["none", "linear", "mlp"] | None,
+        architecture(help="A map of the input before the first convolution."),
     ] = None,
     norm: Annotated[
-        Literal["none", "layer", "batch"], typer.Option(help="Normalization between layers.")
-    ] = "none",
-    residual: Annotated[bool, typer.Option(help="Add a layer's input to its output.")] = False,
+        Literal["none", "layer", "batch", "graph"] | None,
+        architecture(help="Normalization between layers; graph for collections."),
+    ] = None,
+    activation: Annotated[
+        Literal["relu", "elu", "leaky_relu", "gelu"] | None,
+        architecture(help="Nonlinearity between layers; by the convolution."),
+    ] = None,
+    residual: Annotated[bool, architecture(help="Add a layer's input to its output.")] = False,
+    jumping: Annotated[
+        Literal["none", "cat", "max"] | None,
+        architecture(help="Embeddings of the rows of every layer (jumping knowledge)."),
+    ] = None,
+    heads: Annotated[int | None, architecture(min=1, help="Attention heads.")] = None,
+    attention_dropout: Annotated[
+        float | None, architecture(help="Share of attention coefficients dropped in training.")
+    ] = None,
+    alpha: Annotated[float | None, architecture(help="Teleport probability of appnp.")] = None,
+    num_bases: Annotated[
+        int | None, architecture(min=0, help="Bases that the relations of rgcn share; 0 for none.")
+    ] = None,
     dropout: Annotated[
-        float | None, typer.Option(help="Share of inputs dropped in training; 0.5.")
+        float | None, architecture(help="Share of inputs dropped in training.")
     ] = None,
     fanouts: Annotated[
         str | None,
-        typer.Option(help="Neighbors per layer, first layer first; 10 for sage, all for gcn."),
+        typer.Option(help="Neighbors per layer, first layer first; by the convolution."),
     ] = None,
     eval_fanouts: Annotated[
         str | None, typer.Option(help="The same for validation on graphs too large to be exact.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes over the training nodes; 30 for sage, 200 for gcn.")
+        int | None, typer.Option(help="Passes over the training nodes; by the convolution.")
     ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Training nodes per step; by the size of the graph.")
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of Adam; 0.01.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate; by the convolution.")] = None,
     weight_decay: Annotated[
-        float | None, typer.Option(help="Strength of the L2 penalty; 5e-5 for sage, 5e-4 for gcn.")
+        float | None, typer.Option(help="Strength of the L2 penalty; by the convolution.")
     ] = None,
     weight_decay_layers: Annotated[
         Literal["all", "first"] | None,
-        typer.Option(help="Which layers are penalized; all for sage, first for gcn."),
+        typer.Option(help="Which layers are penalized; by the convolution."),
     ] = None,
     optimizer: Annotated[Literal["adam", "adamw"], typer.Option(help="Optimizer.")] = "adam",
     patience: Annotated[
-        int | None, typer.Option(help="Epochs without a better score before it stops; 8 for sage.")
+        int | None, typer.Option(help="Epochs without a better score before it stops.")
     ] = None,
     monitor: Annotated[
         str | None, typer.Option(help="Validation metric that chooses the best epoch, or none.")
@@ -135,10 +163,10 @@ def train(
     debug: Debug = False,
 ) -> None:  # fmt: skip
     """Train a model and write it to MODELS/NAME/<version>/."""
-    from gnn import ModelConfig, TrainConfig
+    from gnn import TrainConfig
+    from gnn.architecture import architecture_for
     from gnn.checkpoint import check_name
     from gnn.recipes import recipe_for
-    from gnn.tasks import task_named
     from sampling import GraphStore
 
     check_name(out.name)
@@ -154,11 +182,21 @@ def train(
         "patience": patience,
     }
     chosen_model = {
+        "aggregator": aggregator,
         "d_hidden": hidden,
         "num_layers": layers,
         "dropout": dropout,
         "head": head,
         "input_norm": input_norm,
+        "encoder": encoder,
+        "norm": norm,
+        "activation": activation,
+        "residual": residual or None,
+        "jumping": jumping,
+        "heads": heads,
+        "attention_dropout": attention_dropout,
+        "alpha": alpha,
+        "num_bases": num_bases,
     }
     training = TrainConfig(
         **recipe.train | _given(chosen_training),
@@ -173,15 +211,8 @@ def train(
         max_train_seeds=max_train_seeds,
         num_threads=threads,
     )
-    architecture = ModelConfig(
-        **recipe.model | _given(chosen_model),
-        d_in=_feature_dim(data),
-        d_out=task_named(task).num_outputs(data),
-        aggregator=aggregator,
-        norm=norm,
-        residual=residual,
-    )
-    show(run_training(data, architecture, training, out, resume), json)
+    built = architecture_for(task, data, recipe, _given(chosen_model))
+    show(run_training(data, built, training, out, resume), json)
 
 
 def run_training(
@@ -245,14 +276,6 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _layers(fanouts: str | None) -> tuple[int, ...] | None:
     return None if fanouts is None else tuple(parse_fanouts(fanouts))
-
-
-def _feature_dim(data: Dataset) -> int:
-    from gnn.errors import TrainingError
-
-    if data.features is None:
-        raise TrainingError(f"graph {data.meta.name!r} has no features; ingest it with --features")
-    return data.features.dim
 
 
 def _as_text(value: Any) -> str:

@@ -12,10 +12,10 @@ from sampling import Dataset
 
 
 def test_every_convolution_has_a_recipe():
-    assert RECIPES.keys() == CONVS.keys()
+    assert RECIPES.keys() >= CONVS.keys()
 
 
-@pytest.mark.parametrize("conv", sorted(RECIPES))
+@pytest.mark.parametrize("conv", sorted(CONVS))
 def test_a_recipe_trains(data, conv):
     recipe = recipe_for(conv, data, num_layers=3)
     model = build_model(ModelConfig(d_in=6, d_out=3, **recipe.model))

@@ -1,0 +1,91 @@
+"""Mini-batches of whole graphs, prepared by threads ahead of the model."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from sampling.errors import InputError
+from sampling.graph.collection import GraphCollection
+from sampling.graph.collections.batch import GraphBatch
+
+__all__ = ["GraphLoader"]
+
+MASK = 0xFFFFFFFFFFFFFFFF
+
+
+class GraphLoader:
+    """Cuts graphs of a collection into batches.
+
+    Each pass over the loader is one epoch; with `shuffle` each has its own order, keyed by
+    (seed, epoch). A bounded number of batches is prepared ahead by threads, which change nothing.
+
+    Args:
+        collection: the graphs.
+        graphs: which of them to visit.
+        batch_size: graphs per batch; the last batch may be smaller.
+        shuffle: visit in a new random order each epoch.
+        seed: randomness of the order.
+        num_workers: preparing threads; 0 prepares in the caller.
+        prefetch: batches ready or under way at once.
+
+    Raises:
+        InputError: the batch size is not positive, or a graph is not in the collection.
+    """
+
+    def __init__(
+        self,
+        collection: GraphCollection,
+        graphs: ArrayLike | Tensor,
+        batch_size: int = 64,
+        *,
+        shuffle: bool = False,
+        seed: int = 0,
+        num_workers: int = 1,
+        prefetch: int = 4,
+    ) -> None:
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}; it must be at least 1")
+        self.collection, self.batch_size = collection, batch_size
+        self.graphs = collection.checked(graphs)
+        self.shuffle, self.seed = shuffle, seed
+        self.num_workers, self.prefetch = num_workers, max(prefetch, 1)
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.graphs) // self.batch_size)
+
+    def __iter__(self) -> Iterator[GraphBatch]:
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        order = self._order(epoch)
+        starts = range(0, len(order), self.batch_size)
+        parts = [order[start : start + self.batch_size] for start in starts]
+        if self.num_workers == 0:
+            yield from map(self.collection.batch, parts)
+            return
+        pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="graphs")
+        try:
+            yield from self._prefetched(pool, parts)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _prefetched(
+        self, pool: ThreadPoolExecutor, parts: list[NDArray[np.int64]]
+    ) -> Iterator[GraphBatch]:
+        ready: deque[Future[GraphBatch]] = deque()
+        for part in parts:
+            ready.append(pool.submit(self.collection.batch, part))
+            if len(ready) >= self.prefetch:
+                yield ready.popleft().result()
+        while ready:
+            yield ready.popleft().result()
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        if not self.shuffle:
+            return self.graphs
+        return np.random.default_rng((self.seed & MASK, epoch)).permutation(self.graphs)
