@@ -40,7 +40,8 @@ def architecture_for(
     """
     schema = data_schema(data, chosen.get("conv", recipe.model["conv"]))
     settings = {**recipe.model, **schema, **chosen}
-    if settings.get("jumping", "none") != "none" and "head" not in chosen:
+    has_head = settings.get("decoder", "none") == "none"
+    if settings.get("jumping", "none") != "none" and has_head and "head" not in chosen:
         settings["head"] = "linear"
     return ModelConfig(**{**settings, "d_out": task_named(task).num_outputs(data)})
 

@@ -22,6 +22,7 @@ from gnn.layerwise import infer
 from gnn.link_evaluate import link_metrics
 from gnn.link_split import split_links
 from gnn.model import GNN
+from gnn.probe import probe_accuracy
 from gnn.reduce import reduce_inputs
 from gnn.splits import PARTS, split_nodes
 from gnn.tasks import task_named
@@ -115,6 +116,9 @@ def evaluate_parts(
         with using_threads(num_threads):
             parts_of_links = split_links(data, split, seed)
             return link_metrics(model, parts_of_links, names, seed=seed)
+    if task == "unsupervised":
+        with using_threads(num_threads):
+            return probe_accuracy(model, data, names, split_index, split, seed)
     chosen = task_named(task)
     data = with_inputs(data, model.config)
     y, labeled = chosen.targets(data)

@@ -20,6 +20,7 @@ from gnn.resume import Progress, TrainingJournal
 from gnn.sessions.link import LinkSession
 from gnn.sessions.node import NodeSession
 from gnn.sessions.session import Session, keyed_randomness, score_of
+from gnn.sessions.unsupervised import UnsupervisedSession
 from gnn.train_config import TrainConfig
 from sampling import Dataset
 
@@ -29,6 +30,7 @@ SESSIONS: dict[str, Callable[[GNN, Dataset, TrainConfig], Session]] = {
     "node-classification": NodeSession.prepare,
     "node-regression": NodeSession.prepare,
     "link-prediction": LinkSession.prepare,
+    "unsupervised": UnsupervisedSession.prepare,
 }
 
 
