@@ -26,7 +26,7 @@ from service.exchange import (
 )
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
-from service.routes import docs, graph, health, metrics, models, nodes
+from service.routes import docs, graph, health, links, metrics, models, nodes
 from service.routes.paths import WholeRoute
 from service.schemas import ProblemResponse
 from service.settings import Settings
@@ -91,12 +91,13 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     app.router.route_class = WholeRoute
     _add_errors(app)
     nodes.add_routes(app, settings)
+    links.add_routes(app, settings)
     graph.add_routes(app, settings)
     models.add_routes(app)
     health.add_routes(app)
     metrics.add_routes(app)
     docs.add_routes(app)
-    _describe_bodies(app, nodes.request_models(settings))
+    _describe_bodies(app, (*nodes.request_models(settings), *links.request_models(settings)))
     return app
 
 

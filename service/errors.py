@@ -9,6 +9,7 @@
         │   ├── BodyTimeoutError      the body came too slowly
         │   ├── LimitError            more was asked for than a setting allows
         │   ├── NewNodeError          a described node is wrong
+        │   ├── WrongTaskError        the model was trained for another task
         │   ├── NodeNotFoundError     a path names a node that is not there
         │   ├── ModelNotFoundError    no model has this name
         │   └── VersionNotFoundError  the model has no such version
@@ -75,6 +76,7 @@ __all__ = [
     "RequestError",
     "ServiceError",
     "VersionNotFoundError",
+    "WrongTaskError",
     "from_validation",
     "problem_body",
     "problem_of",
@@ -152,6 +154,18 @@ class NewNodeError(RequestError):
 
     def members(self) -> dict[str, Any]:
         return {"node": self.node}
+
+
+class WrongTaskError(RequestError):
+    """The model was trained for another task than the one that is asked for."""
+
+    def __init__(self, name: str, task: str, wanted: str) -> None:
+        self.name, self.task, self.wanted = name, task, wanted
+        super().__init__(f"model {name!r} was trained for {task}, and this asks for {wanted}; name "
+                         "a model of that task, or read the embeddings")  # fmt: skip
+
+    def members(self) -> dict[str, Any]:
+        return {"model": self.name, "task": self.task, "wanted": self.wanted}
 
 
 class NodeNotFoundError(RequestError, UnknownNodeError):
@@ -311,6 +325,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     BodyTimeoutError: Problem(408, "body_timeout", "The body came too slowly"),
     LimitError: Problem(422, "limit_exceeded", "More was asked for than is allowed"),
     NewNodeError: Problem(422, "invalid_new_node", "A described node is not valid"),
+    WrongTaskError: Problem(422, "wrong_task", "The model was trained for another task"),
     NodeNotFoundError: Problem(404, "unknown_node", "Some nodes are not in the graph"),
     ModelNotFoundError: NO_MODEL,
     VersionNotFoundError: Problem(404, "unknown_version", "No such version of the model"),
