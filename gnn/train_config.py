@@ -51,7 +51,7 @@ class TrainConfig:
             (Rendle et al. 2009), "softmax" of the true end among candidates; "auto" by the graph.
         num_negatives: negatives per edge; candidates per step where "softmax" is taken over the
             whole graph, 0 for all nodes.
-        exclude_targets: edges of a batch are no messages while they are predicted ("bce").
+        exclude_targets: edges of a batch are no messages while they are predicted.
         objective: of unsupervised training: "sage" (Hamilton et al. 2017) or "dgi" (Velickovic
             et al. 2019).
         num_threads: threads; torch's own setting when left out.

@@ -164,6 +164,10 @@ def train(
         int | None,
         typer.Option(min=0, help="Negatives per edge; of softmax candidates per step, 0 for all."),
     ] = None,
+    keep_targets: Annotated[
+        bool,
+        typer.Option("--keep-targets", help="Edges stay messages while they are predicted."),
+    ] = False,
     objective: Annotated[
         Literal["sage", "dgi"], typer.Option(help="Of unsupervised: random walks, or infomax.")
     ] = "sage",
@@ -229,6 +233,7 @@ def train(
         split_index=split_index,
         split=_shares(task, split),
         link_loss=link_loss,
+        exclude_targets=not keep_targets,
         objective=objective,
         eval_fanouts=_layers(eval_fanouts),
         max_train_seeds=max_train_seeds,
