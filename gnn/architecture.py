@@ -49,7 +49,8 @@ def architecture_for(
     settings = {**recipe.model, **schema, **chosen}
     if settings.get("encoder", "none") != "typed":
         settings.pop("input_types", None)
-    if settings.get("jumping", "none") != "none" and settings.get("head") == "none":
+    has_head = settings.get("decoder", "none") == "none"
+    if has_head and settings.get("jumping", "none") != "none" and settings.get("head") == "none":
         settings["head"] = "linear"
     return ModelConfig(**{**settings, "d_out": task_for(task, data).num_outputs(data)})
 

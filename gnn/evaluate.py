@@ -21,10 +21,13 @@ from gnn.errors import TrainingError
 from gnn.graph_evaluate import graph_part_logits
 from gnn.inputs import with_inputs
 from gnn.layerwise import infer
+from gnn.link_evaluate import link_metrics
+from gnn.link_split import split_links
 from gnn.model import GNN
+from gnn.probe import probe_accuracy
 from gnn.reduce import reduce_inputs
 from gnn.splits import PARTS, split_nodes
-from gnn.tasks import task_for
+from gnn.tasks import WITHOUT_OUTPUTS, task_for
 from sampling import Dataset, MiniBatchLoader, NeighborSampler
 from sampling.errors import InputError
 from sampling.graph.collection import GraphCollection
@@ -66,6 +69,8 @@ def evaluate(
     metrics = evaluate_parts(model, data, (part,), **options)
     if part not in metrics:
         index = options.get("split_index", 0)
+        if options.get("task") == "link-prediction":
+            raise TrainingError(f"there are no {part} edges to evaluate on")
         raise TrainingError(f"split {index} has no labeled {part} nodes to evaluate on")
     return metrics[part]
 
@@ -101,9 +106,23 @@ def evaluate_parts(
         SchemaMismatchError: the graph's features are not those of the model.
         TrainingError: there are no labels.
     """
-    task = task_for(options.get("task", "node-classification"), data)
+    name = options.get("task", "node-classification")
+    if name in WITHOUT_OUTPUTS and isinstance(data, Dataset):
+        return _without_outputs(model, data, names, name, **options)
+    task = task_for(name, data)
     found = part_logits(model, data, names, **options)
     return {name: task.metrics(logits, y) for name, (logits, y) in found.items()}
+
+
+def _without_outputs(
+    model: GNN, data: Dataset, names: Sequence[str], name: str, **options: Unpack[EvaluateOptions]
+) -> dict[str, dict[str, float]]:
+    """Metrics of tasks whose models give embeddings and nothing else of a node."""
+    seed, split = options.get("seed", 0), options.get("split", (0.6, 0.2, 0.2))
+    with using_threads(options.get("num_threads")):
+        if name == "link-prediction":
+            return link_metrics(model, split_links(data, split, seed), names, seed=seed)
+        return probe_accuracy(model, data, names, options.get("split_index", 0), split, seed)
 
 
 def part_logits(

@@ -9,7 +9,7 @@ from gnn.class_report import ClassReport, class_report
 from gnn.data import Data
 from gnn.evaluate import evaluate_parts, part_logits
 from gnn.model import GNN
-from gnn.tasks import task_named
+from gnn.tasks import task_for
 from gnn.train_config import CLASS_TASKS, TrainConfig
 
 __all__ = ["Measured", "measure"]
@@ -47,11 +47,12 @@ def measure(model: GNN, data: Data, training: TrainConfig) -> Measured:
     }
     if training.task not in POINT_TASKS:
         return Measured(evaluate_parts(model, data, **options), {})  # type: ignore[arg-type]
-    task = task_named(training.task)
+    task = task_for(training.task, data)
     found = part_logits(model, data, **options)  # type: ignore[arg-type]
     metrics = {part: task.metrics(logits, y) for part, (logits, y) in found.items()}
     sizes = {part: len(y) for part, (_, y) in found.items()}
-    if training.task not in CLASS_TASKS:
+    info = data.meta.labels
+    if training.task not in CLASS_TASKS or info is None or info.kind != "class":
         return Measured(metrics, sizes)
     calibration = None
     if "val" in found:

@@ -16,14 +16,18 @@ from gnn.errors import TrainingError
 from gnn.metrics import CLASS_METRICS, REAL_METRICS, class_metrics, real_metrics
 from gnn.model import GNN
 from gnn.multilabel import NodeMultiLabel
+from gnn.ranking import HITS, KEPT
 from sampling.errors import InputError
 
 __all__ = [
     "GRAPH_TASKS",
     "TASKS",
+    "WITHOUT_OUTPUTS",
+    "LinkPrediction",
     "NodeClassification",
     "NodeRegression",
     "Task",
+    "Unsupervised",
     "metric_names_of",
     "outputs",
     "task_for",
@@ -157,6 +161,58 @@ class NodeRegression:
         return real_metrics(logits[:, 0].numpy(), y.numpy(), names)
 
 
+class _WithoutTargets:
+    """What tasks have in common that ask for no output per node: the embedding is the output."""
+
+    name = ""
+
+    def targets(self, data: Data) -> tuple[Tensor, Tensor]:
+        raise TrainingError(f"{self.name} has no target per node")
+
+    def num_outputs(self, data: Data) -> int:
+        return 1
+
+    def fit_scale(self, model: GNN, y: Tensor) -> None:
+        """Nothing: scores have no unit."""
+
+    def class_weight(self, y: Tensor, num_classes: int) -> Tensor | None:
+        return None
+
+    def loss(self, model: GNN, logits: Tensor, y: Tensor, class_weight: Tensor | None) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, y)
+
+    def outputs(self, logits: Tensor) -> Tensor:
+        return logits.float()
+
+    def metrics(
+        self, logits: Tensor, y: Tensor, names: Collection[str] | None = None
+    ) -> dict[str, float]:
+        return {}
+
+
+class LinkPrediction(_WithoutTargets):
+    """Whether there is an edge: scores of pairs, by a decoder over embeddings."""
+
+    name = "link-prediction"
+    monitor = "mrr"
+    metric_names: Collection[str] = (
+        "mrr", *(f"hits@{k}" for k in HITS), "roc_auc", "average_precision",
+        f"recall@{KEPT}", f"ndcg@{KEPT}",
+    )  # fmt: skip
+
+
+class Unsupervised(_WithoutTargets):
+    """Embeddings without labels; labels, where there are any, only measure them."""
+
+    name = "unsupervised"
+    monitor = "loss"
+    metric_names: Collection[str] = ("probe_accuracy",)
+
+
+WITHOUT_OUTPUTS = frozenset({"link-prediction", "unsupervised"})
+"""Tasks whose models give embeddings, and neither classes nor values of nodes."""
+
+
 class GraphClassification(NodeClassification):
     """One class per graph of a collection."""
 
@@ -172,7 +228,14 @@ class GraphRegression(NodeRegression):
 GRAPH_TASKS = (GraphClassification.name, GraphRegression.name)
 TASKS: dict[str, Task] = {
     task.name: task
-    for task in (NodeClassification(), NodeRegression(), GraphClassification(), GraphRegression())
+    for task in (
+        NodeClassification(),
+        NodeRegression(),
+        GraphClassification(),
+        GraphRegression(),
+        LinkPrediction(),
+        Unsupervised(),
+    )
 }
 
 

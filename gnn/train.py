@@ -23,8 +23,10 @@ from gnn.identity import graph_fingerprint
 from gnn.model import GNN
 from gnn.resume import Progress, TrainingJournal
 from gnn.sessions.graph import GraphSession
+from gnn.sessions.link import LinkSession
 from gnn.sessions.node import NodeSession
 from gnn.sessions.session import Session, keyed_randomness, score_of
+from gnn.sessions.unsupervised import UnsupervisedSession
 from gnn.train_config import TrainConfig
 from sampling.graph.collection import GraphCollection
 
@@ -37,6 +39,8 @@ SESSIONS: dict[str, Callable[[GNN, Any, TrainConfig], Session]] = {
     "node-regression": NodeSession.prepare,
     "graph-classification": GraphSession.prepare,
     "graph-regression": GraphSession.prepare,
+    "link-prediction": LinkSession.prepare,
+    "unsupervised": UnsupervisedSession.prepare,
 }
 
 

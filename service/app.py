@@ -37,7 +37,19 @@ from service.keys import KeyRing
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
 from service.registry import ServedModel
-from service.routes import docs, graph, graphs, health, jobs, metrics, models, nodes, similar, v2
+from service.routes import (
+    docs,
+    graph,
+    graphs,
+    health,
+    jobs,
+    links,
+    metrics,
+    models,
+    nodes,
+    similar,
+    v2,
+)
 from service.routes.paths import WholeRoute
 from service.schemas import ProblemResponse
 from service.settings import Settings
@@ -135,6 +147,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     app.router.route_class = WholeRoute
     _add_errors(app)
     nodes.add_routes(app, settings)
+    links.add_routes(app, settings)
     graph.add_routes(app, settings)
     graphs.add_routes(app, settings)
     models.add_routes(app)
@@ -152,6 +165,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         *v2.request_models(),
         *graphs.request_models(settings),
         jobs.request_model(settings),
+        *links.request_models(settings),
     )
     _describe_bodies(app, bodies, settings, keys is not None)
     return app

@@ -11,6 +11,7 @@
         │   ├── NewNodeError          a described node is wrong
         │   ├── PostedGraphError      a graph in the request is wrong
         │   ├── OverlayError          an edge of a what-if is wrong
+        │   ├── WrongTaskError        the model was trained for another task
         │   ├── NodeNotFoundError     a path names a node that is not there
         │   ├── UnauthorizedError     no valid key came with the request
         │   ├── ForbiddenError        the key does not open this
@@ -104,6 +105,7 @@ __all__ = [
     "TooManyJobsError",
     "UnauthorizedError",
     "VersionNotFoundError",
+    "WrongTaskError",
     "from_validation",
     "problem_body",
     "problem_of",
@@ -221,6 +223,18 @@ class ForbiddenError(RequestError):
 
     def members(self) -> dict[str, Any]:
         return {"scope": self.scope}
+
+
+class WrongTaskError(RequestError):
+    """The model was trained for another task than the one that is asked for."""
+
+    def __init__(self, name: str, task: str, wanted: str) -> None:
+        self.name, self.task, self.wanted = name, task, wanted
+        super().__init__(f"model {name!r} was trained for {task}, and this asks for {wanted}; name "
+                         "a model of that task, or read the embeddings")  # fmt: skip
+
+    def members(self) -> dict[str, Any]:
+        return {"model": self.name, "task": self.task, "wanted": self.wanted}
 
 
 class NodeNotFoundError(RequestError, UnknownNodeError):
@@ -489,6 +503,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     LimitError: Problem(422, "limit_exceeded", "More was asked for than is allowed"),
     PostedGraphError: Problem(422, "invalid_graph", "A graph in the request is not valid"),
     NewNodeError: Problem(422, "invalid_new_node", "A described node is not valid"),
+    WrongTaskError: Problem(422, "wrong_task", "The model was trained for another task"),
     NodeNotFoundError: Problem(404, "unknown_node", "Some nodes are not in the graph"),
     OverlayError: Problem(422, "invalid_overlay", "An edge of the overlay is not valid"),
     UnauthorizedError: Problem(401, "unauthorized", "No valid API key"),

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from gnn import EmbeddingTable
 from gnn.data import Data, open_data
+from gnn.tasks import WITHOUT_OUTPUTS
 from sampling import Block, Dataset, FeatureTable, Graph
 from sampling.errors import UnknownNodeError
 from service.answers import entries_of
@@ -43,6 +44,7 @@ from service.errors import (
     NoTableError,
     NotCalibratedError,
     OverlayError,
+    WrongTaskError,
 )
 from service.microbatch import Computed
 from service.overlay import EdgeEdits, overlay_blocks, overlay_of
@@ -98,10 +100,18 @@ class Predictor:
             ServiceError: no such model, no fresh table, or a limit is exceeded.
         """
         query = Query(ids, model, version, mode, include, seed, on_unknown, new_nodes, overlay)
-        plan = self.plan(query, self.registry.get(model, version))
+        return self.answer(self.finished(query, self.registry.get(model, version)))
+
+    def finished(self, query: Query, model: ServedModel) -> Plan:
+        """The plan of a query with no work left, all computed here and now.
+
+        Raises:
+            UnknownNodeError, ServiceError: as `predict`.
+        """
+        plan = self.plan(query, model)
         for work in plan.work:
             plan.finish(work, self._compute_all(work))
-        return self.answer(plan)
+        return plan
 
     def plan(self, query: Query, model: ServedModel) -> Plan:
         """What answers at once, and what is left to compute.
@@ -111,6 +121,9 @@ class Predictor:
         """
         if "prediction_set" in query.include and model.saved.info.calibration is None:
             raise NotCalibratedError(model.name, model.version)
+        task = model.saved.info.task
+        if task in WITHOUT_OUTPUTS and {"label", "probabilities"} & set(query.include):
+            raise WrongTaskError(model.name, task, "labels or values of nodes")
         new_ids = {node.id for node in query.new_nodes}
         ids = list(query.nodes)
         dense = self.data.ids.find(ids)

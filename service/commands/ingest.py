@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ingest", "repeat_options", "run_ingest"]
 
-LIST_OPTIONS = ("--edges", "--nodes", "--features", "--labels")
+LIST_OPTIONS = ("--edges", "--nodes", "--features", "--labels", "--val-edges", "--test-edges",
+                "--val-negatives", "--test-negatives")  # fmt: skip
 COLUMN_PANEL = "Columns that files name otherwise"
 
 Column = str | None
@@ -47,6 +48,20 @@ def ingest(
     nodes: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE…", help="Lists of nodes (Parquet, CSV, TSV), or TYPE=FILE."),
+    ] = None,
+    val_edges: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE…", help="Edges to predict in validation; no messages."),
+    ] = None,
+    test_edges: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE…", help="The same for test.")
+    ] = None,
+    val_negatives: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE…", help="Pairs that are no edges, to measure validation with."),
+    ] = None,
+    test_negatives: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE…", help="The same for test.")
     ] = None,
     features: Annotated[
         list[str] | None,
@@ -142,6 +157,10 @@ def ingest(
     split: Annotated[
         Column, typer.Option(help="Split of a node.", rich_help_panel=COLUMN_PANEL)
     ] = None,
+    edge_split: Annotated[
+        Column,
+        typer.Option(help="Split of an edge; split.", rich_help_panel=COLUMN_PANEL),
+    ] = None,
     overwrite: Overwrite = False,
     threads: Threads = None,
     json: Json = False,
@@ -163,6 +182,7 @@ def ingest(
         "node_time": node_time,
         "label": label,
         "split": split,
+        "edge_split": edge_split,
     }
     result = run_ingest(
         edges=_files(edges),
@@ -172,6 +192,10 @@ def ingest(
         id_prefix=id_prefix,
         literals=literals,
         reverse_edges=reverse_edges,
+        val_edges=val_edges or (),
+        test_edges=test_edges or (),
+        val_negatives=val_negatives or (),
+        test_negatives=test_negatives or (),
         splits=splits,
         out=out,
         name=name,

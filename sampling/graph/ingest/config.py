@@ -50,6 +50,10 @@ class IngestConfig:
             "auto": by id where the ids are 0 … rows - 1 in some order.
         memory_bytes: bound on resident memory; a share of what is free when left out.
         on_dangling: what to do with edges whose nodes are in no list: "error", "drop", "create".
+        val_edges: files of edges to predict in validation, which are no messages.
+        test_edges: the same for test; a split column of `edges` says it as well.
+        val_negatives: files of pairs that are no edges, to measure validation with.
+        test_negatives: the same for test.
         random_split: fractions for train, val and test, drawn from the labeled nodes.
         split_seed: seed of that draw.
         reorder: "none", "degree" or "community": other dense numbers, for locality; ids hide them.
@@ -79,6 +83,10 @@ class IngestConfig:
     random_split: tuple[float, float, float] | None = None
     split_seed: int = 0
     reorder: str = "none"
+    val_edges: Sequence[Path] = ()
+    test_edges: Sequence[Path] = ()
+    val_negatives: Sequence[Path] = ()
+    test_negatives: Sequence[Path] = ()
     overwrite: bool = False
     num_threads: int | None = None
 

@@ -28,7 +28,7 @@ class ReadOptions:
 
     Attributes:
         columns: role ("src", "dst", "type", "time", "weight", "id", "node_type", "node_time",
-            "label", "split") → name in the file, where it differs.
+            "label", "split", "edge_split") → name in the file, where it differs.
         limit_bytes: the most that one array held whole may take.
         optional: roles whose column may be missing even where the user named it.
         literals: "drop" or "keep" as nodes, where a format has them (N-Triples).
@@ -40,8 +40,8 @@ class ReadOptions:
     optional: frozenset[str] = frozenset()
 
     def name(self, role: str) -> str:
-        """The column that plays a role; "node_type" and "node_time" default to "type", "time"."""
-        return self.columns.get(role, role.removeprefix("node_"))
+        """The column that plays a role; "node_type", "edge_split" … default to "type", "split"."""
+        return self.columns.get(role, role.removeprefix("node_").removeprefix("edge_"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,7 @@ class EdgeChunk:
         time: int64, or None.
         weight: float32, or None.
         mirrored: the format says that these edges run both ways.
+        split: uint8 codes: 2 and 3 are edges to predict, in val and test; or None.
     """
 
     src: Ids
@@ -65,6 +66,7 @@ class EdgeChunk:
     time: NDArray[np.int64] | None = None
     weight: NDArray[np.float32] | None = None
     mirrored: bool = False
+    split: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class EdgeSource:
         nodes: the nodes that the same file lists, or None.
         features: their features, or None.
         splits: (num_nodes, num_splits) uint8, or None.
+        has_split: chunks say which edges are to be predicted.
     """
 
     path: Path
@@ -141,3 +144,4 @@ class EdgeSource:
     nodes: NodeSource | None = None
     features: FeatureSource | None = None
     splits: NDArray[np.uint8] | None = None
+    has_split: bool = False
