@@ -121,7 +121,7 @@ class TemporalNeighborSampler(RuleSampler):
         times_of = torch.from_numpy(src_times)
         blocks = tuple(
             replace(block, dst_times=times_of[: block.num_dst])
-            for block in to_blocks(self.graph, src_nodes, hops)
+            for block in to_blocks(self.graph, src_nodes, hops, self.num_threads)
         )
         return TemporalBatch(blocks, tuple(times_of[: block.num_src] for block in blocks))
 
