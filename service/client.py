@@ -2,9 +2,9 @@
 
 Long lists go out in batches, which all ask the version that answered the first, and come back in
 one piece. What is refused because the server is full, starting or stopping (503), and connections
-that fail, are tried again: after the time that `Retry-After` says, or else twice as long every time,
-with a random part so that clients do not come back together. Nothing here changes anything, so that
-asking twice does no harm.
+that fail, are tried again: after the time that `Retry-After` says, or else twice as long every
+time, with a random part so that clients do not come back together. Nothing here changes anything,
+so that asking twice does no harm.
 
 The synchronous and the asynchronous client share everything but how they wait: a request is a
 generator that yields what to do next (`_Send`, `_Sleep`) and is driven by either.
