@@ -22,6 +22,7 @@
         │   ├── JobExpiredError       the files of the job are gone
         │   └── RangeError            a range of bytes lies behind the end
         ├── NotCalibratedError    prediction sets of a model without calibration
+        ├── ClientError           a server refused, as `service.client` tells it
         ├── NoTableError          no fresh embedding table answers for the model
         ├── NoIndexError          the table is too large to be searched without an index
         ├── NonFiniteError        a model answered with NaN or infinity
@@ -40,7 +41,7 @@ client learns the request id and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,6 +76,7 @@ __all__ = [
     "PROBLEMS",
     "BodyTimeoutError",
     "BodyTooLargeError",
+    "ClientError",
     "ClientGoneError",
     "DeadlineError",
     "ForbiddenError",
@@ -272,6 +274,21 @@ class VersionNotFoundError(RequestError):
 
     def members(self) -> dict[str, Any]:
         return {"model": self.name, "version": self.version, "known": self.known}
+
+
+class ClientError(ServiceError):
+    """A server refused, or could not be reached: what `service.client` raises.
+
+    Attributes:
+        status: HTTP status, 0 where there was no answer.
+        code: the problem's word for programs.
+        problem: the whole problem document.
+    """
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        self.status, self.problem = status, dict(problem)
+        self.code = str(problem.get("code", "unreachable" if status == 0 else "refused"))
+        super().__init__(str(problem.get("detail", f"refused with {status} and no reason")))
 
 
 class NoTableError(ServiceError):
@@ -510,6 +527,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     ForbiddenError: Problem(403, "forbidden", "The key does not open this"),
     ModelNotFoundError: NO_MODEL,
     VersionNotFoundError: Problem(404, "unknown_version", "No such version of the model"),
+    ClientError: INTERNAL,
     NoTableError: Problem(409, "no_table", "No fresh embedding table"),
     NoIndexError: Problem(409, "no_index", "No index of nearest rows"),
     NotCalibratedError: Problem(422, "not_calibrated", "The model has no calibration"),
