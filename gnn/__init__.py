@@ -8,6 +8,7 @@ from gnn.checkpoint import (
     list_models,
     list_versions,
     load_model,
+    model_info,
     model_path,
     save_model,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "list_models",
     "list_versions",
     "load_model",
+    "model_info",
     "model_path",
     "outputs",
     "save_model",

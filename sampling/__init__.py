@@ -2,6 +2,7 @@
 
 from sampling.block import Block, MiniBatch, NodeView
 from sampling.clusters import ClusterLoader, cluster_nodes, edge_cut
+from sampling.coarsen import Coarsening, coarsen
 from sampling.exclusion import without_edges
 from sampling.graph.collection import GraphCollection
 from sampling.graph.collections.batch import GraphBatch
@@ -33,6 +34,7 @@ from sampling.walks import random_walks
 __all__ = [
     "Block",
     "ClusterLoader",
+    "Coarsening",
     "CollectionMeta",
     "Dataset",
     "FeatureTable",
@@ -65,6 +67,7 @@ __all__ = [
     "TypedNeighborSampler",
     "WeightedNeighborSampler",
     "cluster_nodes",
+    "coarsen",
     "edge_cut",
     "induced_block",
     "random_walks",

@@ -12,7 +12,7 @@ from gnn.calibration import Calibration
 from service.errors import NonFiniteError
 from service.plan import SOURCES, Id, Plan
 
-__all__ = ["entries_of"]
+__all__ = ["entries_of", "outputs_of", "rows_of"]
 
 
 def entries_of(plan: Plan, as_arrays: bool) -> list[dict[str, Any]]:
@@ -40,22 +40,37 @@ def _entry(key: Id, code: int, drawn: bool) -> dict[str, Any]:
     return {"node": key, "source": SOURCES[code], "mode": "sampled" if drawn else "exact"}
 
 
+def outputs_of(plan: Plan) -> NDArray[np.float32]:
+    """Probabilities or values of a finished plan, (n, d_out).
+
+    Raises:
+        NonFiniteError: the model answered with NaN or infinity.
+    """
+    if plan.outputs is None:
+        plan.outputs = plan.model.outputs(rows_of(plan))
+    if not np.isfinite(plan.outputs).all():
+        raise NonFiniteError(plan.model.name, plan.model.version)
+    return plan.outputs
+
+
+def rows_of(plan: Plan) -> NDArray[np.float32]:
+    """Embeddings of a finished plan, (n, d)."""
+    if plan.rows is not None:
+        return plan.rows
+    return np.zeros((0, plan.model.saved.model.d_embedding), np.float32)
+
+
 def _add_outputs(plan: Plan, entries: list[dict[str, Any]]) -> None:
     if plan.outputs is None and plan.rows is None:
         return
-    if plan.outputs is None:
-        assert plan.rows is not None
-        plan.outputs = plan.model.outputs(plan.rows)
-    if not np.isfinite(plan.outputs).all():
-        raise NonFiniteError(plan.model.name, plan.model.version)
-    classes = plan.model.classes
+    outputs, classes = outputs_of(plan), plan.model.classes
     if classes is None:
-        _add_values(plan.outputs, entries)
+        _add_values(outputs, entries)
         return
-    _add_classes(plan.outputs, classes, plan.query.include, entries)
+    _add_classes(outputs, classes, plan.query.include, entries)
     calibration = plan.model.saved.info.calibration
     if "prediction_set" in plan.query.include and calibration is not None:
-        _add_sets(calibration, plan.outputs, classes, entries)
+        _add_sets(calibration, outputs, classes, entries)
 
 
 def _add_sets(

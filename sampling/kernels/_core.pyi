@@ -16,6 +16,7 @@ from sampling.kernels.reference import dense_rows as dense_rows
 from sampling.kernels.reference import find_ids as find_ids
 from sampling.kernels.reference import find_strings as find_strings
 from sampling.kernels.reference import gather as gather
+from sampling.kernels.reference import heavy_edge_matching as heavy_edge_matching
 from sampling.kernels.reference import important_neighbors as important_neighbors
 from sampling.kernels.reference import induced_subgraph as induced_subgraph
 from sampling.kernels.reference import labor_blocks as labor_blocks

@@ -59,6 +59,7 @@ def diagnose() -> dict[str, Finding]:
         "tensorboard": _package("tensorboard", "`gnn train --log tensorboard:DIRECTORY`"),
         "mlflow": _package("mlflow", "`gnn train --log mlflow:URI`"),
         "optuna": _package("optuna", "`gnn tune`: `pip install optuna`"),
+        "redis": _package("redis", "jobs that several machines share: `pip install redis`"),
         "redis-server": _program(["redis-server"], "tests against a real Redis"),
         "chromium": _program(["chromium", "chromium-browser", "google-chrome"],
                              "tests of web pages in a real browser"),

@@ -11,6 +11,7 @@ NB_MODULE(_core, m) {
   gnn::bind_generate(m);
   gnn::bind_ids(m);
   gnn::bind_layers(m);
+  gnn::bind_matching(m);
   gnn::bind_negatives(m);
   gnn::bind_neighbors(m);
   gnn::bind_probe(m);

@@ -27,6 +27,7 @@ void bind_clusters(nb::module_& m);
 void bind_generate(nb::module_& m);
 void bind_ids(nb::module_& m);
 void bind_layers(nb::module_& m);
+void bind_matching(nb::module_& m);
 void bind_negatives(nb::module_& m);
 void bind_neighbors(nb::module_& m);
 void bind_probe(nb::module_& m);

@@ -29,6 +29,7 @@ from sampling.kernels.reference.ids import (
 )
 from sampling.kernels.reference.importance import important_neighbors
 from sampling.kernels.reference.layers import dense_rows, layer_rows
+from sampling.kernels.reference.matching import heavy_edge_matching
 from sampling.kernels.reference.negatives import sample_negatives
 from sampling.kernels.reference.neighbors import (
     LINEAR_LIMIT,
@@ -72,6 +73,7 @@ __all__ = [
     "find_strings",
     "floyd",
     "gather",
+    "heavy_edge_matching",
     "important_neighbors",
     "induced_subgraph",
     "labor_blocks",
