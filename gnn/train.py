@@ -57,6 +57,7 @@ class EpochReport:
         seconds: time of the epoch, validation included.
         sampled_edges: edges of all Blocks of the epoch.
         edges_per_s: the same per second of training.
+        lr: learning rate of the last step.
         history: of every epoch so far {"epoch", "loss", "train": {…}, "val": {…}}, those before a
             training was stopped included.
     """
@@ -69,6 +70,7 @@ class EpochReport:
     seconds: float
     sampled_edges: int
     edges_per_s: float
+    lr: float = 0.0
     history: tuple[dict[str, Any], ...] = ()
 
 
@@ -127,6 +129,7 @@ def train(
             seconds=time.perf_counter() - began,
             sampled_edges=result.edges,
             edges_per_s=result.edges / max(result.seconds, 1e-9),
+            lr=stepper.optimizer.param_groups[0]["lr"],
             history=tuple(progress.history),
         )
     progress.restore_best(model)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tomllib
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -225,6 +226,9 @@ def train(
             help="TOML file with any of these options; flags override it.",
         ),
     ] = None,
+    log: Annotated[
+        str | None, typer.Option(help="Write every epoch to tensorboard:DIRECTORY or mlflow:URI.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a training that was killed.")
     ] = False,
@@ -296,27 +300,35 @@ def train(
         num_threads=threads,
     )
     built = architecture_for(task, data, recipe, _given(chosen_model))
-    show(run_training(data, built, training, out, resume), json)
+    show(run_training(data, built, training, out, resume, log), json)
 
 
 def run_training(
-    data: Data, architecture: Any, training: TrainConfig, out: Path, resume: bool = False
+    data: Data,
+    architecture: Any,
+    training: TrainConfig,
+    out: Path,
+    resume: bool = False,
+    log: str | None = None,
 ) -> dict[str, Any]:
-    """Train, measure, save; returns what `gnn train --json` prints."""
+    """Train, measure, certify, save; returns what `gnn train --json` prints."""
     import torch
 
     from gnn import build_model, certify, load_model, save_model
     from gnn import train as training_epochs
     from gnn.measure import measure
+    from gnn.tracking import tracking
 
     torch.manual_seed(training.seed)
     model = build_model(architecture)
     unfinished = out / UNFINISHED
     report = None
-    with Progress("epochs") as progress:
+    with tracking(log, out.name, asdict(training)) as log_of, Progress("epochs") as progress:
         for report in training_epochs(model, data, training, resume_dir=unfinished, resume=resume):
             progress.update("train", report.epoch, report.num_epochs, _detail(report))
-    measured = measure(model, data, training)
+            log_of.epoch(report)
+        measured = measure(model, data, training)
+        log_of.final(measured.metrics)
     certificate = certify(model, data, seed=training.seed, num_threads=training.num_threads)
     with naming_when_full(out):
         path = save_model(
