@@ -101,7 +101,7 @@ def test_rest_and_command_line_give_the_same(linked: World, client: httpx.Client
 REFUSED = [
     ({"pairs": [[100, 7]]}, 422, "unknown_node"),
     ({"pairs": [[100]]}, 422, "invalid_request"),
-    ({"pairs": [[100, 101, 102]]}, 422, "invalid_request"),
+    ({"pairs": [[100, 101, 102]]}, 422, "limit_exceeded"),
     ({"pairs": [[100, 101.5]]}, 422, "invalid_request"),
     ({"pairs": [[100, 101]], "mode": "sampled"}, 422, "invalid_request"),
     ({"pairs": [[100, 101]], "mode": "table"}, 409, "no_table"),
