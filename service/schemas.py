@@ -171,7 +171,7 @@ class LinksRequest(Request):
         description="`table`: from the batch table. `exact`: all neighbors. `auto`: the table "
         "while it is fresh.",
     )
-    relation: Relation | Annotated[list[Relation], FailFast()] | None = Field(
+    relation: Relation | list[Relation] | None = Field(
         None, description="Edge type of all pairs, or one for each; left out where there is one."
     )
 

@@ -106,7 +106,7 @@ def train(
     ] = None,
     residual: Annotated[bool, architecture(help="Add a layer's input to its output.")] = False,
     jumping: Annotated[
-        Literal["none", "cat", "max"] | None,
+        Literal["none", "cat", "max", "mean"] | None,
         architecture(help="Embeddings of the rows of every layer (jumping knowledge)."),
     ] = None,
     heads: Annotated[int | None, architecture(min=1, help="Attention heads.")] = None,
