@@ -13,7 +13,7 @@ from gnn.metrics import THRESHOLD
 from service.errors import NonFiniteError
 from service.plan import SOURCES, Id, Plan
 
-__all__ = ["entries_of", "outputs_of", "rows_of"]
+__all__ = ["chosen_labels", "entries_of", "outputs_of", "rows_of"]
 
 
 def entries_of(plan: Plan, as_arrays: bool) -> list[dict[str, Any]]:
@@ -98,6 +98,13 @@ def _add_values(outputs: NDArray[np.float32], entries: list[dict[str, Any]]) -> 
             entry["value"] = value
 
 
+def chosen_labels(
+    outputs: NDArray[np.float32], classes: list[int] | list[str]
+) -> list[list[int | str]]:
+    """All classes above one half of every row, in their order."""
+    return [[classes[code] for code in np.flatnonzero(row > THRESHOLD).tolist()] for row in outputs]
+
+
 def _add_labels(
     outputs: NDArray[np.float32],
     classes: list[int] | list[str],
@@ -106,12 +113,12 @@ def _add_labels(
 ) -> None:
     """All classes above one half, in their order."""
     names = [str(name) for name in classes]
-    for entry, row in zip(entries, outputs, strict=True):
+    chosen = chosen_labels(outputs, classes)
+    for entry, row, labels in zip(entries, outputs, chosen, strict=True):
         if "source" not in entry:
             continue
         if "label" in include:
-            chosen = np.flatnonzero(row > THRESHOLD).tolist()
-            entry["labels"] = [classes[code] for code in chosen]
+            entry["labels"] = labels
         if "probabilities" in include:
             entry["probabilities"] = dict(zip(names, row.tolist(), strict=True))
 

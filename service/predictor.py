@@ -257,6 +257,10 @@ class Predictor:
         """All is computed, from all neighbors: no table and no cache knows of these edges."""
         if plan.query.mode not in ("auto", "exact") or plan.query.new_nodes:
             raise OverlayError("give it with mode auto or exact, and without new_nodes")
+        if plan.model.saved.model.config.encoder == "typed":
+            raise OverlayError("the model learned its input of every node of the graph, or reads "
+                               "node types, which it cannot tell in edited neighborhoods; choose "
+                               "another model")  # fmt: skip
         overlay = overlay_of(self.data, edits)
         places = np.flatnonzero(dense >= 0)
         if len(places) == 0:

@@ -12,7 +12,9 @@ import pytest
 from service.cli import main
 from service.commands.ingest import repeat_options
 from service.described import NodeDescription
-from service.errors import NewNodeError
+from service.errors import NewNodeError, OverlayError
+from service.jobs.results import _answers as result_columns
+from service.overlay import EdgeEdits
 from service.predictor import open_predictor
 from service.settings import Settings
 
@@ -94,6 +96,11 @@ def test_a_typed_graph_with_several_labels_goes_the_whole_way(files: Path, capsy
         graph=files / "graph", models=files / "models"))  # fmt: skip
     with pytest.raises(NewNodeError, match="choose another model"):
         predictor.predict([], new_nodes=[NodeDescription("new", [0.0] * 6)])
+    with pytest.raises(OverlayError, match="choose another model"):
+        predictor.predict(["author:0"], overlay=EdgeEdits([("paper:0", "author:0")]))
+    model = predictor.registry.get("topics")
+    columns = result_columns(np.array([[0.9, 0.2, 0.6]], np.float32), model, ("label",))
+    assert columns["labels"].to_pylist() == [["t0", "t2"]]
     out = files / "answers.csv"
     gnn(
         capsys, "predict", f"{files}/graph", f"{files}/models/topics", "--nodes", "author:0",
