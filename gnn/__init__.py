@@ -7,6 +7,7 @@ from gnn.checkpoint import (
     list_models,
     list_versions,
     load_model,
+    model_info,
     model_path,
     save_model,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "list_models",
     "list_versions",
     "load_model",
+    "model_info",
     "model_path",
     "outputs",
     "save_model",

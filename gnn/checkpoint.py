@@ -44,6 +44,7 @@ __all__ = [
     "list_models",
     "list_versions",
     "load_model",
+    "model_info",
     "model_path",
     "save_model",
 ]
@@ -143,6 +144,16 @@ def save_model(
             taken = isinstance(error, ExistsError) or error.errno in (errno.EEXIST, errno.ENOTEMPTY)
             if not taken:
                 raise
+
+
+def model_info(path: str | Path) -> ModelInfo:
+    """What `model.json` of `MODELS/NAME/<version>` says, without its weights.
+
+    Raises:
+        DamagedError: it is missing or wrong.
+        FutureFormatError: written by a newer version of this project.
+    """
+    return _read_info(Path(path))
 
 
 def load_model(path: str | Path) -> SavedModel:

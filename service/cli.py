@@ -25,11 +25,13 @@ from service.commands import (
     info,
     ingest,
     ingest_graphs,
+    key,
     plan,
     predict,
     serve,
     synth,
     train,
+    worker,
 )
 from service.commands.options import Debug
 
@@ -60,6 +62,11 @@ COMMANDS: Commands = (
     (embed.embed, "gnn embed graph models/default --out embeddings --predictions"),
     (predict.predict, "gnn predict graph models/default --nodes 17,42 --mode exact"),
     (serve.serve, "gnn serve --graph graph --models models --embeddings embeddings"),
+    (key.key, "gnn key dashboard --scopes read,predict --file keys.txt"),
+    (
+        worker.worker,
+        "gnn worker --redis redis://queue --graph graph --models models --jobs jobs",
+    ),
     (doctor.doctor, "gnn doctor"),
 )
 SYNTH_COMMANDS: Commands = (

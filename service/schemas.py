@@ -26,6 +26,8 @@ __all__ = [
     "PredictRequest",
     "PredictResponse",
     "ProblemResponse",
+    "SimilarRequest",
+    "SimilarResponse",
     "limited",
 ]
 
@@ -38,6 +40,7 @@ NodeId = IntId | StringId
 ModelName = Annotated[str, Field(min_length=1, max_length=64)]
 Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Edge = Annotated[list[NodeId], Field(min_length=2, max_length=2)]
 Mode = Literal["auto", "table", "exact", "sampled"]
 Output = Literal["label", "probabilities", "embedding"]
 
@@ -80,6 +83,17 @@ class NodesRequest(Request):
     seed: Seed = Field(0, description="Randomness of the neighbors drawn, where any are drawn.")
 
 
+class EdgeOverlay(Request):
+    """Edges to think away or into the graph, for this request alone."""
+
+    add_edges: Annotated[list[Edge], FailFast()] = Field(
+        default_factory=list, description="Pairs of ids, source first; both are in the graph."
+    )
+    remove_edges: Annotated[list[Edge], FailFast()] = Field(
+        default_factory=list, description="Pairs of ids whose edges are all taken away."
+    )
+
+
 class PredictRequest(NodesRequest):
     """Body of `POST /v1/nodes/predict`: at least one entry in `nodes` and `new_nodes` together."""
 
@@ -99,6 +113,11 @@ class PredictRequest(NodesRequest):
         description="Nodes to describe; those that `nodes` does not name are answered last.",
     )
 
+    overlay: EdgeOverlay | None = Field(
+        None,
+        description="What if the graph had these edges? Answered exactly, never stored or cached.",
+    )
+
     @model_validator(mode="after")
     def _asks_for_something(self) -> PredictRequest:
         if not self.nodes and not self.new_nodes:
@@ -110,7 +129,32 @@ class EmbedRequest(NodesRequest):
     """Body of `POST /v1/nodes/embed`."""
 
 
-RequestT = TypeVar("RequestT", bound=NodesRequest)
+class SimilarRequest(Request):
+    """Body of `POST /v1/nodes/similar`: exactly one of `node`, `nodes` and `embedding`."""
+
+    node: NodeId | None = Field(None, description="The node whose neighbors are asked for.")
+    nodes: Annotated[list[NodeId], FailFast()] = Field(
+        default_factory=list, description="Several such nodes."
+    )
+    embedding: Annotated[list[float], FailFast()] = Field(
+        default_factory=list,
+        max_length=MAX_FEATURES,
+        description="A vector as wide as the table, in place of a node.",
+    )
+    k: Annotated[int, Field(ge=1, le=1000)] = Field(10, description="Neighbors to answer.")
+    model: ModelName = Field("default", description="Model name.")
+    version: Version | None = Field(None, description="Model version; the newest when left out.")
+
+    @model_validator(mode="after")
+    def _asks_for_one_thing(self) -> SimilarRequest:
+        if (self.node is not None) + bool(self.nodes) + bool(self.embedding) != 1:
+            raise PydanticCustomError(
+                "one_of", "give exactly one of `node`, `nodes` and `embedding`"
+            )
+        return self
+
+
+RequestT = TypeVar("RequestT", bound=Request)
 
 
 def limited(model: type[RequestT], limits: Mapping[str, int]) -> type[RequestT]:
@@ -164,6 +208,28 @@ class EmbedResponse(Answered):
     """Answer of `POST /v1/nodes/embed`: one row per id, in the order sent."""
 
     embeddings: list[list[float]]
+
+
+class SimilarNode(BaseModel):
+    """A node that is near."""
+
+    node: int | str
+    score: float = Field(description="Cosine of the embeddings.")
+
+
+class NearNodes(BaseModel):
+    """What is near one of the nodes asked for."""
+
+    node: int | str
+    neighbors: list[SimilarNode]
+
+
+class SimilarResponse(Answered):
+    """Answer of `POST /v1/nodes/similar`: best first, without the node itself."""
+
+    source: Literal["index", "exact"]
+    neighbors: list[SimilarNode] | None = Field(None, description="Of `node` or `embedding`.")
+    results: list[NearNodes] | None = Field(None, description="Of `nodes`, in the order sent.")
 
 
 class TypeCount(BaseModel):
@@ -223,6 +289,7 @@ class ModelSummary(BaseModel):
     name: str
     version: int = Field(description="The version that answers when none is asked for.")
     versions: list[int]
+    aliases: list[str] = Field(description="Other names, from the setting `aliases`.")
     task: str
     is_default: bool
 

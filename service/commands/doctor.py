@@ -55,6 +55,7 @@ def diagnose() -> dict[str, Finding]:
             "`pip install dgl==1.1.3 packaging` on Python 3.11",
         ),
         "scikit-learn": _package("sklearn", "metrics and `gnn demo`: `pip install scikit-learn`"),
+        "redis": _package("redis", "jobs that several machines share: `pip install redis`"),
         "redis-server": _program(["redis-server"], "tests against a real Redis"),
         "chromium": _program(["chromium", "chromium-browser", "google-chrome"],
                              "tests of web pages in a real browser"),
