@@ -47,7 +47,8 @@ def architecture_for(
     conv = chosen.get("conv", recipe.model["conv"])
     schema = data_schema(data, conv)
     settings = {**recipe.model, **schema, **chosen}
-    if settings.get("jumping", "none") != "none" and settings.get("head") == "none":
+    jumps = settings.get("jumping", "none") != "none" and settings.get("decoder", "none") == "none"
+    if jumps and settings.get("head") == "none":
         settings["head"] = "linear"
     return ModelConfig(**{**settings, "d_out": task_named(task).num_outputs(data)})
 

@@ -21,7 +21,10 @@ from gnn.errors import TrainingError
 from gnn.graph_evaluate import evaluate_graphs
 from gnn.inputs import with_inputs
 from gnn.layerwise import infer
+from gnn.link_evaluate import link_metrics
+from gnn.link_split import split_links
 from gnn.model import GNN
+from gnn.probe import probe_accuracy
 from gnn.reduce import reduce_inputs
 from gnn.splits import PARTS, split_nodes
 from gnn.tasks import task_named
@@ -65,6 +68,8 @@ def evaluate(
     metrics = evaluate_parts(model, data, (part,), **options)
     if part not in metrics:
         index = options.get("split_index", 0)
+        if options.get("task") == "link-prediction":
+            raise TrainingError(f"there are no {part} edges to evaluate on")
         raise TrainingError(f"split {index} has no labeled {part} nodes to evaluate on")
     return metrics[part]
 
@@ -113,6 +118,13 @@ def evaluate_parts(
     if isinstance(data, GraphCollection):
         with using_threads(num_threads):
             return evaluate_graphs(model, data, names, task, split_index, split, seed)
+    if task == "link-prediction":
+        with using_threads(num_threads):
+            parts_of_links = split_links(data, split, seed)
+            return link_metrics(model, parts_of_links, names, seed=seed)
+    if task == "unsupervised":
+        with using_threads(num_threads):
+            return probe_accuracy(model, data, names, split_index, split, seed)
     chosen = task_named(task)
     data = with_inputs(data, model.config)
     y, labeled = chosen.targets(data)

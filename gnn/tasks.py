@@ -15,9 +15,21 @@ from gnn.data import Data
 from gnn.errors import TrainingError
 from gnn.metrics import CLASS_METRICS, REAL_METRICS, class_metrics, real_metrics
 from gnn.model import GNN
+from gnn.ranking import HITS, KEPT
+from sampling import Dataset
 from sampling.errors import InputError
 
-__all__ = ["TASKS", "NodeClassification", "NodeRegression", "Task", "outputs", "task_named"]
+__all__ = [
+    "TASKS",
+    "WITHOUT_OUTPUTS",
+    "LinkPrediction",
+    "NodeClassification",
+    "NodeRegression",
+    "Task",
+    "Unsupervised",
+    "outputs",
+    "task_named",
+]
 
 
 class Task(Protocol):
@@ -143,10 +155,60 @@ class GraphRegression(NodeRegression):
 
 
 GRAPH_TASKS = (GraphClassification.name, GraphRegression.name)
-TASKS: dict[str, Task] = {
-    task.name: task
-    for task in (NodeClassification(), NodeRegression(), GraphClassification(), GraphRegression())
-}
+
+
+class _WithoutTargets:
+    """What tasks have in common that ask for no output per node: the embedding is the output."""
+
+    name = ""
+
+    def targets(self, data: Dataset) -> tuple[Tensor, Tensor]:
+        raise TrainingError(f"{self.name} has no target per node")
+
+    def num_outputs(self, data: Dataset) -> int:
+        return 1
+
+    def fit_scale(self, model: GNN, y: Tensor) -> None:
+        """Nothing: scores have no unit."""
+
+    def loss(self, model: GNN, logits: Tensor, y: Tensor, class_weight: Tensor | None) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, y)
+
+    def outputs(self, logits: Tensor) -> Tensor:
+        return logits.float()
+
+    def metrics(
+        self, logits: Tensor, y: Tensor, names: Collection[str] | None = None
+    ) -> dict[str, float]:
+        return {}
+
+
+class LinkPrediction(_WithoutTargets):
+    """Whether there is an edge: scores of pairs, by a decoder over embeddings."""
+
+    name = "link-prediction"
+    monitor = "mrr"
+    metric_names: Collection[str] = (
+        "mrr", *(f"hits@{k}" for k in HITS), "roc_auc", "average_precision",
+        f"recall@{KEPT}", f"ndcg@{KEPT}",
+    )  # fmt: skip
+
+
+class Unsupervised(_WithoutTargets):
+    """Embeddings without labels; labels, where there are any, only measure them."""
+
+    name = "unsupervised"
+    monitor = "loss"
+    metric_names: Collection[str] = ("probe_accuracy",)
+
+
+KNOWN: tuple[Task, ...] = (
+    NodeClassification(), NodeRegression(), GraphClassification(), GraphRegression(),
+    LinkPrediction(), Unsupervised(),
+)  # fmt: skip
+TASKS = {task.name: task for task in KNOWN}
+WITHOUT_OUTPUTS = frozenset({"link-prediction", "unsupervised"})
+"""Tasks whose models give embeddings, and neither classes nor values of nodes."""
 
 
 def task_named(name: str) -> Task:

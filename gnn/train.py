@@ -20,8 +20,10 @@ from gnn.identity import graph_fingerprint
 from gnn.model import GNN
 from gnn.resume import Progress, TrainingJournal
 from gnn.sessions.graph import GraphSession
+from gnn.sessions.link import LinkSession
 from gnn.sessions.node import NodeSession
 from gnn.sessions.session import Session, keyed_randomness, score_of
+from gnn.sessions.unsupervised import UnsupervisedSession
 from gnn.train_config import TrainConfig
 
 __all__ = ["EpochReport", "train"]
@@ -31,6 +33,8 @@ SESSIONS: dict[str, Callable[[GNN, Any, TrainConfig], Session]] = {
     "node-regression": NodeSession.prepare,
     "graph-classification": GraphSession.prepare,
     "graph-regression": GraphSession.prepare,
+    "link-prediction": LinkSession.prepare,
+    "unsupervised": UnsupervisedSession.prepare,
 }
 
 

@@ -19,6 +19,8 @@ MAX_SEED = 2**63 - 1
 WeightDecayLayers = Literal["all", "first"]
 ClassWeights = Literal["none", "balanced"]
 OptimizerName = Literal["adam", "adamw"]
+LinkLoss = Literal["auto", "bce", "bpr", "softmax"]
+Objective = Literal["sage", "dgi"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,7 @@ class TrainConfig:
     """How a model is trained.
 
     Attributes:
-        task: "node-classification" or "node-regression".
+        task: a key of `gnn.tasks.TASKS`.
         epochs: passes over the training seeds, at most.
         batch_size: seeds per step.
         fanouts: neighbors per node for each layer, -1 for all; all in every layer when left out.
@@ -45,6 +47,13 @@ class TrainConfig:
         eval_fanouts: neighbors per layer for validation on graphs too large to be exact.
         max_train_seeds: train on at most this many nodes, chosen at random.
         max_val_seeds: validate on at most this many where validation is sampled.
+        link_loss: of link prediction: "bce" on edges and negatives, "bpr" on their differences
+            (Rendle et al. 2009), "softmax" of the true end among candidates; "auto" by the graph.
+        num_negatives: negatives per edge; candidates per step where "softmax" is taken over the
+            whole graph, 0 for all nodes.
+        exclude_targets: edges of a batch are no messages while they are predicted ("bce").
+        objective: of unsupervised training: "sage" (Hamilton et al. 2017) or "dgi" (Velickovic
+            et al. 2019).
         num_threads: threads; torch's own setting when left out.
 
     Raises:
@@ -68,6 +77,10 @@ class TrainConfig:
     eval_fanouts: tuple[int, ...] | None = None
     max_train_seeds: int | None = None
     max_val_seeds: int = MAX_VAL_SEEDS
+    link_loss: LinkLoss = "auto"
+    num_negatives: int = 1
+    exclude_targets: bool = True
+    objective: Objective = "sage"
     num_threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -78,6 +91,9 @@ class TrainConfig:
         _choose("weight_decay_layers", self.weight_decay_layers, get_args(WeightDecayLayers))
         _choose("class_weights", self.class_weights, get_args(ClassWeights))
         _choose("optimizer", self.optimizer, get_args(OptimizerName))
+        _choose("link_loss", self.link_loss, get_args(LinkLoss))
+        _choose("objective", self.objective, get_args(Objective))
+        _at_least("num_negatives", self.num_negatives, 0)
         _choose("monitor", self.monitor or task.monitor, ("none", "loss", *task.metric_names))
         for name in ("epochs", "batch_size", "patience", "max_train_seeds", "max_val_seeds",
                      "num_threads"):  # fmt: skip

@@ -27,7 +27,7 @@ from service.exchange import (
 from service.graph_predictor import GraphPredictor
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
-from service.routes import docs, graph, graphs, health, metrics, models, nodes
+from service.routes import docs, graph, graphs, health, links, metrics, models, nodes
 from service.routes.paths import WholeRoute
 from service.schemas import ProblemResponse
 from service.settings import Settings
@@ -96,13 +96,15 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     app.router.route_class = WholeRoute
     _add_errors(app)
     nodes.add_routes(app, settings)
+    links.add_routes(app, settings)
     graph.add_routes(app, settings)
     graphs.add_routes(app, settings)
     models.add_routes(app)
     health.add_routes(app)
     metrics.add_routes(app)
     docs.add_routes(app)
-    _describe_bodies(app, [*nodes.request_models(settings), *graphs.request_models(settings)])
+    rooms = (nodes, links, graphs)
+    _describe_bodies(app, [model for room in rooms for model in room.request_models(settings)])
     return app
 
 

@@ -10,6 +10,7 @@
         │   ├── LimitError            more was asked for than a setting allows
         │   ├── NewNodeError          a described node is wrong
         │   ├── PostedGraphError      a graph in the request is wrong
+        │   ├── WrongTaskError        the model was trained for another task
         │   ├── NodeNotFoundError     a path names a node that is not there
         │   ├── ModelNotFoundError    no model has this name
         │   └── VersionNotFoundError  the model has no such version
@@ -77,6 +78,7 @@ __all__ = [
     "RequestError",
     "ServiceError",
     "VersionNotFoundError",
+    "WrongTaskError",
     "from_validation",
     "problem_body",
     "problem_of",
@@ -165,6 +167,18 @@ class PostedGraphError(RequestError):
 
     def members(self) -> dict[str, Any]:
         return {"graph": self.number, "field": self.field}
+
+
+class WrongTaskError(RequestError):
+    """The model was trained for another task than the one that is asked for."""
+
+    def __init__(self, name: str, task: str, wanted: str) -> None:
+        self.name, self.task, self.wanted = name, task, wanted
+        super().__init__(f"model {name!r} was trained for {task}, and this asks for {wanted}; name "
+                         "a model of that task, or read the embeddings")  # fmt: skip
+
+    def members(self) -> dict[str, Any]:
+        return {"model": self.name, "task": self.task, "wanted": self.wanted}
 
 
 class NodeNotFoundError(RequestError, UnknownNodeError):
@@ -325,6 +339,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     LimitError: Problem(422, "limit_exceeded", "More was asked for than is allowed"),
     PostedGraphError: Problem(422, "invalid_graph", "A graph in the request is not valid"),
     NewNodeError: Problem(422, "invalid_new_node", "A described node is not valid"),
+    WrongTaskError: Problem(422, "wrong_task", "The model was trained for another task"),
     NodeNotFoundError: Problem(404, "unknown_node", "Some nodes are not in the graph"),
     ModelNotFoundError: NO_MODEL,
     VersionNotFoundError: Problem(404, "unknown_version", "No such version of the model"),

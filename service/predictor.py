@@ -23,13 +23,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gnn import EmbeddingTable
+from gnn.tasks import WITHOUT_OUTPUTS
 from sampling import Block, Dataset, FeatureTable, GraphStore
 from sampling.errors import UnknownNodeError
 from service.answers import entries_of
 from service.cache import EmbeddingCache, MemoryCache, space_of
 from service.cost import exact_costs, sampled_costs
 from service.described import Described, NodeDescription, describe, described_blocks
-from service.errors import LimitError, NewNodeError, NonFiniteError, NoTableError
+from service.errors import LimitError, NewNodeError, NonFiniteError, NoTableError, WrongTaskError
 from service.microbatch import Computed
 from service.plan import CACHE, TABLE, BatchKey, Id, Mode, Plan, Query, Work
 from service.registry import ModelRegistry, ServedModel
@@ -82,10 +83,18 @@ class Predictor:
             ServiceError: no such model, no fresh table, or a limit is exceeded.
         """
         query = Query(ids, model, version, mode, include, seed, on_unknown, new_nodes)
-        plan = self.plan(query, self.registry.get(model, version))
+        return self.answer(self.finished(query, self.registry.get(model, version)))
+
+    def finished(self, query: Query, model: ServedModel) -> Plan:
+        """The plan of a query with no work left, all computed here and now.
+
+        Raises:
+            UnknownNodeError, ServiceError: as `predict`.
+        """
+        plan = self.plan(query, model)
         for work in plan.work:
             plan.finish(work, self._compute_all(work))
-        return self.answer(plan)
+        return plan
 
     def plan(self, query: Query, model: ServedModel) -> Plan:
         """What answers at once, and what is left to compute.
@@ -93,6 +102,9 @@ class Predictor:
         Raises:
             UnknownNodeError, ServiceError: as `predict`.
         """
+        task = model.saved.info.task
+        if task in WITHOUT_OUTPUTS and {"label", "probabilities"} & set(query.include):
+            raise WrongTaskError(model.name, task, "labels or values of nodes")
         new_ids = {node.id for node in query.new_nodes}
         ids = list(query.nodes)
         dense = self.data.ids.find(ids)

@@ -29,6 +29,7 @@ from gnn import (
 from gnn.errors import UnknownModelError
 from gnn.inputs import with_inputs
 from gnn.reduce import reduce_inputs
+from gnn.tasks import WITHOUT_OUTPUTS
 from sampling import Dataset, FeatureTable, FullNeighborSampler, NeighborSampler
 from sampling.errors import GnnError, InputError
 from sampling.sampler import Sampler
@@ -229,7 +230,9 @@ class ModelRegistry:
     def _with_outputs(self, model: ServedModel, table: EmbeddingTable) -> EmbeddingTable:
         """The table with predictions in memory, where it has none and they are not too large."""
         num_rows, width = len(table.embeddings), model.saved.model.config.d_out
-        if table.predictions is not None or num_rows * width * 4 > self.table_outputs_bytes:
+        if _has_no_outputs(model) or table.predictions is not None:
+            return table
+        if num_rows * width * 4 > self.table_outputs_bytes:
             return table
         out = np.empty((num_rows, width), np.float32)
         for start in range(0, num_rows, ROWS_AT_ONCE):
@@ -243,6 +246,11 @@ class ModelRegistry:
         meta = self.table.meta
         made_by = (meta.model_digest, meta.graph_fingerprint)
         return made_by == (saved.info.digest, self.data.meta.fingerprint)
+
+
+def _has_no_outputs(model: ServedModel) -> bool:
+    """Whether embeddings are all that the model gives of a node."""
+    return model.saved.info.task in WITHOUT_OUTPUTS
 
 
 def _default(root: Path, names: list[str], wanted: str | None) -> str | None:

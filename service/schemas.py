@@ -18,6 +18,8 @@ __all__ = [
     "EmbedResponse",
     "GraphResponse",
     "HealthResponse",
+    "LinksRequest",
+    "LinksResponse",
     "ModelResponse",
     "ModelsResponse",
     "NeighborsResponse",
@@ -35,6 +37,8 @@ MAX_FEATURES = 1_000_000
 IntId = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 StringId = Annotated[str, Field(max_length=MAX_ID_CHARS)]
 NodeId = IntId | StringId
+Pair = Annotated[list[NodeId], Field(min_length=2, max_length=2)]
+Relation = Annotated[str, Field(max_length=MAX_ID_CHARS)]
 ModelName = Annotated[str, Field(min_length=1, max_length=64)]
 Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
@@ -110,7 +114,25 @@ class EmbedRequest(NodesRequest):
     """Body of `POST /v1/nodes/embed`."""
 
 
-RequestT = TypeVar("RequestT", bound=NodesRequest)
+class LinksRequest(Request):
+    """Body of `POST /v1/links/predict`."""
+
+    pairs: Annotated[list[Pair], FailFast()] = Field(
+        description="Pairs of node ids, source and destination; repeats allowed."
+    )
+    model: ModelName = Field("default", description="Model name.")
+    version: Version | None = Field(None, description="Model version; the newest when left out.")
+    mode: Literal["auto", "table", "exact"] = Field(
+        "auto",
+        description="`table`: from the batch table. `exact`: all neighbors. `auto`: the table "
+        "while it is fresh.",
+    )
+    relation: Relation | Annotated[list[Relation], FailFast()] | None = Field(
+        None, description="Edge type of all pairs, or one for each; left out where there is one."
+    )
+
+
+RequestT = TypeVar("RequestT", bound=Request)
 
 
 def limited(model: type[RequestT], limits: Mapping[str, int]) -> type[RequestT]:
@@ -164,6 +186,20 @@ class EmbedResponse(Answered):
     """Answer of `POST /v1/nodes/embed`: one row per id, in the order sent."""
 
     embeddings: list[list[float]]
+
+
+class LinkScore(BaseModel):
+    """How likely one edge is."""
+
+    pair: list[int | str] = Field(description="The ids, with the types they were sent in.")
+    score: float = Field(description="Logistic function of the logit, between 0 and 1.")
+    logit: float = Field(description="What the decoder gives, and what evaluation ranks by.")
+
+
+class LinksResponse(Answered):
+    """Answer of `POST /v1/links/predict`: one entry per pair, in the order sent."""
+
+    scores: list[LinkScore]
 
 
 class TypeCount(BaseModel):

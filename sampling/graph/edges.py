@@ -24,6 +24,7 @@ from sampling.graph.arrays import ArrayWriter, write_array
 from sampling.graph.csc import MAX_EDGE_TYPES, index_dtype
 from sampling.graph.ids import NodeIds
 from sampling.graph.idset import utf8_parts
+from sampling.graph.linksets import INVERSE
 from sampling.graph.memory import release
 from sampling.graph.meta import ArrayInfo
 from sampling.graph.readers.ahead import read_ahead
@@ -89,6 +90,13 @@ class EdgeTypes:
         codes = [self._code(name) for name in encoded.dictionary.to_pylist()]
         places: NDArray[np.int32] = encoded.indices.to_numpy()
         return np.array(codes, np.int16)[places]
+
+    def inverse(self, codes: NDArray[np.int16]) -> NDArray[np.int16]:
+        """A provisional code of the type that runs against each of these."""
+        back = np.zeros(len(self._codes), np.int16)
+        for code in np.unique(codes).tolist():
+            back[code] = self._code(f"{INVERSE}{list(self._codes)[code]}")
+        return back[codes]
 
     def _code(self, name: str) -> int:
         code = self._codes.setdefault(name, len(self._codes))

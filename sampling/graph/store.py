@@ -25,6 +25,7 @@ from sampling.graph.arrays import (
 from sampling.graph.csc import Graph, NodeType
 from sampling.graph.features import STORAGE_TYPES, FeatureTable
 from sampling.graph.ids import NodeIds
+from sampling.graph.linksets import LinkSet
 from sampling.graph.meta import FORMAT_VERSION, ArrayInfo, GraphMeta, LabelInfo
 
 __all__ = ["SPLIT_CODES", "Dataset", "GraphStore", "write_manifest"]
@@ -48,6 +49,7 @@ class Dataset:
         splits: (num_nodes, num_splits) uint8 of `SPLIT_CODES`, or None.
         node_time: (num_nodes,) int64, or None.
         positions: places of the nodes in space, (num_nodes, 3) float32, or None.
+        links: edges to predict that are no messages, or None.
     """
 
     graph: Graph
@@ -58,6 +60,7 @@ class Dataset:
     splits: NDArray[np.uint8] | None = None
     node_time: NDArray[np.int64] | None = None
     positions: NDArray[np.float32] | None = None
+    links: LinkSet | None = None
 
     def nodes_in(self, part: str, index: int = 0) -> NDArray[np.int64]:
         """Dense nodes of split `index` in "train", "val" or "test", ascending.
@@ -85,6 +88,7 @@ class Dataset:
         ids: NodeIds | None = None,
         node_time: NDArray[np.int64] | None = None,
         positions: NDArray[np.float32] | None = None,
+        links: LinkSet | None = None,
         classes: list[int] | list[str] | None = None,
         name: str = "graph",
     ) -> Dataset:
@@ -109,7 +113,7 @@ class Dataset:
             num_splits=0 if splits is None else splits.shape[1],
             ids=ids.header(),
         )
-        return cls(graph, ids, meta, features, labels, splits, node_time, positions)
+        return cls(graph, ids, meta, features, labels, splits, node_time, positions, links)
 
 
 def _label_info(
@@ -264,6 +268,7 @@ def _arrays(data: Dataset) -> dict[str, NDArray[Any]]:
         "node_time": data.node_time,
         "positions": data.positions,
         **data.ids.arrays(),
+        **(data.links.arrays() if data.links is not None else {}),
     }
     return {name: array for name, array in named.items() if array is not None}
 
@@ -304,6 +309,7 @@ def _dataset(path: Path, meta: GraphMeta, arrays: dict[str, NDArray[Any]]) -> Da
         arrays.get("splits"),
         arrays.get("node_time"),
         arrays.get("positions"),
+        LinkSet.from_arrays(arrays),
     )
 
 
@@ -317,6 +323,8 @@ def _expected_shapes(meta: GraphMeta) -> dict[str, tuple[int, ...]]:
         shapes["edge_features"] = (m, *meta.arrays["edge_features"].shape[1:][:1])
     if "positions" in meta.arrays:
         shapes["positions"] = (n, 3)
+    if "links" in meta.arrays:
+        shapes |= _link_shapes(meta)
     if meta.feature_storage is not None:
         shapes["features"] = (n, meta.feature_dim)
     if meta.feature_storage == "int8":
@@ -330,15 +338,26 @@ def _expected_shapes(meta: GraphMeta) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
+def _link_shapes(meta: GraphMeta) -> dict[str, tuple[int, ...]]:
+    count = meta.arrays["links"].shape[:1]
+    optional = sorted({"link_types", "link_times"} & meta.arrays.keys())
+    return {"links": (*count, 2)} | dict.fromkeys(["link_split", "link_labels", *optional], count)
+
+
 def _check(path: Path, data: Dataset) -> None:
     """Invariants that a checksum cannot see: a hostile directory has right checksums too."""
     fault = kernels.check_csc(data.graph.indptr, data.graph.indices, kernels.default_threads())
+    links = data.links
+    fault_of_links = (
+        links.fault(data.graph.num_nodes, len(data.graph.edge_types)) if links is not None else ""
+    )
     checks: list[tuple[str, str, Callable[[], bool]]] = [
         ("indptr/indices", fault, lambda: not fault),
         ("edge_type.npy", "holds unknown codes", lambda: _codes_in(
             data.graph.edge_type, 0, len(data.graph.edge_types))),
         ("splits.npy", "holds unknown codes", lambda: _codes_in(data.splits, 0, 4)),
         ("labels.npy", "holds unknown classes", lambda: _labels_in(data)),
+        ("links.npy", fault_of_links, lambda: not fault_of_links),
         ("ids", "are not those of the manifest", lambda: _ids_fit(data.ids)),
         (MANIFEST, "has node types that do not cover the nodes", lambda: _types_cover(data)),
     ]  # fmt: skip

@@ -24,7 +24,8 @@ from service.console import Progress, note, show
 
 __all__ = ["ingest", "repeat_options", "run_ingest"]
 
-LIST_OPTIONS = ("--edges", "--nodes")
+LIST_OPTIONS = ("--edges", "--nodes", "--val-edges", "--test-edges", "--val-negatives",
+                "--test-negatives")  # fmt: skip
 COLUMN_PANEL = "Columns that files name otherwise"
 
 Column = str | None
@@ -43,6 +44,20 @@ def ingest(
     nodes: Annotated[
         list[Path] | None, typer.Option(metavar="FILE…", help="Lists of nodes (Parquet, CSV, TSV).")
     ] = None,
+    val_edges: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE…", help="Edges to predict in validation; no messages."),
+    ] = None,
+    test_edges: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE…", help="The same for test.")
+    ] = None,
+    val_negatives: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE…", help="Pairs that are no edges, to measure validation with."),
+    ] = None,
+    test_negatives: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE…", help="The same for test.")
+    ] = None,
     features: Annotated[
         Path | None, typer.Option(help=".npy, or .npz dense or SciPy sparse, one row per node.")
     ] = None,
@@ -58,6 +73,10 @@ def ingest(
     ] = "auto",
     undirected: Annotated[
         bool, typer.Option("--undirected", help="Every edge runs both ways.")
+    ] = False,
+    inverse_edges: Annotated[
+        bool,
+        typer.Option("--inverse-edges", help="Edges of type t also run back, as inverse:t."),
     ] = False,
     duplicates: Annotated[
         Literal["auto", "keep", "drop"],
@@ -118,6 +137,10 @@ def ingest(
     split: Annotated[
         Column, typer.Option(help="Split of a node.", rich_help_panel=COLUMN_PANEL)
     ] = None,
+    edge_split: Annotated[
+        Column,
+        typer.Option(help="Split of an edge; split.", rich_help_panel=COLUMN_PANEL),
+    ] = None,
     overwrite: Overwrite = False,
     threads: Threads = None,
     json: Json = False,
@@ -139,10 +162,16 @@ def ingest(
         "node_time": node_time,
         "label": label,
         "split": split,
+        "edge_split": edge_split,
     }
     result = run_ingest(
         edges=edges or (),
         nodes=nodes or (),
+        val_edges=val_edges or (),
+        test_edges=test_edges or (),
+        val_negatives=val_negatives or (),
+        test_negatives=test_negatives or (),
+        inverse_edges=inverse_edges,
         features=features,
         splits=splits,
         out=out,

@@ -25,15 +25,23 @@ from service.console import Progress, show
 if TYPE_CHECKING:
     from gnn import GNN, TrainConfig
     from gnn.data import Data
+    from gnn.recipes import Recipe
 
 __all__ = ["train"]
 
 UNFINISHED = ".training"
 
-Task = Literal["node-classification", "node-regression", "graph-classification", "graph-regression"]
+Task = Literal[
+    "node-classification",
+    "node-regression",
+    "graph-classification",
+    "graph-regression",
+    "link-prediction",
+    "unsupervised",
+]
 ConvName = Literal[
     "sage", "gcn", "gat", "gatv2", "gin", "gine", "pna", "rgcn", "hgt", "appnp", "sgc",
-    "egnn", "transformer", "tgat",
+    "egnn", "transformer", "tgat", "lightgcn",
 ]  # fmt: skip
 architecture = partial(typer.Option, rich_help_panel="Architecture")
 
@@ -151,11 +159,30 @@ def train(
     ] = "none",
     split_index: Annotated[int, typer.Option(min=0, help="Which split, if several.")] = 0,
     split: Annotated[
-        str, typer.Option(help="Shares of train, val, test where the graph has no split.")
-    ] = "0.6,0.2,0.2",
+        str | None,
+        typer.Option(
+            help="Shares of train, val, test where the graph has no split; 0.6,0.2,0.2 of nodes, "
+            "0.8,0.1,0.1 of edges."
+        ),
+    ] = None,
     max_train_seeds: Annotated[
         int | None, typer.Option(help="Train on at most this many nodes, chosen at random.")
     ] = None,
+    decoder: Annotated[
+        Literal["dot", "distmult", "bilinear", "mlp"] | None,
+        architecture(help="Scores of pairs; distmult with edge types, dot without."),
+    ] = None,
+    link_loss: Annotated[
+        Literal["auto", "bce", "bpr", "softmax"],
+        typer.Option(help="Of link-prediction; auto: softmax with edge types, bpr for items."),
+    ] = "auto",
+    num_negatives: Annotated[
+        int | None,
+        typer.Option(min=0, help="Negatives per edge; of softmax candidates per step, 0 for all."),
+    ] = None,
+    objective: Annotated[
+        Literal["sage", "dgi"], typer.Option(help="Of unsupervised: random walks, or infomax.")
+    ] = "sage",
     seed: Seed = 0,
     threads: Threads = None,
     config: Annotated[
@@ -176,11 +203,10 @@ def train(
     from gnn.architecture import architecture_for
     from gnn.checkpoint import check_name
     from gnn.data import open_data
-    from gnn.recipes import recipe_for
 
     check_name(out.name)
     data = open_data(graph)
-    recipe = recipe_for(model, data, layers, task)
+    recipe = _recipe(task, model, data, layers)
     chosen_training = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -189,6 +215,7 @@ def train(
         "weight_decay": weight_decay,
         "weight_decay_layers": weight_decay_layers,
         "patience": patience,
+        "num_negatives": num_negatives,
     }
     chosen_model = {
         "aggregator": aggregator,
@@ -208,6 +235,7 @@ def train(
         "num_bases": num_bases,
         "readout": readout,
         "pooling": pooling,
+        "decoder": decoder,
     }
     training = TrainConfig(
         **recipe.train | _given(chosen_training),
@@ -217,7 +245,9 @@ def train(
         class_weights=class_weights,
         seed=seed,
         split_index=split_index,
-        split=parse_shares(split),
+        split=_shares(task, split),
+        link_loss=link_loss,
+        objective=objective,
         eval_fanouts=_layers(eval_fanouts),
         max_train_seeds=max_train_seeds,
         num_threads=threads,
@@ -278,6 +308,22 @@ def _detail(report: Any) -> str:
     val = " ".join(f"{k} {v:.4f}" for k, v in report.metrics["val"].items() if k != "loss")
     rate = f"{report.edges_per_s / 1e6:.2f} M edges/s"
     return f"loss {report.loss:.4f}, val {val or '-'}, best {report.best_epoch}, {rate}"
+
+
+def _recipe(task: str, conv: str, data: Any, layers: int | None) -> Recipe:
+    from gnn.link_recipes import link_recipe, unsupervised_recipe
+    from gnn.recipes import recipe_for
+
+    makers = {"link-prediction": link_recipe, "unsupervised": unsupervised_recipe}
+    if task in makers:
+        return makers[task](conv, data, layers)
+    return recipe_for(conv, data, layers, task)
+
+
+def _shares(task: str, split: str | None) -> tuple[float, float, float]:
+    if split is not None:
+        return parse_shares(split)
+    return (0.8, 0.1, 0.1) if task == "link-prediction" else (0.6, 0.2, 0.2)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

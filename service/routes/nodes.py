@@ -36,7 +36,7 @@ from service.schemas import (
 )
 from service.settings import Settings
 
-__all__ = ["add_routes", "request_models"]
+__all__ = ["OF_POST", "SMALL", "add_routes", "planned", "request_models"]
 
 ARROW = "application/vnd.apache.arrow.stream"
 SMALL = 256
@@ -61,7 +61,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         body = parse(predict_model, await read_body(request, settings))
         _check_edges(body, settings.max_new_edges)
         query = _query(body, body.include, body.on_unknown, body.new_nodes)
-        plan = await _planned(request, query, settings)
+        plan = await planned(request, query, settings)
         predictor = _predictor(request)
         if len(plan.ids) <= SMALL:
             return _predicted(predictor, plan)
@@ -70,7 +70,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
     async def embed(request: Request) -> Response:
         """The embedding of every node, in the order sent; JSON, or Arrow where it is accepted."""
         body = parse(embed_model, await read_body(request, settings))
-        plan = await _planned(request, _query(body, ["embedding"]), settings)
+        plan = await planned(request, _query(body, ["embedding"]), settings)
         encode = _arrow if ARROW in request.headers.get("accept", "") else _embedded
         return await asyncio.to_thread(encode, _predictor(request), plan)
 
@@ -114,7 +114,7 @@ def _predictor(request: Request) -> Predictor:
     return predictor
 
 
-async def _planned(request: Request, query: Query, settings: Settings) -> Plan:
+async def planned(request: Request, query: Query, settings: Settings) -> Plan:
     """The plan of a query with no work left, within the deadline."""
     limit_ms = timeout_ms(request, settings)
     deadline = exchange_of(request).started + limit_ms / 1e3

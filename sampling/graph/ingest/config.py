@@ -43,6 +43,11 @@ class IngestConfig:
             "auto": by id where the ids are 0 … rows - 1 in some order.
         memory_bytes: bound on resident memory; a share of what is free when left out.
         on_dangling: what to do with edges whose nodes are in no list: "error", "drop", "create".
+        val_edges: files of edges to predict in validation, which are no messages.
+        test_edges: the same for test; a split column of `edges` says it as well.
+        val_negatives: files of pairs that are no edges, to measure validation with.
+        test_negatives: the same for test.
+        inverse_edges: every edge of type t also runs back, as an edge of type "inverse:t".
         random_split: fractions for train, val and test, drawn from the labeled nodes.
         split_seed: seed of that draw.
         reorder: "none", "degree" or "community": other dense numbers, for locality; ids hide them.
@@ -68,6 +73,11 @@ class IngestConfig:
     random_split: tuple[float, float, float] | None = None
     split_seed: int = 0
     reorder: str = "none"
+    val_edges: Sequence[Path] = ()
+    test_edges: Sequence[Path] = ()
+    val_negatives: Sequence[Path] = ()
+    test_negatives: Sequence[Path] = ()
+    inverse_edges: bool = False
     overwrite: bool = False
     num_threads: int | None = None
 
@@ -119,6 +129,9 @@ def check(config: IngestConfig) -> None:
     for name, (got, allowed) in choices.items():
         if got not in allowed:
             raise InputError(f"{name} is {got!r}; choose one of {', '.join(allowed)}")
+    if config.inverse_edges and config.undirected:
+        raise InputError("edges run both ways with one type or with two; give --undirected or "
+                         "--inverse-edges, not both")  # fmt: skip
     if not config.edges and not config.nodes:
         raise InputError("there is nothing to ingest; give files of edges")
     if config.splits is not None and config.random_split is not None:

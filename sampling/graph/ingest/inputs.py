@@ -16,10 +16,25 @@ from sampling.graph.readers.features import open_features, open_splits
 from sampling.graph.readers.formats import open_edges, open_nodes
 from sampling.graph.readers.source import EdgeSource, FeatureSource, NodeSource, ReadOptions
 
-__all__ = ["Inputs", "as_text", "open_inputs"]
+__all__ = ["Inputs", "LinkInput", "as_text", "open_inputs"]
 
 CHUNK_ROWS = 1 << 20
 CHUNK_ROW_BYTES = 2400
+
+
+@dataclass(frozen=True, slots=True)
+class LinkInput:
+    """A file of edges to predict, or of pairs that are none.
+
+    Attributes:
+        source: the file.
+        split: 2 for val, 3 for test.
+        label: 1 for edges, 0 for negatives.
+    """
+
+    source: EdgeSource
+    split: int
+    label: int
 
 
 @dataclass(slots=True)
@@ -33,6 +48,12 @@ class Inputs:
     chunk_rows: int
     notes: tuple[str, ...] = ()
     num_edges: int | None = None
+    links: tuple[LinkInput, ...] = ()
+
+    @property
+    def with_ids(self) -> list[EdgeSource]:
+        """All files that name nodes by edges: those of messages, and those of edges to predict."""
+        return [*self.edges, *(link.source for link in self.links if link.label)]
 
     @property
     def feature_rows(self) -> int | None:
@@ -59,15 +80,17 @@ def open_inputs(config: IngestConfig, budget: MemoryBudget) -> Inputs:
     edges = [open_edges(p, options, f) for p, f in zip(paths, formats, strict=True)]
     nodes = [open_nodes(Path(path), options) for path in config.nodes]
     nodes = nodes or [s.nodes for s in edges if s.nodes is not None]
+    links = _open_links(config, options)
     if config.id_type == "string":
         edges, nodes = [as_text(s) for s in edges], [as_text(s) for s in nodes]
+        links = [replace(link, source=as_text(link.source)) for link in links]
     rows = [s.num_rows for s in edges]
     known = None if any(r is None for r in rows) else sum(r or 0 for r in rows)
-    sources: list[EdgeSource | NodeSource] = [*edges, *nodes]
+    sources: list[EdgeSource | NodeSource] = [*edges, *nodes, *(link.source for link in links)]
     notes = tuple(
         f"{s.path.name}: ignored columns {', '.join(s.ignored)}" for s in sources if s.ignored
     )
-    units = {s.time_unit for s in edges}
+    units = {s.time_unit for s in (*edges, *(link.source for link in links if link.label))}
     if len(units) > 1:
         raise InputError("some files of edges have whole times and some fractions or timestamps; "
                          "give all in one unit")  # fmt: skip
@@ -81,7 +104,23 @@ def open_inputs(config: IngestConfig, budget: MemoryBudget) -> Inputs:
         int(np.clip(budget.free() // CHUNK_ROW_BYTES, 1 << 14, CHUNK_ROWS)),
         notes,
         known,
+        tuple(links),
     )  # fmt: skip
+
+
+def _open_links(config: IngestConfig, options: ReadOptions) -> list[LinkInput]:
+    given = (
+        (config.val_edges, 2, 1),
+        (config.test_edges, 3, 1),
+        (config.val_negatives, 2, 0),
+        (config.test_negatives, 3, 0),
+    )
+    format_ = config.format if isinstance(config.format, str) else "auto"
+    return [
+        LinkInput(open_edges(Path(path), options, format_), split, label)
+        for paths, split, label in given
+        for path in paths
+    ]
 
 
 def _only(found: list[Any]) -> Any:

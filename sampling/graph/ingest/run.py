@@ -49,11 +49,13 @@ def ingest(config: IngestConfig) -> Iterator[IngestReport]:
         arrays, meta = dict(adjacency.arrays), _meta(config, inputs, nodes, adjacency)
         if inputs.features is not None:
             arrays |= yield from write_features(config, inputs.features, nodes, order, temporary)
-        splits = splits_of(config, inputs, nodes)
+        splits, links = splits_of(config, inputs, nodes), adjacency.links
         if order is not None:
             nodes, splits = nodes.renumbered(order), None if splits is None else splits[order]
             meta = meta.model_copy(update={"ids": nodes.ids.header()})
-        for name, array in node_arrays(nodes, splits).items():
+            links = None if links is None else links.renumbered(np.argsort(order))
+        linked = {} if links is None else links.arrays()
+        for name, array in (node_arrays(nodes, splits) | linked).items():
             arrays[name] = write_array(temporary / f"{name}.npy", array)
         meta = meta.model_copy(update={"num_splits": 0 if splits is None else splits.shape[1]})
         meta = write_manifest(temporary, config.out, meta, arrays)
@@ -100,6 +102,7 @@ def _provenance(config: IngestConfig, inputs: Inputs) -> dict[str, Any]:
     found: dict[str, Any] = {
         "edges": [_file(source.path) for source in inputs.edges],
         "nodes": [_file(source.path) for source in inputs.nodes],
+        **({"links": [_file(link.source.path) for link in inputs.links]} if inputs.links else {}),
         "ignored_columns": list(inputs.notes),
     }
     if inputs.features is not None:

@@ -28,7 +28,7 @@ class ReadOptions:
 
     Attributes:
         columns: role ("src", "dst", "type", "time", "weight", "id", "node_type", "node_time",
-            "label", "split") → name in the file, where it differs.
+            "label", "split", "edge_split") → name in the file, where it differs.
         limit_bytes: the most that one array held whole may take.
     """
 
@@ -36,8 +36,8 @@ class ReadOptions:
     limit_bytes: int = 1 << 62
 
     def name(self, role: str) -> str:
-        """The column that plays a role; "node_type" and "node_time" default to "type", "time"."""
-        return self.columns.get(role, role.removeprefix("node_"))
+        """The column that plays a role; "node_type", "edge_split" … default to "type", "split"."""
+        return self.columns.get(role, role.removeprefix("node_").removeprefix("edge_"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class EdgeChunk:
         time: int64, or None.
         weight: float32, or None.
         mirrored: the format says that these edges run both ways.
+        split: uint8 codes: 2 and 3 are edges to predict, in val and test; or None.
     """
 
     src: Ids
@@ -61,6 +62,7 @@ class EdgeChunk:
     time: NDArray[np.int64] | None = None
     weight: NDArray[np.float32] | None = None
     mirrored: bool = False
+    split: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,7 @@ class EdgeSource:
         nodes: the nodes that the same file lists, or None.
         features: their features, or None.
         splits: (num_nodes, num_splits) uint8, or None.
+        has_split: chunks say which edges are to be predicted.
     """
 
     path: Path
@@ -127,3 +130,4 @@ class EdgeSource:
     nodes: NodeSource | None = None
     features: FeatureSource | None = None
     splits: NDArray[np.uint8] | None = None
+    has_split: bool = False
