@@ -16,7 +16,6 @@ from gnn.errors import TrainingError
 from gnn.metrics import CLASS_METRICS, REAL_METRICS, class_metrics, real_metrics
 from gnn.model import GNN
 from gnn.ranking import HITS, KEPT
-from sampling import Dataset
 from sampling.errors import InputError
 
 __all__ = [
@@ -162,10 +161,10 @@ class _WithoutTargets:
 
     name = ""
 
-    def targets(self, data: Dataset) -> tuple[Tensor, Tensor]:
+    def targets(self, data: Data) -> tuple[Tensor, Tensor]:
         raise TrainingError(f"{self.name} has no target per node")
 
-    def num_outputs(self, data: Dataset) -> int:
+    def num_outputs(self, data: Data) -> int:
         return 1
 
     def fit_scale(self, model: GNN, y: Tensor) -> None:
