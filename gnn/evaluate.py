@@ -28,6 +28,8 @@ from gnn.probe import probe_accuracy
 from gnn.reduce import reduce_inputs
 from gnn.splits import PARTS, split_nodes
 from gnn.tasks import task_named
+from gnn.temporal_evaluate import TemporalReading, temporal_link_metrics, temporal_logits
+from gnn.temporal_split import split_by_time
 from sampling import Dataset, MiniBatchLoader, NeighborSampler
 from sampling.errors import InputError
 from sampling.graph.collection import GraphCollection
@@ -84,6 +86,8 @@ class EvaluateOptions(TypedDict, total=False):
         seed: seed that training used, where the graph has no splits.
         exact: infer with all neighbors, or with samples; whichever is cheaper when left out.
         fanouts: neighbors per layer where it is sampled.
+        temporal: predict edges and nodes at their times, from strictly earlier edges.
+        strategy: which of those, where there are more than the fanout; "recent" when left out.
         num_threads: threads; torch's own setting when left out.
     """
 
@@ -93,6 +97,8 @@ class EvaluateOptions(TypedDict, total=False):
     seed: int
     exact: bool | None
     fanouts: Sequence[int] | None
+    temporal: bool
+    strategy: str
     num_threads: int | None
 
 
@@ -107,6 +113,8 @@ def evaluate_parts(
     seed: int = 0,
     exact: bool | None = None,
     fanouts: Sequence[int] | None = None,
+    temporal: bool = False,
+    strategy: str = "recent",
     num_threads: int | None = None,
 ) -> dict[str, dict[str, float]]:
     """All metrics of the task on several parts at once; parts without labeled nodes are left out.
@@ -118,6 +126,11 @@ def evaluate_parts(
     if isinstance(data, GraphCollection):
         with using_threads(num_threads):
             return evaluate_graphs(model, data, names, task, split_index, split, seed)
+    reading = TemporalReading(fanouts, strategy, num_threads)
+    if task == "link-prediction" and temporal:
+        with using_threads(num_threads):
+            in_time = split_by_time(data, split)
+            return temporal_link_metrics(model, data, in_time, names, reading)
     if task == "link-prediction":
         with using_threads(num_threads):
             parts_of_links = split_links(data, split, seed)
@@ -128,13 +141,18 @@ def evaluate_parts(
     chosen = task_named(task)
     data = with_inputs(data, model.config)
     y, labeled = chosen.targets(data)
-    found = split_nodes(data, labeled, split_index=split_index, split=split, seed=seed)
+    found = split_nodes(
+        data, labeled, split_index=split_index, split=split, seed=seed, by_time=temporal
+    )
     parts = {name: found[name] for name in names if len(found[name])}
     if not parts:
         return {}
     nodes = np.concatenate(list(parts.values()))
     with using_threads(num_threads):
-        logits = logits_of(model, data, nodes, exact, fanouts)
+        if temporal:
+            logits = temporal_logits(model, data, nodes, reading)
+        else:
+            logits = logits_of(model, data, nodes, exact, fanouts)
     ends = np.cumsum([len(part) for part in parts.values()]).tolist()
     rows = zip(parts, ends, [0, *ends], strict=False)
     targets = y[torch.from_numpy(nodes)]

@@ -21,6 +21,8 @@ ClassWeights = Literal["none", "balanced"]
 OptimizerName = Literal["adam", "adamw"]
 LinkLoss = Literal["auto", "bce", "bpr", "softmax"]
 Objective = Literal["sage", "dgi"]
+Strategy = Literal["recent", "uniform"]
+TEMPORAL_TASKS = ("node-classification", "node-regression", "link-prediction")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,9 @@ class TrainConfig:
         exclude_targets: edges of a batch are no messages while they are predicted ("bce").
         objective: of unsupervised training: "sage" (Hamilton et al. 2017) or "dgi" (Velickovic
             et al. 2019).
+        temporal: predict edges at their times and nodes at theirs, each from strictly earlier
+            edges; shares of a split are then in order of time.
+        strategy: which of them where there are more than the fanout: the latest, or any.
         num_threads: threads; torch's own setting when left out.
 
     Raises:
@@ -81,6 +86,8 @@ class TrainConfig:
     num_negatives: int = 1
     exclude_targets: bool = True
     objective: Objective = "sage"
+    temporal: bool = False
+    strategy: Strategy = "recent"
     num_threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -93,6 +100,9 @@ class TrainConfig:
         _choose("optimizer", self.optimizer, get_args(OptimizerName))
         _choose("link_loss", self.link_loss, get_args(LinkLoss))
         _choose("objective", self.objective, get_args(Objective))
+        _choose("strategy", self.strategy, get_args(Strategy))
+        if self.temporal:
+            _choose("task of temporal training", self.task, TEMPORAL_TASKS)
         _at_least("num_negatives", self.num_negatives, 0)
         _choose("monitor", self.monitor or task.monitor, ("none", "loss", *task.metric_names))
         for name in ("epochs", "batch_size", "patience", "max_train_seeds", "max_val_seeds",

@@ -36,6 +36,7 @@ def evaluate(
     from gnn import evaluate as measure
     from gnn import load_model
     from sampling import GraphStore
+    from service.commands.train import reading_fanouts
 
     saved = load_model(model)
     training = saved.info.training
@@ -48,7 +49,9 @@ def evaluate(
         split=training["split"],
         seed=training["seed"],
         exact=exact,
-        fanouts=training["eval_fanouts"] if fanouts is None else parse_fanouts(fanouts),
+        fanouts=reading_fanouts(training) if fanouts is None else parse_fanouts(fanouts),
+        temporal=training.get("temporal", False),
+        strategy=training.get("strategy", "recent"),
         num_threads=threads,
     )
     show(
