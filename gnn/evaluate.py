@@ -28,6 +28,8 @@ from gnn.probe import probe_accuracy
 from gnn.reduce import reduce_inputs
 from gnn.splits import PARTS, split_nodes
 from gnn.tasks import WITHOUT_OUTPUTS, task_for
+from gnn.temporal_evaluate import TemporalReading, temporal_link_metrics, temporal_logits
+from gnn.temporal_split import split_by_time
 from sampling import Dataset, MiniBatchLoader, NeighborSampler
 from sampling.errors import InputError
 from sampling.graph.collection import GraphCollection
@@ -85,6 +87,8 @@ class EvaluateOptions(TypedDict, total=False):
         seed: seed that training used, where the graph has no splits.
         exact: infer with all neighbors, or with samples; whichever is cheaper when left out.
         fanouts: neighbors per layer where it is sampled.
+        temporal: predict edges and nodes at their times, from strictly earlier edges.
+        strategy: which of those, where there are more than the fanout; "recent" when left out.
         num_threads: threads; torch's own setting when left out.
     """
 
@@ -94,6 +98,8 @@ class EvaluateOptions(TypedDict, total=False):
     seed: int
     exact: bool | None
     fanouts: Sequence[int] | None
+    temporal: bool
+    strategy: str
     num_threads: int | None
 
 
@@ -120,6 +126,10 @@ def _without_outputs(
     """Metrics of tasks whose models give embeddings and nothing else of a node."""
     seed, split = options.get("seed", 0), options.get("split", (0.6, 0.2, 0.2))
     with using_threads(options.get("num_threads")):
+        if name == "link-prediction" and options.get("temporal", False):
+            strategy = options.get("strategy", "recent")
+            reading = TemporalReading(options.get("fanouts"), strategy, options.get("num_threads"))
+            return temporal_link_metrics(model, data, split_by_time(data, split), names, reading)
         if name == "link-prediction":
             return link_metrics(model, split_links(data, split, seed), names, seed=seed)
         return probe_accuracy(model, data, names, options.get("split_index", 0), split, seed)
@@ -136,6 +146,8 @@ def part_logits(
     seed: int = 0,
     exact: bool | None = None,
     fanouts: Sequence[int] | None = None,
+    temporal: bool = False,
+    strategy: str = "recent",
     num_threads: int | None = None,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """What the head gives for the labeled nodes or graphs of several parts, and their targets.
@@ -147,16 +159,22 @@ def part_logits(
     if isinstance(data, GraphCollection):
         with using_threads(num_threads):
             return graph_part_logits(model, data, names, task, split_index, split, seed)
+    reading = TemporalReading(fanouts, strategy, num_threads)
     chosen = task_for(task, data)
     data = with_inputs(data, model.config)
     y, labeled = chosen.targets(data)
-    found = split_nodes(data, labeled, split_index=split_index, split=split, seed=seed)
+    found = split_nodes(
+        data, labeled, split_index=split_index, split=split, seed=seed, by_time=temporal
+    )
     parts = {name: found[name] for name in names if len(found[name])}
     if not parts:
         return {}
     nodes = np.concatenate(list(parts.values()))
     with using_threads(num_threads):
-        logits = logits_of(model, data, nodes, exact, fanouts)
+        if temporal:
+            logits = temporal_logits(model, data, nodes, reading)
+        else:
+            logits = logits_of(model, data, nodes, exact, fanouts)
     ends = np.cumsum([len(part) for part in parts.values()]).tolist()
     rows = zip(parts, ends, [0, *ends], strict=False)
     targets = y[torch.from_numpy(nodes)]

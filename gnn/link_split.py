@@ -18,7 +18,7 @@ from sampling import Dataset, Graph
 from sampling.graph.linksets import inverse_types
 from sampling.kernels.reference import MASK
 
-__all__ = ["LinkParts", "Links", "is_symmetric", "split_links"]
+__all__ = ["LinkParts", "Links", "is_symmetric", "split_links", "target_edges"]
 
 SHARES = (0.8, 0.1, 0.1)
 
@@ -111,7 +111,7 @@ def split_links(
         negatives = {part: links for part, links in given.items() if len(links)}
         return LinkParts(data, forward, val, test, negatives, symmetric, inverse)
     part_of = _random_parts(graph, symmetric, inverse, split, seed)
-    kept, targets = part_of == 0, _is_target(graph, symmetric, inverse)
+    kept, targets = part_of == 0, target_edges(graph, symmetric, inverse)
     everything = _all_edges(graph)
     pieces = [everything.take((part_of == code) & targets) for code in range(3)]
     if not len(pieces[0]):
@@ -143,7 +143,7 @@ def _all_edges(graph: Graph) -> Links:
     return Links(_sources(graph), _destinations(graph), types)
 
 
-def _is_target(graph: Graph, symmetric: bool, inverse: NDArray[np.int64]) -> NDArray[np.bool_]:
+def target_edges(graph: Graph, symmetric: bool, inverse: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Edges that are targets themselves: not those that only run back."""
     edges = _all_edges(graph)
     if edges.types is not None and (inverse >= 0).any():
@@ -160,7 +160,7 @@ def _runs_back(graph: Graph, inverse: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def _forward(graph: Graph, symmetric: bool, inverse: NDArray[np.int64]) -> Links:
-    edges = _all_edges(graph).take(_is_target(graph, symmetric, inverse))
+    edges = _all_edges(graph).take(target_edges(graph, symmetric, inverse))
     types = 0 if edges.types is None else edges.types
     n = graph.num_nodes
     keys = (types * n + edges.src) * n + edges.dst

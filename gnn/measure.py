@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from gnn.calibration import Calibration, calibrate
 from gnn.class_report import ClassReport, class_report
@@ -12,7 +14,7 @@ from gnn.model import GNN
 from gnn.tasks import task_for
 from gnn.train_config import CLASS_TASKS, TrainConfig
 
-__all__ = ["Measured", "measure"]
+__all__ = ["Measured", "measure", "reading_fanouts"]
 
 POINT_TASKS = (*CLASS_TASKS, "node-regression", "graph-regression")
 """Tasks with a target for every node or graph."""
@@ -39,7 +41,9 @@ def measure(model: GNN, data: Data, training: TrainConfig) -> Measured:
     """All metrics of every part that has labels, calibration and classes where there are any."""
     options = {
         "task": training.task,
-        "fanouts": training.eval_fanouts,
+        "fanouts": reading_fanouts(asdict(training)),
+        "temporal": training.temporal,
+        "strategy": training.strategy,
         "num_threads": training.num_threads,
         "split_index": training.split_index,
         "split": training.split,
@@ -64,3 +68,10 @@ def measure(model: GNN, data: Data, training: TrainConfig) -> Measured:
     predicted = logits.argmax(dim=1).numpy()
     classes = class_report(predicted, y.numpy(), model.config.d_out, part)
     return Measured(metrics, sizes, calibration, classes)
+
+
+def reading_fanouts(training: Mapping[str, Any]) -> Sequence[int] | None:
+    """Neighbors per layer of an evaluation; of edges in time those of training."""
+    in_time = training.get("temporal", False) and training["task"] == "link-prediction"
+    fanouts: Sequence[int] | None = training["eval_fanouts"]
+    return training["fanouts"] if fanouts is None and in_time else fanouts

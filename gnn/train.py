@@ -26,6 +26,7 @@ from gnn.sessions.graph import GraphSession
 from gnn.sessions.link import LinkSession
 from gnn.sessions.node import NodeSession
 from gnn.sessions.session import Session, keyed_randomness, score_of
+from gnn.sessions.temporal import TemporalLinkSession, TemporalNodeSession
 from gnn.sessions.unsupervised import UnsupervisedSession
 from gnn.train_config import TrainConfig
 from sampling.graph.collection import GraphCollection
@@ -41,6 +42,11 @@ SESSIONS: dict[str, Callable[[GNN, Any, TrainConfig], Session]] = {
     "graph-regression": GraphSession.prepare,
     "link-prediction": LinkSession.prepare,
     "unsupervised": UnsupervisedSession.prepare,
+}
+TEMPORAL_SESSIONS: dict[str, Callable[[GNN, Any, TrainConfig], Session]] = {
+    "node-classification": TemporalNodeSession.prepare,
+    "node-regression": TemporalNodeSession.prepare,
+    "link-prediction": TemporalLinkSession.prepare,
 }
 
 
@@ -137,7 +143,8 @@ def train(
 
 def session_for(model: GNN, data: Data, config: TrainConfig) -> Session:
     """The session of the configured task."""
-    return SESSIONS[config.task](model, data, config)
+    sessions = TEMPORAL_SESSIONS if config.temporal else SESSIONS
+    return sessions[config.task](model, data, config)
 
 
 def _with_culprit(error: DivergedError, data: Data) -> DivergedError:

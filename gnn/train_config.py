@@ -24,6 +24,8 @@ ScheduleName = Literal["constant", "cosine", "step", "plateau"]
 CLASS_TASKS: tuple[str, ...] = ("node-classification", "graph-classification")
 LinkLoss = Literal["auto", "bce", "bpr", "softmax"]
 Objective = Literal["sage", "dgi"]
+Strategy = Literal["recent", "uniform"]
+TEMPORAL_TASKS = ("node-classification", "node-regression", "link-prediction")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,9 @@ class TrainConfig:
         exclude_targets: edges of a batch are no messages while they are predicted.
         objective: of unsupervised training: "sage" (Hamilton et al. 2017) or "dgi" (Velickovic
             et al. 2019).
+        temporal: predict edges at their times and nodes at theirs, each from strictly earlier
+            edges; shares of a split are then in order of time.
+        strategy: which of them where there are more than the fanout: the latest, or any.
         num_threads: threads; torch's own setting when left out.
 
     Raises:
@@ -104,6 +109,8 @@ class TrainConfig:
     num_negatives: int = 1
     exclude_targets: bool = True
     objective: Objective = "sage"
+    temporal: bool = False
+    strategy: Strategy = "recent"
     num_threads: int | None = None
 
     def __post_init__(self) -> None:
@@ -120,6 +127,9 @@ class TrainConfig:
         )
         _choose("link_loss", self.link_loss, get_args(LinkLoss))
         _choose("objective", self.objective, get_args(Objective))
+        _choose("strategy", self.strategy, get_args(Strategy))
+        if self.temporal:
+            _choose("task of temporal training", self.task, TEMPORAL_TASKS)
         _at_least("num_negatives", self.num_negatives, 0)
         for name in ("epochs", "batch_size", "patience", "max_train_seeds", "max_val_seeds",
                      "num_threads", "lr_every"):  # fmt: skip

@@ -65,8 +65,8 @@ class NodeSession:
         train_nodes, val_nodes = _parts(data, labeled, config)
         targets = y[torch.from_numpy(train_nodes)]
         task.fit_scale(model, targets)
-        loader = _loader(model, data, config, train_nodes, y)
-        whole = list(loader) if _is_whole(config, len(train_nodes)) else None
+        loader = cls.loader_of(model, data, config, train_nodes, y)
+        whole = list(loader) if cls.takes_all(config, len(train_nodes)) else None
         return cls(
             model,
             data,
@@ -81,6 +81,18 @@ class NodeSession:
             train_nodes,
             whole,
         )
+
+    @classmethod
+    def loader_of(
+        cls, model: GNN, data: Dataset, config: TrainConfig, nodes: NDArray[np.int64], y: Tensor
+    ) -> MiniBatchLoader:
+        """Batches of these nodes, (num_nodes,), with targets out of `y`."""
+        return _loader(model, data, config, nodes, y)
+
+    @classmethod
+    def takes_all(cls, config: TrainConfig, num_seeds: int) -> bool:
+        """Whether one batch has all seeds and all their neighbors."""
+        return _is_whole(config, num_seeds)
 
     def run_epoch(self, epoch: int) -> EpochResult:
         """One pass over the training seeds."""
@@ -121,14 +133,17 @@ class NodeSession:
         if self.monitor == "none":
             return {}
         with using_threads(self.config.num_threads):
-            logits = logits_of(
-                self.model, self.data, self.val_nodes, fanouts=self.config.eval_fanouts
-            )
+            logits = self.val_logits()
         y = self.y[torch.from_numpy(self.val_nodes)]
         loss = self._loss(logits, y).item()
         if not math.isfinite(loss):
             raise DivergedError(epoch + 1, None, loss)
         return {"loss": loss, **self.task.metrics(logits, y, {self.task.monitor, self.monitor})}
+
+    def val_logits(self) -> Tensor:
+        """What the head gives for the validation nodes, (num_val, d_out)."""
+        fanouts = self.config.eval_fanouts
+        return logits_of(self.model, self.data, self.val_nodes, fanouts=fanouts)
 
 
 def _parts(
@@ -140,6 +155,7 @@ def _parts(
         split_index=config.split_index,
         split=config.split,
         seed=config.seed,
+        by_time=config.temporal,
     )
     if not len(parts["train"]):
         raise TrainingError(f"split {config.split_index} has no labeled train nodes")

@@ -35,6 +35,7 @@ def evaluate(
     """Measure a saved model on one part of a graph's labeled nodes."""
     from gnn import evaluate as measure
     from gnn import load_model
+    from gnn.measure import reading_fanouts
     from sampling import GraphStore
 
     saved = load_model(model)
@@ -48,7 +49,9 @@ def evaluate(
         split=training["split"],
         seed=training["seed"],
         exact=exact,
-        fanouts=training["eval_fanouts"] if fanouts is None else parse_fanouts(fanouts),
+        fanouts=reading_fanouts(training) if fanouts is None else parse_fanouts(fanouts),
+        temporal=training.get("temporal", False),
+        strategy=training.get("strategy", "recent"),
         num_threads=threads,
     )
     show(

@@ -192,7 +192,7 @@ def train(
         str | None,
         typer.Option(
             help="Shares of train, val, test where the graph has no split; 0.6,0.2,0.2 of nodes, "
-            "0.8,0.1,0.1 of edges."
+            "0.8,0.1,0.1 of edges, 0.7,0.15,0.15 in order of time."
         ),
     ] = None,
     max_train_seeds: Annotated[
@@ -214,6 +214,17 @@ def train(
         bool,
         typer.Option("--keep-targets", help="Edges stay messages while they are predicted."),
     ] = False,
+    temporal: Annotated[
+        bool,
+        typer.Option(
+            "--temporal",
+            help="Respect time: predict edges and nodes at their times, from earlier edges alone.",
+        ),
+    ] = False,
+    strategy: Annotated[
+        Literal["recent", "uniform"],
+        typer.Option(help="Which earlier neighbors --temporal draws: the latest, or any."),
+    ] = "recent",
     objective: Annotated[
         Literal["sage", "dgi"], typer.Option(help="Of unsupervised: random walks, or infomax.")
     ] = "sage",
@@ -243,7 +254,7 @@ def train(
 
     check_name(out.name)
     data = open_data(graph)
-    recipe = _recipe(task, model, data, layers)
+    recipe = _recipe(task, model, data, layers, temporal)
     chosen_training = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -291,7 +302,9 @@ def train(
         max_grad_norm=max_grad_norm,
         seed=seed,
         split_index=split_index,
-        split=_shares(task, split),
+        split=_shares(task, split, temporal),
+        temporal=temporal,
+        strategy=strategy,
         link_loss=link_loss,
         exclude_targets=not keep_targets,
         objective=objective,
@@ -360,20 +373,25 @@ def _detail(report: Any) -> str:
     return f"loss {report.loss:.4f}, val {val or '-'}, best {report.best_epoch}, {rate}"
 
 
-def _recipe(task: str, conv: str, data: Data, layers: int | None) -> Recipe:
+def _recipe(task: str, conv: str, data: Any, layers: int | None, temporal: bool) -> Recipe:
     from gnn.link_recipes import link_recipe, unsupervised_recipe
     from gnn.recipes import recipe_for
+    from gnn.temporal_recipes import temporal_recipe
     from sampling import Dataset
 
+    if temporal:
+        return temporal_recipe(conv, data, layers, task)
     makers = {"link-prediction": link_recipe, "unsupervised": unsupervised_recipe}
     if task in makers and isinstance(data, Dataset):
         return makers[task](conv, data, layers)
     return recipe_for(conv, data, layers, task)
 
 
-def _shares(task: str, split: str | None) -> tuple[float, float, float]:
+def _shares(task: str, split: str | None, temporal: bool) -> tuple[float, float, float]:
     if split is not None:
         return parse_shares(split)
+    if temporal:
+        return (0.7, 0.15, 0.15)
     return (0.8, 0.1, 0.1) if task == "link-prediction" else (0.6, 0.2, 0.2)
 
 
