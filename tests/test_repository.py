@@ -157,7 +157,8 @@ def parse(line: str) -> None:
     while arguments and getattr(command, "commands", None):
         command = command.commands[arguments.pop(0)]
     if "--help" not in arguments:
-        files = [a for a in arguments if a.endswith(".toml")]
+        files = [a for before, a in zip(arguments, arguments[1:], strict=False)
+                 if before == "--config"]  # fmt: skip
         arguments = [a for a in arguments if a not in ("--config", *files)]
         command.make_context(command.name, arguments, parent=context)
 

@@ -26,9 +26,7 @@ UNFINISHED = ".tuning"
 def tune(
     graph: GraphPath,
     out: Annotated[Path, typer.Option(help="MODELS/NAME; gets the best trial, trained again.")],
-    space: Annotated[
-        Path, typer.Option(exists=True, dir_okay=False, help="TOML file of what may be chosen.")
-    ],
+    space: Annotated[Path, typer.Option(dir_okay=False, help="TOML file of what may be chosen.")],
     task: Annotated[Task, typer.Option(help="What to predict.")] = "node-classification",
     trials: Annotated[int, typer.Option(min=1, help="Trainings to compare.")] = 20,
     timeout: Annotated[
