@@ -152,7 +152,7 @@ def _calibration(calibration: Calibration | None) -> list[str]:
     if calibration is None:
         return []
     holds = (
-        "every label, since there were too few nodes"
+        "all others, since there was too little to measure on"
         if calibration.threshold is None
         else f"labels of calibrated probability {1 - calibration.threshold:.4f} or more"
     )

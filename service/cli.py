@@ -32,6 +32,7 @@ from service.commands import (
     serve,
     synth,
     train,
+    tune,
     worker,
 )
 from service.commands.options import Debug
@@ -59,6 +60,7 @@ COMMANDS: Commands = (
         train.train,
         "gnn train graph --out models/default --task node-classification --model sage",
     ),
+    (tune.tune, "gnn tune graph --out models/default --space space.toml --trials 20"),
     (evaluate.evaluate, "gnn evaluate graph models/default --split test"),
     (certify.certify, "gnn certify models/default --graph graph"),
     (embed.embed, "gnn embed graph models/default --out embeddings --predictions"),

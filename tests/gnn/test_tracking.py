@@ -47,8 +47,11 @@ def test_event_files_hold_every_number_of_every_epoch(data, make_model, tmp_path
     assert "settings/text_summary" in events.Tags()["tensors"]
 
 
-def test_mlflow_runs_hold_every_number_and_how_they_ended(data, make_model, tmp_path: Path):
+def test_mlflow_runs_hold_every_number_and_how_they_ended(
+    data, make_model, tmp_path: Path, monkeypatch
+):
     mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = f"file:{tmp_path}"
     reports = run(f"mlflow:{uri}", data, make_model())
     with pytest.raises(ZeroDivisionError), tracking(f"mlflow:{uri}", "m", {}):
