@@ -5,8 +5,8 @@
     dgi    -log D(h_u, s) - log (1 - D(h̃_u, s))    s = σ(mean h), h̃ from rows that were shuffled
            (Velickovic et al.: Deep Graph Infomax, 2019)
 
-D is the model's decoder, bilinear in the paper; it reads rectified embeddings. Small graphs are encoded whole; of larger ones
-the Blocks around each batch of nodes.
+D is the model's decoder, bilinear in the paper; it reads rectified embeddings. Small graphs are
+encoded whole; of larger ones the Blocks around each batch of nodes.
 """
 
 from __future__ import annotations
