@@ -111,7 +111,8 @@ def refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
 def runners(client: httpx.Client) -> list[psutil.Process]:
     """The processes that run jobs of a server."""
     server = psutil.Process(client.process.pid)  # type: ignore[attr-defined]
-    return [p for p in server.children() if "service.jobs.process" in p.cmdline()]
+    alive = [p for p in server.children() if p.status() != psutil.STATUS_ZOMBIE]
+    return [p for p in alive if "service.jobs.process" in p.cmdline()]
 
 
 def progress_seen(client: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
