@@ -159,11 +159,11 @@ def _batcher(settings: Settings, predictor: Predictor, telemetry: Telemetry) -> 
 @asynccontextmanager
 async def _shared(settings: Settings, telemetry: Telemetry) -> AsyncIterator[RedisCache | None]:
     """The cache in Redis, if there is to be one; a Redis that is lost starts as lost."""
-    if settings.redis is None:
+    if settings.redis_url is None:
         yield None
         return
     shared = RedisCache(
-        settings.redis,
+        settings.redis_url,
         prefix=settings.redis_prefix,
         ttl_s=settings.redis_ttl_s,
         timeout_s=settings.redis_timeout_ms / 1e3,

@@ -160,7 +160,7 @@ class Settings(BaseSettings):
         description="Bytes of computed embeddings kept in memory, per worker; 0 keeps none.",
     )
 
-    redis: str | None = Field(
+    redis_url: str | None = Field(
         None,
         max_length=2048,
         pattern=r"^(redis|rediss|unix)://",

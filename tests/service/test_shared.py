@@ -268,7 +268,7 @@ def test_rows_are_found_by_another_process_for_the_same_question_only(
 
 def test_a_server_starts_without_its_redis_and_says_so(world: World, tmp_path):
     lost = RedisServer(tmp_path).url
-    with in_process(world.settings(redis=lost)) as client:
+    with in_process(world.settings(redis_url=lost)) as client:
         answer = client.post("/v1/nodes/predict", json={"nodes": [105], "mode": "exact"})
         assert answer.json()["predictions"][0]["source"] == "computed"
         ready = client.get("/health/ready")
