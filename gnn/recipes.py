@@ -92,6 +92,10 @@ RECIPES = {
         model={"d_hidden": 64, "num_layers": 2, "dropout": 0.0, "head": "linear"},
         train={**FULL_BATCH, "lr": 0.2, "weight_decay": 5e-5},
     ),
+    "lightgcn": Recipe(
+        model={"d_hidden": 64, "num_layers": 2, "dropout": 0.0, "head": "linear"},
+        train={**FULL_BATCH, "lr": 0.05, "weight_decay": 5e-5},
+    ),
     "egnn": Recipe(
         model={"d_hidden": 64, "num_layers": 3, "dropout": 0.0, "encoder": "linear"},
         train={**SAMPLED, "lr": 0.001, "weight_decay": 1e-8},

@@ -176,7 +176,8 @@ def configure_logging(level: str) -> None:
             structlog.processors.JSONRenderer(_dumps),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        # looked up anew, so that a stream that was replaced and closed is not written to
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
         cache_logger_on_first_use=False,
     )
     lines = structlog.stdlib.ProcessorFormatter(

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from sampling.errors import InputError, ParseError
 from sampling.graph.hashing import mix
-from sampling.graph.meta import LabelInfo
+from sampling.graph.meta import UNLABELED, LabelInfo
 
 __all__ = [
-    "UNLABELED",
     "encode_labels",
     "plain_labels",
     "random_split",
@@ -25,8 +24,6 @@ __all__ = [
 ]
 
 MAX_CLASSES = 1 << 20
-UNLABELED = 255
-"""What the row of a node without labels holds where nodes have several."""
 SPLIT_WORDS = {
     "": 0, "none": 0, "train": 1, "val": 2, "valid": 2, "validation": 2, "dev": 2, "test": 3,
 }  # fmt: skip

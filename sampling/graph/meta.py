@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["FORMAT_VERSION", "ArrayInfo", "GraphMeta", "IdInfo", "LabelInfo"]
+__all__ = ["FORMAT_VERSION", "UNLABELED", "ArrayInfo", "GraphMeta", "IdInfo", "LabelInfo"]
 
 FORMAT_VERSION = 1
+UNLABELED = 255
+"""What the row of a node without labels holds where nodes have several."""
 
 
 class ArrayInfo(BaseModel):

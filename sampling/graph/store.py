@@ -25,9 +25,8 @@ from sampling.graph.arrays import (
 from sampling.graph.csc import Graph, NodeType
 from sampling.graph.features import STORAGE_TYPES, FeatureTable
 from sampling.graph.ids import NodeIds
-from sampling.graph.labels import UNLABELED
 from sampling.graph.linksets import LinkSet
-from sampling.graph.meta import FORMAT_VERSION, ArrayInfo, GraphMeta, LabelInfo
+from sampling.graph.meta import FORMAT_VERSION, UNLABELED, ArrayInfo, GraphMeta, LabelInfo
 
 __all__ = ["SPLIT_CODES", "Dataset", "GraphStore", "write_manifest"]
 

@@ -14,9 +14,9 @@ from sampling.graph.edges import dense_nodes
 from sampling.graph.ingest.config import Clock, IngestConfig, Reports
 from sampling.graph.ingest.inputs import Inputs
 from sampling.graph.ingest.numbering import id_kind_of
-from sampling.graph.labels import UNLABELED, encode_labels, plain_labels
+from sampling.graph.labels import encode_labels, plain_labels
 from sampling.graph.memory import MemoryBudget
-from sampling.graph.meta import LabelInfo
+from sampling.graph.meta import UNLABELED, LabelInfo
 from sampling.graph.nodes import Nodes
 from sampling.graph.readers.source import NodeChunk, NodeSource
 
