@@ -18,7 +18,7 @@ from gnn.data import Data
 from gnn.errors import TrainingError
 from gnn.metrics import MULTI_METRICS, multi_metrics
 from gnn.model import GNN
-from sampling.graph.labels import UNLABELED
+from sampling.graph.meta import UNLABELED
 
 __all__ = ["NodeMultiLabel"]
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Path, Query, Request
 from starlette.responses import Response
 
 from sampling import Dataset
-from sampling.graph.labels import UNLABELED
+from sampling.graph.meta import UNLABELED
 from service.errors import LimitError, NodeNotFoundError
 from service.exchange import json_response
 from service.routes.documented import problems
