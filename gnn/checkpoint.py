@@ -14,7 +14,7 @@ import errno
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,12 +26,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from gnn.brought import check_allowed
 from gnn.card import model_card
 from gnn.data import Data
-from gnn.errors import ModelNameError, UnknownModelError
+from gnn.errors import ModelNameError, UnknownModelError, UserModuleError
 from gnn.identity import graph_fingerprint
 from gnn.inputs import with_inputs
 from gnn.model import GNN, ModelConfig
+from gnn.model_config import is_brought
 from gnn.train_config import TrainConfig
 from sampling import Dataset
 from sampling.errors import DamagedError, ExistsError, FutureFormatError, InputError
@@ -156,10 +158,17 @@ def model_info(path: str | Path) -> ModelInfo:
     return _read_info(Path(path))
 
 
-def load_model(path: str | Path) -> SavedModel:
+def load_model(path: str | Path, allow_modules: Sequence[str] = ()) -> SavedModel:
     """Read `MODELS/NAME`, its newest version, or `MODELS/NAME/<version>`.
 
+    Args:
+        path: the model.
+        allow_modules: modules that it may import a convolution of the user's from; importing one
+            runs its code.
+
     Raises:
+        ModuleNotAllowedError: it names a convolution of another module.
+        UserModuleError: that convolution cannot be made.
         UnknownModelError: there is no model.
         DamagedError: a file is missing, changed or does not fit the others.
         FutureFormatError: written by a newer version of this project.
@@ -170,6 +179,7 @@ def load_model(path: str | Path) -> SavedModel:
     if not path.is_dir():
         raise UnknownModelError(path.parent, f"version {path.name}", _versions(path.parent))
     info = _read_info(path)
+    check_allowed(info.config.conv, allow_modules, path)
     files = {name: _read_file(path, name, digest) for name, digest in info.files.items()}
     card = path / CARD
     return SavedModel(
@@ -326,13 +336,23 @@ def _read_model(path: Path, config: ModelConfig, content: bytes) -> GNN:
         weights = load(content)
     except (SafetensorError, ValueError) as error:
         raise DamagedError(path, WEIGHTS, f"is not a safetensors file ({error})") from None
-    with torch.device("meta"):
-        model = GNN(config)
+    model = _unfilled(config)
     fault = _misfit(model.state_dict(), weights)
+    if fault and is_brought(config.conv):
+        raise UserModuleError(config.conv, f"is not what {path} was trained with: that {fault}")
     if fault:
         raise DamagedError(path, WEIGHTS, fault)
     model.load_state_dict(weights, assign=True)
     return model.requires_grad_(False).eval()
+
+
+def _unfilled(config: ModelConfig) -> GNN:
+    """A model whose weights are still to come; code of the user's runs with real tensors."""
+    if is_brought(config.conv):
+        with torch.random.fork_rng(devices=[]):
+            return GNN(config)
+    with torch.device("meta"):
+        return GNN(config)
 
 
 def _misfit(expected: dict[str, Tensor], weights: dict[str, Tensor]) -> str:

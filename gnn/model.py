@@ -25,7 +25,7 @@ from gnn.conv.protocol import Conv
 from gnn.convs import CONVS, make_convs
 from gnn.dropout import dropout
 from gnn.encoder import LinearEncoder, make_encoder
-from gnn.model_config import ModelConfig
+from gnn.model_config import ModelConfig, is_brought
 from gnn.norms import make_norm, normalized
 from gnn.pooling import SAGPool, TopKPool
 from gnn.readout import build_readout
@@ -286,10 +286,14 @@ class GNN(nn.Module):
 
 
 def build_model(config: ModelConfig) -> GNN:
-    """A model with fresh weights, drawn from torch's generator: seed it to repeat them."""
+    """A model with fresh weights, drawn from torch's generator: seed it to repeat them.
+
+    Convolutions that the user brings keep the weights that they were made with.
+    """
     model = GNN(config)
+    brought = set(model.convs.modules()) if is_brought(config.conv) else set()
     for module in model.modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and module not in brought:
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

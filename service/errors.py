@@ -50,10 +50,12 @@ from gnn.errors import (
     DivergedError,
     MissingPackageError,
     ModelNameError,
+    ModuleNotAllowedError,
     ResumeError,
     SchemaMismatchError,
     TrainingError,
     UnknownModelError,
+    UserModuleError,
 )
 from sampling.errors import (
     DamagedError,
@@ -456,6 +458,8 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     ExistsError: STORE,
     ResumeError: STORE,
     BusyError: STORE,
+    ModuleNotAllowedError: STORE,
+    UserModuleError: INTERNAL,
     ModelNameError: replace(NO_MODEL, public=False),
     UnknownModelError: replace(NO_MODEL, public=False),
     SchemaMismatchError: Problem(409, "model_mismatch", "The model does not fit the graph"),

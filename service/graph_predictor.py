@@ -97,7 +97,8 @@ class GraphPredictor:
             if (own, wanted) not in self._open:
                 while len(self._open) >= MAX_OPEN:
                     del self._open[next(iter(self._open))]
-                self._open[own, wanted] = load_model(model_path(self.root, own, wanted))
+                path = model_path(self.root, own, wanted)
+                self._open[own, wanted] = load_model(path, self.settings.allowed_modules)
             return self._open[own, wanted]
 
     def predict(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,6 +106,7 @@ class ModelRegistry:
         num_threads: threads for sampling one batch.
         table_outputs_bytes: predictions to make of a table without, at most.
         aliases: other names, as in `canary=fraud@3,live=fraud`.
+        allow_modules: modules that a model may import a convolution from.
 
     Raises:
         InputError: there is no model, or no such default.
@@ -121,7 +122,9 @@ class ModelRegistry:
         num_threads: int = 1,
         table_outputs_bytes: int = 0,
         aliases: str = "",
+        allow_modules: Sequence[str] = (),
     ) -> None:
+        self.allow_modules = allow_modules
         self.root, self.data, self.table, self.num_threads = root, data, table, num_threads
         self.table_outputs_bytes = table_outputs_bytes
         self.default = _default(root, self._listed(), default, bool(list_models(root)))
@@ -300,7 +303,7 @@ class ModelRegistry:
 
     def _load(self, name: str, version: int) -> ServedModel:
         try:
-            saved = load_model(model_path(self.root, name, version))
+            saved = load_model(model_path(self.root, name, version), self.allow_modules)
         except UnknownModelError:
             raise VersionNotFoundError(name, version, self.versions(name)) from None
         return self._served(saved)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from service.commands.node_ids import parse_ids, read_ids
-from service.commands.options import Debug, GraphPath, Json, ModelPath, Seed, Threads
+from service.commands.options import AllowModules, Debug, GraphPath, Json, ModelPath, Seed, Threads
 from service.commands.writing import naming
 from service.console import Progress, show
 
@@ -63,6 +63,7 @@ def predict(
     output_format: Annotated[
         Literal["csv", "jsonl"], typer.Option("--format", help="How the terminal shows answers.")
     ] = "csv",
+    allow_modules: AllowModules = None,
     seed: Seed = 0,
     threads: Threads = None,
     json: Json = False,
@@ -79,7 +80,7 @@ def predict(
     texts = read_ids(nodes, nodes_file)
     wanted = _includes(include)
     name, version = _model_name(model)
-    predictor = _open(graph, model, name, version, embeddings, threads)
+    predictor = _open(graph, model, name, version, embeddings, allow_modules, threads)
     ids = parse_ids(predictor.data.ids, texts, report_unknown=on_unknown == "report")
 
     def answers(part: Sequence[int | str]) -> Any:
@@ -122,6 +123,7 @@ def _open(
     name: str,
     version: int | None,
     embeddings: Path | None,
+    allow_modules: str | None,
     threads: int | None,
 ) -> Predictor:
     import structlog
@@ -137,6 +139,7 @@ def _open(
         "models": models,
         "embeddings": embeddings,
         "default_model": name,
+        "allow_modules": allow_modules,
         "compute_threads": threads,
     }
     return open_predictor(graph, models, embeddings, read_settings(given))

@@ -31,11 +31,20 @@ __all__ = ["train"]
 UNFINISHED = ".training"
 
 Task = Literal["node-classification", "node-regression", "graph-classification", "graph-regression"]
-ConvName = Literal[
+CONVS = (
     "sage", "gcn", "gat", "gatv2", "gin", "gine", "pna", "rgcn", "hgt", "appnp", "sgc",
     "egnn", "transformer", "tgat",
-]  # fmt: skip
+)  # fmt: skip
 architecture = partial(typer.Option, rich_help_panel="Architecture")
+
+
+def conv_named(text: str) -> str:
+    """A convolution: a built-in one, or "module:my_models:make_conv" for the user's own."""
+    if text not in CONVS and not text.startswith("module:"):
+        raise typer.BadParameter(
+            f"{text!r} is not one of {', '.join(CONVS)}, nor module:FILE:FUNCTION of your own"
+        )
+    return text
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -64,7 +73,13 @@ def train(
     graph: GraphPath,
     out: Annotated[Path, typer.Option(help="MODELS/NAME; the version is one more than the last.")],
     task: Annotated[Task, typer.Option(help="What to predict.")] = "node-classification",
-    model: Annotated[ConvName, typer.Option(help="Convolution.")] = "sage",
+    model: Annotated[
+        str,
+        typer.Option(
+            parser=conv_named, metavar="CONV", help="Convolution, or module:FILE:FUNCTION for one "
+            f"of yours. One of {', '.join(CONVS)}.",
+        ),
+    ] = "sage",
     aggregator: Annotated[
         Literal["mean", "sum", "max"], architecture(help="How sage reduces a neighborhood.")
     ] = "mean",
@@ -232,7 +247,7 @@ def run_training(
     """Train, measure, save; returns what `gnn train --json` prints."""
     import torch
 
-    from gnn import build_model, load_model, save_model
+    from gnn import build_model, model_info, save_model
     from gnn import train as training_epochs
 
     torch.manual_seed(training.seed)
@@ -246,7 +261,7 @@ def run_training(
     with naming_when_full(out):
         path = save_model(out, model, data, training, metrics)
     shutil.rmtree(unfinished, ignore_errors=True)
-    info = load_model(path).info
+    info = model_info(path)
     return {
         "model": info.name,
         "version": info.version,
