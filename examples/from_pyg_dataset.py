@@ -1,6 +1,7 @@
 """From a PyG data set to a served graph: `python examples/from_pyg_dataset.py FOLDER`.
 
-PyG's `FakeHeteroDataset` stands for your own; any `Data` or `HeteroData` does.
+The data set is made up: authors have a field, papers have the field of their authors. Any `Data` or
+`HeteroData` of PyG's own data sets goes the same way.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import sys
 from pathlib import Path
 
 import torch
-from torch_geometric.datasets import FakeHeteroDataset
+from torch_geometric.data import HeteroData
 from torch_geometric.transforms import RandomNodeSplit
 
 from gnn import ModelConfig, TrainConfig, build_model, evaluate, save_model, train
@@ -17,12 +18,25 @@ from gnn.bridges.pyg import dataset_from_pyg, pyg_input_types
 from sampling import GraphStore
 
 
+def authors_and_papers() -> HeteroData:
+    """Two node types with features of different widths; papers have labels and masks."""
+    data, draw = HeteroData(), torch.Generator().manual_seed(0)
+    field = torch.arange(300) % 3
+    data["author"].x = torch.nn.functional.one_hot(field[:90]).float()
+    data["paper"].x = torch.randn(300, 8, generator=draw)
+    data["paper"].y = field
+    written = torch.arange(300).repeat(2)
+    writers = (written + 3 * torch.randint(0, 30, (600,), generator=draw)) % 90
+    data["author", "writes", "paper"].edge_index = torch.stack([writers, written])
+    data["paper", "written_by", "author"].edge_index = torch.stack([written, writers])
+    torch.manual_seed(0)
+    return RandomNodeSplit(num_val=0.2, num_test=0.2)(data)
+
+
 def main(folder: Path) -> float:
     """Convert, train, save; returns the test accuracy."""
-    torch.manual_seed(0)
-    hetero = FakeHeteroDataset(avg_num_nodes=200, num_classes=3)[0]
-    hetero = RandomNodeSplit(num_val=0.2, num_test=0.2)(hetero)
-    GraphStore.write(folder / "graph", dataset_from_pyg(hetero, name="fake"), overwrite=True)
+    hetero = authors_and_papers()
+    GraphStore.write(folder / "graph", dataset_from_pyg(hetero, name="papers"), overwrite=True)
     data = GraphStore.open(folder / "graph")
     config = ModelConfig(
         conv="rgcn",
@@ -38,7 +52,7 @@ def main(folder: Path) -> float:
     for report in train(model, data, settings):
         print(report.epoch, round(report.loss, 3))
     metrics = evaluate(model, data, "test")
-    save_model(folder / "models" / "fake", model, data, settings, {"test": metrics})
+    save_model(folder / "models" / "papers", model, data, settings, {"test": metrics})
     print(f"gnn serve --graph {folder}/graph --models {folder}/models")
     return metrics["accuracy"]
 

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.mark.parametrize(
-    ("name", "model"), [("own_pyg_layer", "mine"), ("from_pyg_dataset", "fake")]
+    ("name", "model"), [("own_pyg_layer", "mine"), ("from_pyg_dataset", "papers")]
 )
 def test_an_example_runs_and_learns(tmp_path: Path, name: str, model: str):
     done = subprocess.run(
