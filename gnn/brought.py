@@ -91,30 +91,36 @@ def factory_of(conv: str) -> Factory:
 
 
 def _check_place(conv: str, module: str) -> None:
-    """Refuse a module that is not there, or that lies in a directory of a model."""
+    """Refuse a module that is not there, or that lies in a directory of a model.
+
+    Looking for a module inside a package imports the package, so each is checked before the next.
+    """
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)  # behind installed packages, which it cannot replace
-    top = module.split(".")[0]
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError) as error:
-        raise UserModuleError(conv, f"cannot be found ({error})") from error
-    if spec is None:
-        raise UserModuleError(
-            conv, f"names module {top!r}, which is neither in {here} nor installed"
-        )
-    places = [*(spec.submodule_search_locations or []), *([spec.origin] if spec.origin else [])]
-    if any(_in_model(Path(place)) for place in places):
-        raise UserModuleError(conv, "lies in the directory of a model, which holds no code to run")
+    parts = module.split(".")
+    for i in range(1, len(parts) + 1):
+        name = ".".join(parts[:i])
+        try:
+            spec = importlib.util.find_spec(name)
+        except Exception as error:
+            raise UserModuleError(conv, f"cannot be imported ({_said(error)})") from error
+        if spec is None:
+            raise UserModuleError(
+                conv, f"names module {name!r}, which is neither in {here} nor installed"
+            )
+        places = [*(spec.submodule_search_locations or []), *([spec.origin] if spec.origin else [])]
+        if any(_in_model(Path(place)) for place in places):
+            raise UserModuleError(conv, "lies in the directory of a model, which holds no code")
 
 
 def _in_model(place: Path) -> bool:
-    """Whether a file lies in `MODELS/NAME`, or below."""
-    folders = place.resolve().parents
-    nearest = folders[0]
-    versions = [p for p in nearest.iterdir() if p.name.isdigit()] if nearest.is_dir() else []
-    return any(all((f / name).exists() for name in MODEL_FILES) for f in (*folders, *versions))
+    """Whether a file or a package lies in `MODELS/NAME`, or below."""
+    place = place.resolve()
+    folder = place if place.is_dir() else place.parent
+    versions = [p for p in folder.iterdir() if p.name.isdigit()] if folder.is_dir() else []
+    around = (folder, *folder.parents, *versions)
+    return any(all((f / name).exists() for name in MODEL_FILES) for f in around)
 
 
 def _said(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import dgl
@@ -13,16 +14,18 @@ import torch
 from torch import nn
 
 from gnn import ModelConfig, TrainConfig, build_model, load_model, save_model, train
+from gnn.architecture import architecture_for
 from gnn.bridges.convs import DGLConv, PyGConv, destinations_first
 from gnn.bridges.pyg import to_pyg, to_pyg_layers
-from gnn.brought import check_allowed
+from gnn.brought import check_allowed, factory_of
 from gnn.conv.gat import GATConv
 from gnn.conv.gcn import GCNConv
 from gnn.conv.sage import SAGEConv
 from gnn.errors import ModuleNotAllowedError, UserModuleError
 from gnn.layerwise import infer
 from gnn.model import GNN
-from sampling import Dataset, FullNeighborSampler, Graph, NeighborSampler
+from gnn.recipes import recipe_for
+from sampling import Dataset, FullNeighborSampler, Graph, GraphCollection, NeighborSampler
 from sampling.errors import InputError
 
 CONVS = """
@@ -73,7 +76,7 @@ def modules(tmp_path: Path, monkeypatch, pyg) -> Path:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield folder
     for name in set(sys.modules) - before:
-        if name.split(".")[0] in ("my_models", "own_models"):
+        if name.split(".")[0] in ("my_models", "own_models", "models", "m", "sub"):
             del sys.modules[name]
 
 
@@ -99,6 +102,20 @@ def rich_data(seed: int = 0) -> Dataset:
     x = rng.normal(size=(60, 6)).astype(np.float32)
     labels, splits = x[:, :2].argmax(axis=1), rng.choice([1, 1, 2, 3], 60).astype(np.uint8)
     return Dataset.in_memory(graph, features=x, labels=labels, splits=splits)
+
+
+def shapes(count: int) -> GraphCollection:
+    """Small graphs of two classes, which differ in their mean feature."""
+    rng, parts = np.random.default_rng(3), []
+    for g in range(count):
+        n = int(rng.integers(3, 8))
+        x = rng.normal(size=(n, 6)).astype(np.float32) + g % 2
+        parts.append(
+            Dataset.in_memory(
+                Graph.from_edges(*rng.integers(0, n, (2, 12)), num_nodes=n), features=x
+            )
+        )
+    return GraphCollection.from_graphs(parts, labels=np.arange(count) % 2, classes=["a", "b"])
 
 
 def write(folder: Path, text: str, name: str = "my_models") -> None:
@@ -304,17 +321,57 @@ def test_no_module_runs_for_a_model_unless_it_is_allowed_by_name(modules, tmp_pa
     check_allowed("sage", (), path)
 
 
-@pytest.mark.parametrize("place", [".", "1"])
-def test_nothing_is_imported_from_the_directory_of_a_model(modules, tmp_path, monkeypatch, place):
+@pytest.mark.parametrize(
+    ("place", "here", "module"),
+    [
+        ("models/m/my_models.py", "models/m", "my_models"),
+        ("models/m/1/my_models.py", "models/m/1", "my_models"),
+        ("models/m/my_models.py", "models", "m.my_models"),
+        ("models/m/my_models.py", ".", "models.m.my_models"),
+        ("models/m/1/sub/my_models.py", "models/m/1", "sub.my_models"),
+    ],
+)
+def test_nothing_is_imported_from_the_directory_of_a_model(
+    modules, tmp_path, monkeypatch, place, here, module
+):
     write(modules, SAYS_THAT_IT_RAN)
-    path = save_model(tmp_path / "models" / "m", model_of("make"), rich_data(), TrainConfig(), {})
+    save_model(tmp_path / "models" / "m", model_of("make"), rich_data(), TrainConfig(), {})
     del sys.modules["my_models"]
-    write(path.parent / place, SAYS_THAT_IT_RAN)
-    monkeypatch.chdir(path.parent / place)
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    write((tmp_path / place).parent, SAYS_THAT_IT_RAN)
+    monkeypatch.chdir(tmp_path / here)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if "work" not in p])
     with pytest.raises(UserModuleError, match="directory of a model"):
-        load_model(path, ["my_models"])
-    assert not (path.parent / place / "ran").exists()
+        factory_of(f"module:{module}:make")
+    assert not (tmp_path / here / "ran").exists()
+
+
+def test_a_module_inside_a_package_is_found(modules):
+    (modules / "own_models").mkdir()
+    write(modules / "own_models", SAYS_THAT_IT_RAN, "layers")
+    model = build_model(
+        ModelConfig(conv="module:own_models.layers:make", d_in=6, d_hidden=8, d_out=2)
+    )
+    assert [conv.d_out for conv in model.convs] == [8, 8]
+
+
+def test_an_own_layer_classifies_whole_graphs(modules):
+    write(modules, CONVS)
+    data, own = shapes(40), "module:my_models:sage"
+    recipe = recipe_for(own, data, 2, "graph-classification")
+    config = architecture_for("graph-classification", data, recipe, {"d_hidden": 8})
+    training = TrainConfig(task="graph-classification", epochs=3, split=(0.5, 0.25, 0.25))
+    model = build_model(config)
+    assert len(list(train(model, data, training))) == 3
+
+    def answers(graphs: list[int]) -> torch.Tensor:
+        batch = data.batch(graphs)
+        block = replace(batch.block, graph_offsets=batch.graph_indptr)
+        with torch.no_grad():
+            return model.eval()([block] * 2, batch.x)
+
+    alone = torch.cat([answers([g]) for g in (3, 0, 7)])
+    torch.testing.assert_close(answers([3, 0, 7]), alone, rtol=1e-5, atol=1e-5)
 
 
 def test_weights_of_other_code_are_refused(modules, tmp_path):
