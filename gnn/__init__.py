@@ -1,6 +1,7 @@
 """Message passing, models, training and whole-graph embedding."""
 
 from gnn.aggregate import aggregate
+from gnn.certify import Certificate, certify
 from gnn.checkpoint import (
     ModelInfo,
     SavedModel,
@@ -21,6 +22,7 @@ from gnn.train_config import TrainConfig
 
 __all__ = [
     "GNN",
+    "Certificate",
     "EmbedReport",
     "EmbeddingMeta",
     "EmbeddingTable",
@@ -31,6 +33,7 @@ __all__ = [
     "TrainConfig",
     "aggregate",
     "build_model",
+    "certify",
     "embed",
     "evaluate",
     "list_models",

@@ -283,7 +283,8 @@ class _Run:
             check_fits(target.name, "float32", fill(start, exact))
             h = torch.from_numpy(exact.array)
             outcome = encode(h, start, out)
-            values = outputs(self.saved.info.task, self.saved.model.head(h))
+            info = self.saved.info
+            values = outputs(info.task, self.saved.model.head(h), info.label_kind)
             targets[1].write(values.numpy())
         target.write(out.array, check_fits(target.name, target.storage, outcome))
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from gnn.conv.egnn import EGNNConv
 from gnn.conv.protocol import Conv
 from gnn.convs import CONVS, make_convs
+from gnn.decoders import check_relations, make_decoder
 from gnn.dropout import dropout
 from gnn.encoder import LinearEncoder, make_encoder
 from gnn.model_config import ModelConfig, is_brought
@@ -32,7 +33,7 @@ from gnn.readout import build_readout
 from sampling import Block, NodeView
 from sampling.errors import InputError
 
-__all__ = ["CONVS", "GNN", "ModelConfig", "build_model"]
+__all__ = ["CONVS", "GNN", "ModelConfig", "build_model", "unfilled_model"]
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -77,10 +78,14 @@ class GNN(nn.Module):
             make_norm(config.norm if conv.activates else "none", conv.d_out)
             for conv in convs[: self.activated]
         )
+        if config.jumping == "mean" and len(set(self.active)) > 1:
+            raise InputError(f"the rows of the layers have the widths {self.active}; a mean over "
+                             "layers needs one width for all")  # fmt: skip
         self.widths = _carried_widths(config.jumping, self.active)
         self.readout = _readout(config, self.widths[-1])
         self.pools = nn.ModuleList(_pools(config))
         self.project = _head(config, self.d_embedding)
+        self.decoder = make_decoder(config, self.d_embedding)
         self.register_buffer("y_mean", torch.zeros(config.d_out))
         self.register_buffer("y_std", torch.ones(config.d_out))
 
@@ -162,6 +167,23 @@ class GNN(nn.Module):
         out: Tensor = self.project(h) * self.y_std + self.y_mean
         return out
 
+    def score(self, h: Tensor, pairs: Tensor, relations: Tensor | None = None) -> Tensor:
+        """Logits of pairs, (num_pairs,).
+
+        Args:
+            h: embeddings, (rows, d_embedding).
+            pairs: rows of `h`: sources, destinations, (2, num_pairs).
+            relations: codes of edge types, (num_pairs,); None where there is one.
+
+        Raises:
+            InputError: the model has no decoder, or does not know a relation.
+        """
+        if self.decoder is None:
+            raise InputError("this model has no decoder and scores no pairs; build one with a "
+                             'decoder, as in decoder="dot"')  # fmt: skip
+        check_relations(relations, self.config.num_relations)
+        return self.decoder.pairs(h[pairs[0]], h[pairs[1]], relations)
+
     @property
     def prepares(self) -> bool:
         """Whether `prepare` makes other rows of the input."""
@@ -215,6 +237,8 @@ class GNN(nn.Module):
         """
         if i < self.activated and self.conv(i).activates:
             h = self._between(i, block, h, x_dst)
+        if self.config.jumping == "mean" and carried is None:
+            carried = x_dst
         return self._carry(i, h, carried)
 
     def messages(self, i: int, x: Tensor, nodes: NodeView) -> Tensor:
@@ -243,6 +267,10 @@ class GNN(nn.Module):
         if self.config.jumping == "cat":
             kept = h if carried is None else torch.cat([carried, h], dim=1)
             return kept if last else torch.cat([h, kept], dim=1)
+        if self.config.jumping == "mean":
+            assert carried is not None, "the rows of the input are carried"
+            total = carried + h
+            return total / (self.num_layers + 1) if last else torch.cat([h, total], dim=1)
         if self.config.jumping == "max":
             kept = h if carried is None else torch.maximum(carried, h)
             return kept if last else torch.cat([h, kept], dim=1)
@@ -301,6 +329,18 @@ def build_model(config: ModelConfig) -> GNN:
         if isinstance(conv, EGNNConv):
             conv.start_still()
     return model.eval()
+
+
+def unfilled_model(config: ModelConfig) -> GNN:
+    """A model whose weights are still to come, as by `load_state_dict(…, assign=True)`.
+
+    Code of the user's runs with real tensors, and draws nothing from torch's generator.
+    """
+    if is_brought(config.conv):
+        with torch.random.fork_rng(devices=[]):
+            return GNN(config)
+    with torch.device("meta"):
+        return GNN(config)
 
 
 def _carried_widths(jumping: str, active: list[int]) -> list[int]:

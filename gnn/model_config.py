@@ -18,15 +18,15 @@ MAX_TYPES = 1 << 15
 
 ConvName = Literal[
     "sage", "gcn", "gat", "gatv2", "gin", "gine", "pna", "rgcn", "hgt", "appnp", "sgc", "egnn",
-    "transformer", "tgat",
+    "transformer", "tgat", "lightgcn",
 ]  # fmt: skip
 Aggregator = Literal["mean", "sum", "max"]
 Activation = Literal["relu", "elu", "leaky_relu", "gelu"]
-DecoderName = Literal["none", "dot", "distmult", "mlp"]
+DecoderName = Literal["none", "dot", "distmult", "bilinear", "mlp"]
 EncoderName = Literal["none", "linear", "mlp", "typed", "categorical"]
 HeadName = Literal["linear", "mlp", "none"]
 InputNorm = Literal["none", "row"]
-Jumping = Literal["none", "cat", "max"]
+Jumping = Literal["none", "cat", "max", "mean"]
 Norm = Literal["none", "layer", "batch", "graph"]
 PoolingName = Literal["none", "topk", "sag"]
 ReadoutName = Literal["none", "sum", "mean", "max", "attention", "set2set"]
@@ -97,7 +97,7 @@ class ModelConfig:
         activation: nonlinearity between layers.
         residual: add a layer's input to its output where the widths agree.
         jumping: embeddings hold the rows of every layer, side by side ("cat") or their maximum
-            (Xu et al. 2018).
+            (Xu et al. 2018), or are the mean of them and of the input ("mean"; LightGCN).
         encoder: what makes rows of width d_hidden of the input before the first convolution:
             "linear", "mlp", "typed" one map per node type, "categorical" embeddings of codes.
         input_types: the node types of a "typed" encoder; they cover the nodes in order.
@@ -106,7 +106,7 @@ class ModelConfig:
         d_edge: width of the edge features that the convolution reads; 0 for none.
         d_position: 3 where the last three input columns are a position in space ("egnn").
         num_node_types: node types that "hgt" tells apart.
-        num_relations: edge types that "rgcn" and "hgt" tell apart.
+        num_relations: edge types that "rgcn", "hgt" and decoders tell apart.
         num_bases: "rgcn" shares this many bases among its relations; 0 for none.
         heads: attention heads.
         attention_dropout: share of the attention coefficients that is dropped in training.

@@ -7,6 +7,7 @@ that a score is that of the table's rows in either case:  score(q, v) = q·v / (
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -64,13 +65,16 @@ class SimilarIndex:
     def __init__(self, table: EmbeddingTable) -> None:
         self.table = table
         usearch = _usearch()
+        # a search uses working memory of the index, one for each of its own threads
+        self._lock = threading.Lock()
         self._index = usearch.Index.restore(str(table.path / INDEX_FILE), view=True)
 
     def neighbors(self, queries: Rows, k: int) -> list[tuple[Nodes, Rows]]:
         """The k nearest rows of every query (m, d): nodes and scores, best first."""
-        self._index.expansion_search = max(SEARCHED, 2 * k)
         count = min(2 * k, len(self.table.embeddings))
-        found = self._index.search(queries, count, threads=1)
+        with self._lock:
+            self._index.expansion_search = max(SEARCHED, 2 * k)
+            found = self._index.search(queries, count, threads=1)
         keys = np.asarray(found.keys).reshape(len(queries), -1)
         counts = np.atleast_1d(found.counts if len(queries) > 1 else keys.shape[1])
         lists = [row[:n].astype(np.int64) for row, n in zip(keys, counts, strict=True)]

@@ -9,7 +9,7 @@ from torch import Tensor
 from gnn.errors import TrainingError
 from sampling import Dataset
 
-__all__ = ["PARTS", "random_split", "split_nodes"]
+__all__ = ["PARTS", "cut_by_time", "random_split", "split_nodes"]
 
 PARTS = ("train", "val", "test")
 Nodes = NDArray[np.int64]
@@ -22,6 +22,7 @@ def split_nodes(
     split_index: int = 0,
     split: tuple[float, float, float] = (0.6, 0.2, 0.2),
     seed: int = 0,
+    by_time: bool = False,
 ) -> dict[str, Nodes]:
     """Labeled nodes of each part, ascending.
 
@@ -34,6 +35,8 @@ def split_nodes(
         split_index: which of the graph's splits.
         split: shares of train, val and test where the graph has no split.
         seed: randomness of that division.
+        by_time: divide by the times of the nodes instead, the last ones for test; equal times stay
+            together.
 
     Raises:
         TrainingError: no node has a label.
@@ -45,6 +48,10 @@ def split_nodes(
     if data.splits is not None:
         parts = {part: data.nodes_in(part, split_index) for part in PARTS}
         return {part: nodes[mask[nodes]] for part, nodes in parts.items()}
+    if by_time and data.node_time is not None:
+        nodes = np.flatnonzero(mask)
+        codes = cut_by_time(data.node_time[nodes], split)
+        return {part: nodes[codes == i] for i, part in enumerate(PARTS)}
     return random_split(np.flatnonzero(mask), split, seed)
 
 
@@ -54,3 +61,17 @@ def random_split(nodes: Nodes, split: tuple[float, float, float], seed: int) -> 
     first, second = (round(len(nodes) * share) for share in (split[0], split[0] + split[1]))
     pieces = (order[:first], order[first:second], order[second:])
     return {part: np.sort(piece) for part, piece in zip(PARTS, pieces, strict=True)}
+
+
+def cut_by_time(times: Nodes, split: tuple[float, float, float]) -> Nodes:
+    """The part of every entry, (n,): 0, 1 or 2; equal times have equal parts.
+
+    Example:
+        >>> cut_by_time(np.array([1, 2, 2, 2, 3, 4]), (0.5, 0.25, 0.25)).tolist()
+        [0, 0, 0, 0, 1, 2]
+    """
+    ordered, parts = np.sort(times), np.zeros(len(times), np.int64)
+    for share in (split[0], split[0] + split[1]):
+        count = round(len(times) * share)
+        parts += times > ordered[count - 1] if count else 1
+    return parts

@@ -24,7 +24,8 @@ class NodeView:
             a graph that is the whole world.
         type_starts: first node of every node type and, last, the number of nodes,
             (num_types + 1,) int64; None where there is one type.
-        in_degrees: in-degrees of a graph that is the whole world, (num_nodes,); None elsewhere.
+        in_degrees: in-degrees of a graph that is the whole world, or those before the times that
+            the nodes are seen at, (num_nodes,); None elsewhere.
     """
 
     nodes: Tensor
@@ -33,11 +34,11 @@ class NodeView:
     in_degrees: Tensor | None = None
 
     def degrees(self) -> Tensor:
-        """In-degree of every node in the whole graph, (num_nodes,) int64."""
-        if self.graph_indptr is not None:
-            return self.graph_indptr[self.nodes + 1] - self.graph_indptr[self.nodes]
-        assert self.in_degrees is not None, "a Block without a graph is the whole world"
-        return self.in_degrees
+        """In-degree of every node, in the whole graph or before its time, (num_nodes,) int64."""
+        if self.in_degrees is not None:
+            return self.in_degrees
+        assert self.graph_indptr is not None, "a Block without a graph is the whole world"
+        return self.graph_indptr[self.nodes + 1] - self.graph_indptr[self.nodes]
 
     def types(self) -> Tensor:
         """Code of the type of every node, (num_nodes,) int64; zeros where there is one type."""
@@ -69,6 +70,8 @@ class Block:
         edge_features: (num_edges, d_edge) float32; None when the graph has none.
         dst_times: when each destination is predicted, (num_dst,) int64; None where no times are
             asked for.
+        degrees_then: in-degree of every source node before the time that it is seen at,
+            (num_src,) int64; None where no times are asked for.
         type_starts: first node of every node type and, last, the number of nodes of the graph,
             (num_types + 1,) int64, by reference; None when the graph has one node type.
         graph_offsets: first destination of every graph of a collection's batch and, last, their
@@ -89,6 +92,7 @@ class Block:
     edge_time: Tensor | None = None
     edge_features: Tensor | None = None
     dst_times: Tensor | None = None
+    degrees_then: Tensor | None = None
     type_starts: Tensor | None = None
     graph_offsets: Tensor | None = None
     received: Tensor | None = None
@@ -122,7 +126,8 @@ class Block:
         """In-degree of every source node in the whole graph, (num_src,) int64.
 
         Sampling does not change it, which is what makes a GCN over a sampled block estimate
-        the GCN over the full neighborhood.
+        the GCN over the full neighborhood. Where times are asked for, edges from a node's time
+        on do not count.
         """
         return self.sources.degrees()
 
@@ -133,16 +138,17 @@ class Block:
     @property
     def sources(self) -> NodeView:
         """The source nodes."""
-        return self._view(self.src_nodes)
+        return self._view(self.src_nodes, self.degrees_then)
 
     @property
     def destinations(self) -> NodeView:
         """The destination nodes."""
-        return self._view(self.dst_nodes)
+        then = None if self.degrees_then is None else self.dst_rows(self.degrees_then)
+        return self._view(self.dst_nodes, then)
 
-    def _view(self, nodes: Tensor) -> NodeView:
+    def _view(self, nodes: Tensor, degrees: Tensor | None) -> NodeView:
         is_world = self.graph_indptr is None and self.num_src == self.num_dst
-        degrees = self.in_degrees() if is_world else None
+        degrees = self.in_degrees() if degrees is None and is_world else degrees
         return NodeView(nodes, self.graph_indptr, self.type_starts, degrees)
 
 

@@ -37,6 +37,8 @@ class LinkBatch:
             first, then the negatives of the first edge, of the second, and so on.
         labels: 1 for an edge, 0 for a negative, (num_pairs,) float32.
         x: input rows for `blocks[0].src_nodes`, (num_src, d_in) float32; None without features.
+        relations: edge types of the pairs, a negative's that of its edge, (num_pairs,) int64;
+            None where the loader was given none.
     """
 
     seeds: Tensor
@@ -44,6 +46,7 @@ class LinkBatch:
     pairs: Tensor
     labels: Tensor
     x: Tensor | None
+    relations: Tensor | None = None
 
 
 class LinkLoader:
@@ -63,6 +66,7 @@ class LinkLoader:
         exclude: which edges of the graph no Block of a batch holds: "target" the batch's own,
             "reverse" those and their reverses, "none" leaves all in. Every edge between the two
             nodes goes, whatever its type.
+        relations: codes of edge types, (num_edges,); left out where there is one.
         negatives: draws the negatives, in place of a uniform one with `num_negatives`.
         shuffle: visit in a new random order each epoch.
         seed: randomness of order, negatives and neighbors.
@@ -93,6 +97,7 @@ class LinkLoader:
         num_negatives: int = 1,
         *,
         exclude: str = "target",
+        relations: ArrayLike | None = None,
         negatives: NegativeSampler | None = None,
         shuffle: bool = False,
         seed: int = 0,
@@ -105,6 +110,10 @@ class LinkLoader:
             raise InputError(f"exclude is {exclude!r}; choose one of target, reverse, none")
         self.data, self.sampler, self.exclude = data, sampler, exclude
         self.edges = _checked_edges(edges, data.graph.num_nodes)
+        self.relations = None if relations is None else np.asarray(relations, np.int64)
+        if self.relations is not None and len(self.relations) != self.edges.shape[1]:
+            raise InputError(f"there are {len(self.relations)} relations for "
+                             f"{self.edges.shape[1]} edges; give one for each")  # fmt: skip
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         self.negatives = negatives or NegativeSampler(data.graph, num_negatives)
         self.num_workers, self.prefetch = num_workers, max(prefetch, 1)
@@ -115,9 +124,9 @@ class LinkLoader:
 
     def __iter__(self) -> Iterator[LinkBatch]:
         epoch, self.epoch = self.epoch, self.epoch + 1
-        edges = self._ordered(epoch)
-        starts = range(0, edges.shape[1], self.batch_size)
-        parts = [edges[:, start : start + self.batch_size] for start in starts]
+        order = self._order(epoch)
+        starts = range(0, len(order), self.batch_size)
+        parts = [order[start : start + self.batch_size] for start in starts]
         seed = mix((self.seed + GOLDEN * (epoch + 1)) & MASK)
         if self.num_workers == 0:
             yield from (self._prepare(part, seed) for part in parts)
@@ -129,7 +138,7 @@ class LinkLoader:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _prefetched(
-        self, pool: ThreadPoolExecutor, parts: list[Edges], seed: int
+        self, pool: ThreadPoolExecutor, parts: list[NDArray[np.int64]], seed: int
     ) -> Iterator[LinkBatch]:
         ready: deque[Future[LinkBatch]] = deque()
         for part in parts:
@@ -139,13 +148,14 @@ class LinkLoader:
         while ready:
             yield ready.popleft().result()
 
-    def _ordered(self, epoch: int) -> Edges:
+    def _order(self, epoch: int) -> NDArray[np.int64]:
         if not self.shuffle:
-            return self.edges
+            return np.arange(self.edges.shape[1])
         rng = np.random.default_rng((self.seed & MASK, epoch))
-        return self.edges[:, rng.permutation(self.edges.shape[1])]
+        return rng.permutation(self.edges.shape[1])
 
-    def _prepare(self, edges: Edges, seed: int) -> LinkBatch:
+    def _prepare(self, rows_of_edges: NDArray[np.int64], seed: int) -> LinkBatch:
+        edges = self.edges[:, rows_of_edges]
         negatives = self.negatives.sample(edges[0], edges[1], seed).numpy()
         pairs = np.concatenate([edges, _with_sources(edges, negatives)], axis=1)
         nodes, rows = np.unique(pairs, return_inverse=True)
@@ -158,7 +168,15 @@ class LinkLoader:
             pairs=torch.from_numpy(rows.reshape(pairs.shape)),
             labels=(torch.arange(pairs.shape[1]) < edges.shape[1]).float(),
             x=None if features is None else features.gather(blocks[0].src_nodes),
+            relations=self._relations_of(rows_of_edges, negatives.shape[1]),
         )
+
+    def _relations_of(self, rows: NDArray[np.int64], num_negatives: int) -> Tensor | None:
+        """Relations of some edges, then of their negatives."""
+        if self.relations is None:
+            return None
+        own = self.relations[rows]
+        return torch.from_numpy(np.concatenate([own, np.repeat(own, num_negatives)]))
 
     def _hidden(self, block: Block, edges: Edges) -> Block:
         """The block without what `exclude` tells."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -37,7 +37,19 @@ from service.keys import KeyRing
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
 from service.registry import ServedModel
-from service.routes import docs, graph, graphs, health, jobs, metrics, models, nodes, similar, v2
+from service.routes import (
+    docs,
+    graph,
+    graphs,
+    health,
+    jobs,
+    links,
+    metrics,
+    models,
+    nodes,
+    similar,
+    v2,
+)
 from service.routes.paths import WholeRoute
 from service.schemas import ProblemResponse
 from service.settings import Settings
@@ -64,9 +76,9 @@ class Resources:
     jobs: JobDoor
     graphs: graphs.GraphQueue
     draining: Draining
+    similarity: Similarity
     shared: RedisCache | None = None
     keys: KeyRing | None = None
-    similarity: Similarity | None = None
 
 
 def create_app(settings: Settings | None = None, predictor: Predictor | None = None) -> FastAPI:
@@ -93,13 +105,15 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
             tending(door, settings.verify_graph),
             _shared(settings, telemetry) as shared,
             _batcher(settings, opened, telemetry) as batcher,
-            _similarity(settings, opened) as similarity,
             watching(opened, settings.models_poll_s, partial(_describe, telemetry, opened)),
         ):
             queue = graphs.GraphQueue(
                 GraphPredictor(settings.models, settings), settings.queue_limit
             )
-            with draining_on_signals(settings.drain_delay_s) as draining:
+            with (
+                _similarity(settings) as similarity,
+                draining_on_signals(settings.drain_delay_s) as draining,
+            ):
                 app.state.resources = Resources(
                     settings,
                     opened,
@@ -108,9 +122,9 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                     door,
                     queue,
                     draining,
+                    similarity,
                     shared,
                     keys,
-                    similarity,
                 )
                 # what is loaded by now stays: the collector need not look at it again
                 gc.freeze()
@@ -135,6 +149,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     app.router.route_class = WholeRoute
     _add_errors(app)
     nodes.add_routes(app, settings)
+    links.add_routes(app, settings)
     graph.add_routes(app, settings)
     graphs.add_routes(app, settings)
     models.add_routes(app)
@@ -152,6 +167,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         *v2.request_models(),
         *graphs.request_models(settings),
         jobs.request_model(settings),
+        *links.request_models(settings),
     )
     _describe_bodies(app, bodies, settings, keys is not None)
     return app
@@ -201,13 +217,9 @@ async def _shared(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Red
         await shared.aclose()
 
 
-@asynccontextmanager
-async def _similarity(settings: Settings, opened: Predictor) -> AsyncIterator[Similarity | None]:
-    table = opened.registry.table
-    if table is None:
-        yield None
-        return
-    similarity = Similarity(table, settings.similar_exact_rows, settings.threads)
+@contextmanager
+def _similarity(settings: Settings) -> Iterator[Similarity]:
+    similarity = Similarity(settings.similar_exact_rows, settings.threads)
     try:
         yield similarity
     finally:

@@ -18,6 +18,7 @@ from typer.exceptions import Abort, TyperException
 
 from service.commands import (
     bench,
+    certify,
     demo,
     doctor,
     embed,
@@ -31,6 +32,7 @@ from service.commands import (
     serve,
     synth,
     train,
+    tune,
     worker,
 )
 from service.commands.options import Debug
@@ -58,7 +60,9 @@ COMMANDS: Commands = (
         train.train,
         "gnn train graph --out models/default --task node-classification --model sage",
     ),
+    (tune.tune, "gnn tune graph --out models/default --space space.toml --trials 20"),
     (evaluate.evaluate, "gnn evaluate graph models/default --split test"),
+    (certify.certify, "gnn certify models/default --graph graph"),
     (embed.embed, "gnn embed graph models/default --out embeddings --predictions"),
     (predict.predict, "gnn predict graph models/default --nodes 17,42 --mode exact"),
     (serve.serve, "gnn serve --graph graph --models models --embeddings embeddings"),

@@ -11,6 +11,7 @@
         │   ├── NewNodeError          a described node is wrong
         │   ├── PostedGraphError      a graph in the request is wrong
         │   ├── OverlayError          an edge of a what-if is wrong
+        │   ├── WrongTaskError        the model was trained for another task
         │   ├── NodeNotFoundError     a path names a node that is not there
         │   ├── UnauthorizedError     no valid key came with the request
         │   ├── ForbiddenError        the key does not open this
@@ -20,6 +21,8 @@
         │   ├── JobNotDoneError       the job has no result (yet)
         │   ├── JobExpiredError       the files of the job are gone
         │   └── RangeError            a range of bytes lies behind the end
+        ├── NotCalibratedError    prediction sets of a model without calibration
+        ├── ClientError           a server refused, as `service.client` tells it
         ├── NoTableError          no fresh embedding table answers for the model
         ├── NoIndexError          the table is too large to be searched without an index
         ├── NonFiniteError        a model answered with NaN or infinity
@@ -38,7 +41,7 @@ client learns the request id and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,6 +54,7 @@ from gnn.errors import (
     MissingPackageError,
     ModelNameError,
     ModuleNotAllowedError,
+    NotCertifiedError,
     ResumeError,
     SchemaMismatchError,
     TrainingError,
@@ -74,6 +78,7 @@ __all__ = [
     "PROBLEMS",
     "BodyTimeoutError",
     "BodyTooLargeError",
+    "ClientError",
     "ClientGoneError",
     "DeadlineError",
     "ForbiddenError",
@@ -92,6 +97,7 @@ __all__ = [
     "NoTableError",
     "NodeNotFoundError",
     "NonFiniteError",
+    "NotCalibratedError",
     "NotReadyError",
     "OverlayError",
     "OverloadedError",
@@ -103,6 +109,7 @@ __all__ = [
     "TooManyJobsError",
     "UnauthorizedError",
     "VersionNotFoundError",
+    "WrongTaskError",
     "from_validation",
     "problem_body",
     "problem_of",
@@ -222,6 +229,18 @@ class ForbiddenError(RequestError):
         return {"scope": self.scope}
 
 
+class WrongTaskError(RequestError):
+    """The model was trained for another task than the one that is asked for."""
+
+    def __init__(self, name: str, task: str, wanted: str) -> None:
+        self.name, self.task, self.wanted = name, task, wanted
+        super().__init__(f"model {name!r} was trained for {task}, and this asks for {wanted}; name "
+                         "a model of that task, or read the embeddings")  # fmt: skip
+
+    def members(self) -> dict[str, Any]:
+        return {"model": self.name, "task": self.task, "wanted": self.wanted}
+
+
 class NodeNotFoundError(RequestError, UnknownNodeError):
     """A path names a node that is not there."""
 
@@ -259,6 +278,21 @@ class VersionNotFoundError(RequestError):
         return {"model": self.name, "version": self.version, "known": self.known}
 
 
+class ClientError(ServiceError):
+    """A server refused, or could not be reached: what `service.client` raises.
+
+    Attributes:
+        status: HTTP status, 0 where there was no answer.
+        code: the problem's word for programs.
+        problem: the whole problem document.
+    """
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        self.status, self.problem = status, dict(problem)
+        self.code = str(problem.get("code", "unreachable" if status == 0 else "refused"))
+        super().__init__(str(problem.get("detail", f"refused with {status} and no reason")))
+
+
 class NoTableError(ServiceError):
     """No fresh embedding table answers for the model."""
 
@@ -285,6 +319,20 @@ class NoIndexError(ServiceError):
 
     def members(self) -> dict[str, Any]:
         return {"num_rows": self.num_rows, "limit": self.limit}
+
+
+class NotCalibratedError(ServiceError):
+    """Prediction sets were asked of a model without calibration."""
+
+    def __init__(self, name: str, version: int) -> None:
+        self.name, self.version = name, version
+        super().__init__(
+            f"model {name!r} version {version} has no calibration to make prediction sets with; "
+            "leave prediction_set out, or train a classifier with a labeled validation part"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"model": self.name, "version": self.version}
 
 
 class NonFiniteError(ServiceError):
@@ -463,6 +511,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     ModelNameError: replace(NO_MODEL, public=False),
     UnknownModelError: replace(NO_MODEL, public=False),
     SchemaMismatchError: Problem(409, "model_mismatch", "The model does not fit the graph"),
+    NotCertifiedError: Problem(409, "not_certified", "The model has no certificate that passed"),
     MissingPackageError: INTERNAL,
     TrainingError: INTERNAL,
     DivergedError: INTERNAL,
@@ -475,14 +524,17 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     LimitError: Problem(422, "limit_exceeded", "More was asked for than is allowed"),
     PostedGraphError: Problem(422, "invalid_graph", "A graph in the request is not valid"),
     NewNodeError: Problem(422, "invalid_new_node", "A described node is not valid"),
+    WrongTaskError: Problem(422, "wrong_task", "The model was trained for another task"),
     NodeNotFoundError: Problem(404, "unknown_node", "Some nodes are not in the graph"),
     OverlayError: Problem(422, "invalid_overlay", "An edge of the overlay is not valid"),
     UnauthorizedError: Problem(401, "unauthorized", "No valid API key"),
     ForbiddenError: Problem(403, "forbidden", "The key does not open this"),
     ModelNotFoundError: NO_MODEL,
     VersionNotFoundError: Problem(404, "unknown_version", "No such version of the model"),
+    ClientError: INTERNAL,
     NoTableError: Problem(409, "no_table", "No fresh embedding table"),
     NoIndexError: Problem(409, "no_index", "No index of nearest rows"),
+    NotCalibratedError: Problem(422, "not_calibrated", "The model has no calibration"),
     NonFiniteError: Problem(500, "non_finite", "The model's answer is not finite", public=False),
     OverloadedError: Problem(503, "overloaded", "The queue is full"),
     ClientGoneError: Problem(499, "client_gone", "The client left"),

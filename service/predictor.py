@@ -24,18 +24,27 @@ from torch import Tensor
 
 from gnn import EmbeddingTable
 from gnn.data import Data, open_data
+from gnn.tasks import WITHOUT_OUTPUTS
 from sampling import Block, Dataset, FeatureTable, Graph
 from sampling.errors import UnknownNodeError
 from service.answers import entries_of
 from service.cache import EmbeddingCache, MemoryCache, space_of
 from service.cost import exact_costs, sampled_costs
-from service.described import Described, NodeDescription, describe, described_blocks
+from service.described import (
+    Described,
+    NodeDescription,
+    check_describable,
+    describe,
+    described_blocks,
+)
 from service.errors import (
     LimitError,
     NewNodeError,
     NonFiniteError,
     NoTableError,
+    NotCalibratedError,
     OverlayError,
+    WrongTaskError,
 )
 from service.microbatch import Computed
 from service.overlay import EdgeEdits, overlay_blocks, overlay_of
@@ -91,10 +100,18 @@ class Predictor:
             ServiceError: no such model, no fresh table, or a limit is exceeded.
         """
         query = Query(ids, model, version, mode, include, seed, on_unknown, new_nodes, overlay)
-        plan = self.plan(query, self.registry.get(model, version))
+        return self.answer(self.finished(query, self.registry.get(model, version)))
+
+    def finished(self, query: Query, model: ServedModel) -> Plan:
+        """The plan of a query with no work left, all computed here and now.
+
+        Raises:
+            UnknownNodeError, ServiceError: as `predict`.
+        """
+        plan = self.plan(query, model)
         for work in plan.work:
             plan.finish(work, self._compute_all(work))
-        return self.answer(plan)
+        return plan
 
     def plan(self, query: Query, model: ServedModel) -> Plan:
         """What answers at once, and what is left to compute.
@@ -102,6 +119,11 @@ class Predictor:
         Raises:
             UnknownNodeError, ServiceError: as `predict`.
         """
+        if "prediction_set" in query.include and model.saved.info.calibration is None:
+            raise NotCalibratedError(model.name, model.version)
+        task = model.saved.info.task
+        if task in WITHOUT_OUTPUTS and {"label", "probabilities"} & set(query.include):
+            raise WrongTaskError(model.name, task, "labels or values of nodes")
         new_ids = {node.id for node in query.new_nodes}
         ids = list(query.nodes)
         dense = self.data.ids.find(ids)
@@ -235,6 +257,10 @@ class Predictor:
         """All is computed, from all neighbors: no table and no cache knows of these edges."""
         if plan.query.mode not in ("auto", "exact") or plan.query.new_nodes:
             raise OverlayError("give it with mode auto or exact, and without new_nodes")
+        if plan.model.saved.model.config.encoder == "typed":
+            raise OverlayError("the model learned its input of every node of the graph, or reads "
+                               "node types, which it cannot tell in edited neighborhoods; choose "
+                               "another model")  # fmt: skip
         overlay = overlay_of(self.data, edits)
         places = np.flatnonzero(dense >= 0)
         if len(places) == 0:
@@ -254,6 +280,7 @@ class Predictor:
         query = plan.query
         if query.mode == "table":
             raise NewNodeError(query.new_nodes[0].id, "is in no table; use mode auto")
+        check_describable(plan.model.saved.model.config, query.new_nodes[0])
         described = describe(self.data, query.new_nodes, plan.model.saved.model.config.d_in)
         samples, costs = self._choose_new(plan, described)
         place = {node.id: i for i, node in enumerate(query.new_nodes)}
@@ -342,6 +369,7 @@ def open_predictor(
         settings.table_outputs_bytes,
         settings.aliases,
         settings.allowed_modules,
+        settings.require_certificate,
     )
     return Predictor(data, registry, MemoryCache(settings.cache_bytes), settings)
 

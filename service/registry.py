@@ -31,6 +31,7 @@ from gnn import (
 from gnn.errors import UnknownModelError
 from gnn.inputs import with_inputs
 from gnn.reduce import reduce_inputs
+from gnn.tasks import WITHOUT_OUTPUTS
 from sampling import Dataset, FeatureTable, FullNeighborSampler, NeighborSampler
 from sampling.errors import GnnError, InputError
 from sampling.sampler import Sampler
@@ -87,11 +88,17 @@ class ServedModel:
         info = self.saved.info
         return info.classes if info.task == "node-classification" else None
 
+    @property
+    def has_many_labels(self) -> bool:
+        """Whether a node may have any number of the classes."""
+        return self.classes is not None and self.saved.info.label_kind == "multi"
+
     def outputs(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Probabilities or values from embeddings, (len(rows), d_out)."""
         with torch.inference_mode():
             logits = self.saved.model.head(torch.from_numpy(rows))
-            out: NDArray[np.float32] = outputs(self.saved.info.task, logits).numpy()
+            info = self.saved.info
+            out: NDArray[np.float32] = outputs(info.task, logits, info.label_kind).numpy()
         return out
 
 
@@ -107,6 +114,7 @@ class ModelRegistry:
         table_outputs_bytes: predictions to make of a table without, at most.
         aliases: other names, as in `canary=fraud@3,live=fraud`.
         allow_modules: modules that a model may import a convolution from.
+        require_certificate: refuse models without a certificate that passed.
 
     Raises:
         InputError: there is no model, or no such default.
@@ -123,10 +131,12 @@ class ModelRegistry:
         table_outputs_bytes: int = 0,
         aliases: str = "",
         allow_modules: Sequence[str] = (),
+        require_certificate: bool = False,
     ) -> None:
         self.allow_modules = allow_modules
         self.root, self.data, self.table, self.num_threads = root, data, table, num_threads
         self.table_outputs_bytes = table_outputs_bytes
+        self.require_certificate = require_certificate
         self.default = _default(root, self._listed(), default, bool(list_models(root)))
         self._open: OrderedDict[tuple[str, int], ServedModel] = OrderedDict()
         self._newest: dict[str, int] = {}
@@ -306,6 +316,8 @@ class ModelRegistry:
             saved = load_model(model_path(self.root, name, version), self.allow_modules)
         except UnknownModelError:
             raise VersionNotFoundError(name, version, self.versions(name)) from None
+        if self.require_certificate:
+            saved.check_certificate()
         return self._served(saved)
 
     def _keep(self, model: ServedModel) -> None:
@@ -340,7 +352,9 @@ class ModelRegistry:
     def _with_outputs(self, model: ServedModel, table: EmbeddingTable) -> EmbeddingTable:
         """The table with predictions in memory, where it has none and they are not too large."""
         num_rows, width = len(table.embeddings), model.saved.model.config.d_out
-        if table.predictions is not None or num_rows * width * 4 > self.table_outputs_bytes:
+        if _has_no_outputs(model) or table.predictions is not None:
+            return table
+        if num_rows * width * 4 > self.table_outputs_bytes:
             return table
         out = np.empty((num_rows, width), np.float32)
         for start in range(0, num_rows, ROWS_AT_ONCE):
@@ -352,6 +366,11 @@ class ModelRegistry:
         meta = table.meta
         made_by = (meta.model_digest, meta.graph_fingerprint)
         return made_by == (saved.info.digest, self.data.meta.fingerprint)
+
+
+def _has_no_outputs(model: ServedModel) -> bool:
+    """Whether embeddings are all that the model gives of a node."""
+    return model.saved.info.task in WITHOUT_OUTPUTS
 
 
 def _default(root: Path, names: list[str], wanted: str | None, others: bool) -> str | None:

@@ -18,6 +18,8 @@ __all__ = [
     "EmbedResponse",
     "GraphResponse",
     "HealthResponse",
+    "LinksRequest",
+    "LinksResponse",
     "ModelResponse",
     "ModelsResponse",
     "NeighborsResponse",
@@ -37,12 +39,14 @@ MAX_FEATURES = 1_000_000
 IntId = Annotated[int, Field(ge=-(2**63), le=2**63 - 1)]
 StringId = Annotated[str, Field(max_length=MAX_ID_CHARS)]
 NodeId = IntId | StringId
+Pair = Annotated[list[NodeId], Field(min_length=2, max_length=2)]
+Relation = Annotated[str, Field(max_length=MAX_ID_CHARS)]
 ModelName = Annotated[str, Field(min_length=1, max_length=64)]
 Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Edge = Annotated[list[NodeId], Field(min_length=2, max_length=2)]
 Mode = Literal["auto", "table", "exact", "sampled"]
-Output = Literal["label", "probabilities", "embedding"]
+Output = Literal["label", "probabilities", "embedding", "prediction_set"]
 
 
 def _default_outputs() -> list[Output]:
@@ -100,7 +104,7 @@ class PredictRequest(NodesRequest):
     nodes: Annotated[list[NodeId], FailFast()] = Field(
         default_factory=list, description="Node ids; repeats allowed."
     )
-    include: Annotated[list[Output], Field(max_length=3)] = Field(
+    include: Annotated[list[Output], Field(max_length=4)] = Field(
         default_factory=_default_outputs,
         description="What to answer for every node.",
         json_schema_extra={"default": ["label", "probabilities"]},
@@ -154,6 +158,24 @@ class SimilarRequest(Request):
         return self
 
 
+class LinksRequest(Request):
+    """Body of `POST /v1/links/predict`."""
+
+    pairs: Annotated[list[Pair], FailFast()] = Field(
+        description="Pairs of node ids, source and destination; repeats allowed."
+    )
+    model: ModelName = Field("default", description="Model name.")
+    version: Version | None = Field(None, description="Model version; the newest when left out.")
+    mode: Literal["auto", "table", "exact"] = Field(
+        "auto",
+        description="`table`: from the batch table. `exact`: all neighbors. `auto`: the table "
+        "while it is fresh.",
+    )
+    relation: Relation | list[Relation] | None = Field(
+        None, description="Edge type of all pairs, or one for each; left out where there is one."
+    )
+
+
 RequestT = TypeVar("RequestT", bound=Request)
 
 
@@ -179,8 +201,14 @@ class Prediction(BaseModel):
     node: int | str = Field(description="The id, with the type it was sent in.")
     label: int | str | None = Field(None, description="Most probable class.")
     score: float | None = Field(None, description="Probability of the label.")
+    labels: list[int | str] | None = Field(
+        None, description="Where a node may have several: all of a probability above one half."
+    )
     value: float | list[float] | None = Field(None, description="Regression: the prediction.")
     probabilities: dict[str, float] | None = None
+    prediction_set: list[int | str] | None = Field(
+        None, description="Labels that the node may have, most probable first."
+    )
     embedding: list[float] | None = None
     source: Literal["table", "cache", "computed"] | None = None
     mode: Literal["exact", "sampled"] | None = Field(
@@ -232,6 +260,20 @@ class SimilarResponse(Answered):
     results: list[NearNodes] | None = Field(None, description="Of `nodes`, in the order sent.")
 
 
+class LinkScore(BaseModel):
+    """How likely one edge is."""
+
+    pair: list[int | str] = Field(description="The ids, with the types they were sent in.")
+    score: float = Field(description="Logistic function of the logit, between 0 and 1.")
+    logit: float = Field(description="What the decoder gives, and what evaluation ranks by.")
+
+
+class LinksResponse(Answered):
+    """Answer of `POST /v1/links/predict`: one entry per pair, in the order sent."""
+
+    scores: list[LinkScore]
+
+
 class TypeCount(BaseModel):
     """A node type and how many nodes it has."""
 
@@ -252,7 +294,7 @@ class GraphResponse(BaseModel):
     id_type: Literal["int", "string"]
     feature_dim: int
     feature_storage: str | None
-    label_kind: Literal["class", "real"] | None
+    label_kind: Literal["class", "real", "multi"] | None
     classes: list[int | str]
 
 
@@ -263,6 +305,9 @@ class NodeResponse(BaseModel):
     type: str
     degree: int = Field(description="Number of in-neighbors.")
     label: int | str | float | None
+    labels: list[int | str] | None = Field(
+        None, description="Where nodes have several; null for a node without any known."
+    )
     features: list[float] | None
 
 

@@ -51,6 +51,10 @@ class Settings(BaseSettings):
         description="Modules, with commas between them, that a model may import a convolution of "
         "yours from; importing one runs its code.",
     )
+    require_certificate: bool = Field(
+        False,
+        description="Refuse models whose certificate of symmetry is missing or did not pass.",
+    )
     verify_graph: bool = Field(
         True, description="Read every byte of the graph at the start and compare checksums."
     )

@@ -6,6 +6,8 @@ Searches have threads of their own and a short queue, so that they take nothing 
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,58 +23,60 @@ __all__ = ["Found", "Similarity"]
 Found = list[tuple[NDArray[np.int64], NDArray[np.float32]]]
 
 MAX_WAITING = 64
+MAX_OPEN = 4
 
 
 class Similarity:
-    """Searches in one table of embeddings.
+    """Searches in tables of embeddings.
 
     Args:
-        table: the table, with its index if it has one.
         exact_rows: rows up to which a table without an index is searched exactly.
         threads: searches at once.
-
-    Raises:
-        GnnError: the index cannot be opened.
     """
 
-    def __init__(self, table: EmbeddingTable, exact_rows: int, threads: int) -> None:
-        self.table, self.exact_rows = table, exact_rows
-        self._index = SimilarIndex(table) if table.meta.index is not None else None
+    def __init__(self, exact_rows: int, threads: int) -> None:
+        self.exact_rows = exact_rows
+        self._indexes: OrderedDict[str, SimilarIndex] = OrderedDict()
+        self._opening = threading.Lock()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="similar")
         self._waiting = 0
 
-    @property
-    def source(self) -> str:
-        """What searches: `index`, or `exact`."""
-        return "exact" if self._index is None else "index"
-
-    def check(self) -> None:
+    def check(self, table: EmbeddingTable) -> None:
         """Refuse a table that is too large to be searched without an index.
 
         Raises:
             NoIndexError: it is.
         """
-        if self._index is None and len(self.table.embeddings) > self.exact_rows:
-            raise NoIndexError(len(self.table.embeddings), self.exact_rows)
+        if table.meta.index is None and len(table.embeddings) > self.exact_rows:
+            raise NoIndexError(len(table.embeddings), self.exact_rows)
 
-    async def of_nodes(self, nodes: NDArray[np.int64], k: int) -> Found:
+    async def of_nodes(self, table: EmbeddingTable, nodes: NDArray[np.int64], k: int) -> Found:
         """The k nearest other nodes of every node."""
-        found = await self._run(lambda: self._search(self.table.rows(nodes), k + 1))
+        found = await self._run(lambda: self._search(table, table.rows(nodes), k + 1))
         pairs = zip(nodes.tolist(), found, strict=True)
         return [_without(node, others, scores, k) for node, (others, scores) in pairs]
 
-    async def of_vector(self, vector: NDArray[np.float32], k: int) -> Found:
+    async def of_vector(self, table: EmbeddingTable, vector: NDArray[np.float32], k: int) -> Found:
         """The k nearest nodes of a vector (d,)."""
-        return await self._run(lambda: self._search(vector[None], k))
+        return await self._run(lambda: self._search(table, vector[None], k))
 
     def close(self) -> None:
         """End the threads."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def _search(self, queries: NDArray[np.float32], k: int) -> Found:
-        if self._index is not None:
-            return self._index.neighbors(queries, k)
-        return exact_neighbors(self.table, queries, k)
+    def _search(self, table: EmbeddingTable, queries: NDArray[np.float32], k: int) -> Found:
+        if table.meta.index is None:
+            return exact_neighbors(table, queries, k)
+        return self._index(table).neighbors(queries, k)
+
+    def _index(self, table: EmbeddingTable) -> SimilarIndex:
+        """The index of a table, mapped once; those of tables that were are let go."""
+        with self._opening:
+            if table.meta.digest not in self._indexes:
+                self._indexes[table.meta.digest] = SimilarIndex(table)
+                while len(self._indexes) > MAX_OPEN:
+                    self._indexes.popitem(last=False)
+            return self._indexes[table.meta.digest]
 
     async def _run(self, search: Callable[[], Found]) -> Found:
         if self._waiting >= MAX_WAITING:

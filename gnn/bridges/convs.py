@@ -89,7 +89,7 @@ class WrappedConv(nn.Module):
         """
         hop, rows = destinations_first(block, messages)
         dtype = next((p.dtype for p in self.parameters()), torch.float32)
-        given = {argument: _edge_data(hop, kind) for argument, kind in self.reads.items()}
+        given = {name: _edge_data(hop, kind, dtype) for name, kind in self.reads.items()}
         out = self.run(hop, rows.to(dtype), x_dst.to(dtype), given)
         return out.flatten(1) if isinstance(out, Tensor) and out.ndim > 2 else out
 
@@ -139,7 +139,7 @@ class DGLConv(WrappedConv):
         return out
 
 
-def _edge_data(block: Block, kind: str) -> Tensor:
+def _edge_data(block: Block, kind: str, dtype: torch.dtype) -> Tensor:
     found: dict[str, Any] = {
         "features": block.edge_features,
         "weight": block.edge_weight,
@@ -151,4 +151,4 @@ def _edge_data(block: Block, kind: str) -> Tensor:
     if found[kind] is None:
         raise InputError(f"the convolution reads the {kind} of edges, and the edges here have none")
     data: Tensor = found[kind]
-    return data.long() if kind == "type" else data
+    return data.long() if kind in ("type", "time") else data.to(dtype)

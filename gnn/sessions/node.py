@@ -18,12 +18,13 @@ from torch import Tensor
 from gnn.errors import DivergedError, TrainingError
 from gnn.evaluate import EXACT_EDGES, logits_of, using_threads
 from gnn.inputs import with_inputs
+from gnn.losses import balanced_seeds
 from gnn.model import GNN
 from gnn.optimize import Stepper
 from gnn.reduce import reduce_inputs
-from gnn.sessions.session import EpochResult, check_outputs, class_weight_of
+from gnn.sessions.session import EpochResult, check_outputs, class_weight_of, loss_of
 from gnn.splits import split_nodes
-from gnn.tasks import Task, task_named
+from gnn.tasks import Task, task_for
 from gnn.train_config import TrainConfig
 from sampling import Dataset, MiniBatch, MiniBatchLoader, NeighborSampler
 from sampling.errors import InputError
@@ -48,11 +49,12 @@ class NodeSession:
     stepper: Stepper
     loader: MiniBatchLoader
     monitor: str
+    train_nodes: NDArray[np.int64]
     whole: list[MiniBatch] | None = field(default=None)
 
     @classmethod
     def prepare(cls, model: GNN, data: Dataset, config: TrainConfig) -> NodeSession:
-        task = task_named(config.task)
+        task = task_for(config.task, data)
         if data.features is None and model.config.d_in:
             raise TrainingError(
                 f"graph {data.meta.name!r} has no features; ingest it with --features"
@@ -63,8 +65,8 @@ class NodeSession:
         train_nodes, val_nodes = _parts(data, labeled, config)
         targets = y[torch.from_numpy(train_nodes)]
         task.fit_scale(model, targets)
-        loader = _loader(model, data, config, train_nodes, y)
-        whole = list(loader) if _is_whole(config, len(train_nodes)) else None
+        loader = cls.loader_of(model, data, config, train_nodes, y)
+        whole = list(loader) if cls.takes_all(config, len(train_nodes)) else None
         return cls(
             model,
             data,
@@ -72,12 +74,25 @@ class NodeSession:
             task,
             y,
             val_nodes,
-            class_weight_of(config, targets, model.config.d_out),
-            Stepper.of(model, config),
+            class_weight_of(config, task, targets, model.config.d_out),
+            Stepper.of(model, config, len(loader)),
             loader,
             config.monitor or task.monitor,
+            train_nodes,
             whole,
         )
+
+    @classmethod
+    def loader_of(
+        cls, model: GNN, data: Dataset, config: TrainConfig, nodes: NDArray[np.int64], y: Tensor
+    ) -> MiniBatchLoader:
+        """Batches of these nodes, (num_nodes,), with targets out of `y`."""
+        return _loader(model, data, config, nodes, y)
+
+    @classmethod
+    def takes_all(cls, config: TrainConfig, num_seeds: int) -> bool:
+        """Whether one batch has all seeds and all their neighbors."""
+        return _is_whole(config, num_seeds)
 
     def run_epoch(self, epoch: int) -> EpochResult:
         """One pass over the training seeds."""
@@ -99,27 +114,36 @@ class NodeSession:
         if self.whole is not None:
             return self.whole
         self.loader.epoch = epoch
+        if self.config.balanced_seeds:
+            y = self.y[torch.from_numpy(self.train_nodes)].numpy()
+            self.loader.seeds = balanced_seeds(self.train_nodes, y, self.config.seed, epoch)
         return self.loader
 
     def _step(self, epoch: int, i: int, batch: MiniBatch) -> tuple[Tensor, float]:
         assert batch.x is not None, "prepare checked that there are features"
         logits = self.model(batch.blocks, batch.x)
-        loss = self.task.loss(self.model, logits, self.y[batch.seeds], self.class_weight)
+        loss = self._loss(logits, self.y[batch.seeds])
         return logits.detach(), self.stepper.step(loss, epoch, i)
+
+    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        return loss_of(self.config, self.task, self.model, logits, y, self.class_weight)
 
     def validate(self, epoch: int) -> dict[str, float]:
         """Loss and monitored metrics of the validation part; empty without one."""
         if self.monitor == "none":
             return {}
         with using_threads(self.config.num_threads):
-            logits = logits_of(
-                self.model, self.data, self.val_nodes, fanouts=self.config.eval_fanouts
-            )
+            logits = self.val_logits()
         y = self.y[torch.from_numpy(self.val_nodes)]
-        loss = self.task.loss(self.model, logits, y, self.class_weight).item()
+        loss = self._loss(logits, y).item()
         if not math.isfinite(loss):
             raise DivergedError(epoch + 1, None, loss)
         return {"loss": loss, **self.task.metrics(logits, y, {self.task.monitor, self.monitor})}
+
+    def val_logits(self) -> Tensor:
+        """What the head gives for the validation nodes, (num_val, d_out)."""
+        fanouts = self.config.eval_fanouts
+        return logits_of(self.model, self.data, self.val_nodes, fanouts=fanouts)
 
 
 def _parts(
@@ -131,6 +155,7 @@ def _parts(
         split_index=config.split_index,
         split=config.split,
         seed=config.seed,
+        by_time=config.temporal,
     )
     if not len(parts["train"]):
         raise TrainingError(f"split {config.split_index} has no labeled train nodes")
@@ -175,5 +200,7 @@ def _loader(
 
 
 def _is_whole(config: TrainConfig, num_seeds: int) -> bool:
+    if config.balanced_seeds:
+        return False
     takes_all = config.fanouts is None or all(k == ALL for k in config.fanouts)
     return takes_all and config.batch_size >= num_seeds

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -119,11 +120,33 @@ class TemporalNeighborSampler(RuleSampler):
                 self.num_threads,
             )
         times_of = torch.from_numpy(src_times)
+        degrees = torch.from_numpy(self._degrees_then(src_nodes, src_times))
         blocks = tuple(
-            replace(block, dst_times=times_of[: block.num_dst])
-            for block in to_blocks(self.graph, src_nodes, hops)
+            replace(
+                block,
+                graph_indptr=None,
+                dst_times=times_of[: block.num_dst],
+                degrees_then=degrees[: block.num_src],
+            )
+            for block in to_blocks(self.graph, src_nodes, hops, self.num_threads)
         )
         return TemporalBatch(blocks, tuple(times_of[: block.num_src] for block in blocks))
+
+    def _degrees_then(
+        self, nodes: NDArray[np.int64], times: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Edges into each node before its time, whatever the window: no degree of the future."""
+        distinct, keys = self._sorted_keys
+        before = nodes * np.int64(len(distinct) + 1) + np.searchsorted(distinct, times)
+        return np.searchsorted(keys, before) - self.graph.indptr[nodes]
+
+    @cached_property
+    def _sorted_keys(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The times, and (node, time) of every edge as one ascending number."""
+        distinct, rank = np.unique(self._edge_time, return_inverse=True)
+        nodes = np.repeat(np.arange(self.graph.num_nodes), self.graph.in_degrees())
+        keys = nodes * (len(distinct) + 1) + rank
+        return distinct, keys if self.graph.edge_type is None else np.sort(keys)
 
     def at_node_times(self, node_times: ArrayLike | Tensor) -> Sampler:
         """A sampler that looks the time of every seed up, as `MiniBatchLoader` takes it.

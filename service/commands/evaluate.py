@@ -45,6 +45,7 @@ def evaluate(
     from gnn import evaluate as measure
     from gnn import load_model
     from gnn.brought import module_names
+    from gnn.measure import reading_fanouts
     from sampling import GraphStore
 
     saved = load_model(model, module_names(allow_modules))
@@ -58,7 +59,9 @@ def evaluate(
         split=training["split"],
         seed=training["seed"],
         exact=exact,
-        fanouts=training["eval_fanouts"] if fanouts is None else parse_fanouts(fanouts),
+        fanouts=reading_fanouts(training) if fanouts is None else parse_fanouts(fanouts),
+        temporal=training.get("temporal", False),
+        strategy=training.get("strategy", "recent"),
         num_threads=threads,
     )
     show(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sampling import NodeIds
 
-__all__ = ["parse_ids", "read_ids"]
+__all__ = ["parse_ids", "read_ids", "read_pairs"]
 
 MAX_LINE_BYTES = 64 * 1024
 MAX_SHOWN = 40
@@ -41,6 +41,26 @@ def read_ids(nodes: str | None, nodes_file: Path | None) -> list[str]:
     if not any(text.strip() for text in texts):
         raise InputError(f"{source} holds no ids; give at least one")
     return [text for text in texts if text]
+
+
+def read_pairs(pairs: str, nodes: str | None, nodes_file: Path | None) -> list[str]:
+    """The ids of "a:b,c:d", one behind the other.
+
+    Raises:
+        InputError: nodes are given as well, or a part is no pair.
+    """
+    from sampling.errors import InputError
+
+    if nodes is not None or nodes_file is not None:
+        raise InputError("give either --pairs or node ids, not both")
+    texts: list[str] = []
+    for part in _parts(pairs):
+        ends = part.split(":")
+        if len(ends) != 2 or not all(ends):
+            raise InputError(f"{_short(part)!r} is not a pair; write two ids with a colon between "
+                             "them, as in a:b,c:d; ids with colons need the service")  # fmt: skip
+        texts += ends
+    return texts
 
 
 def parse_ids(

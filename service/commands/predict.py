@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from service.commands.node_ids import parse_ids, read_ids
+from service.commands.node_ids import parse_ids, read_ids, read_pairs
 from service.commands.options import AllowModules, Debug, GraphPath, Json, ModelPath, Seed, Threads
 from service.commands.writing import naming
 from service.console import Progress, show
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["predict"]
 
 IDS_PER_PART = 10_000
-INCLUDES = ("label", "probabilities", "embedding")
+PAIRS_PER_PART = IDS_PER_PART // 2
+INCLUDES = ("label", "probabilities", "embedding", "prediction_set")
 FORMATS = (".csv", ".jsonl", ".parquet")
 
 Entry = dict[str, Any]
@@ -44,6 +45,13 @@ def predict(
     nodes_file: Annotated[
         Path | None, typer.Option(help="File with one node id per line.", show_default=False)
     ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(help="Pairs to score by a link model, as in a:b,c:d.", show_default=False),
+    ] = None,
+    relation: Annotated[
+        str | None, typer.Option(help="Edge type of the pairs, where there are several.")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="FILE.csv, .jsonl or .parquet instead of the terminal.")
     ] = None,
@@ -52,7 +60,10 @@ def predict(
         typer.Option(help="table, all neighbors, the model's fanouts, or the cheapest of them."),
     ] = "auto",
     include: Annotated[
-        str, typer.Option(help="What to answer: label, probabilities, embedding; with commas.")
+        str,
+        typer.Option(
+            help="What to answer: label, probabilities, prediction_set, embedding; with commas."
+        ),
     ] = "label,probabilities",
     embeddings: Annotated[
         Path | None, typer.Option(help="Directory of embeddings, used while they are fresh.")
@@ -77,10 +88,13 @@ def predict(
     if out is not None:
         with naming(out):  # before the work, not after it
             out.parent.stat()
-    texts = read_ids(nodes, nodes_file)
+    texts = read_ids(nodes, nodes_file) if pairs is None else read_pairs(pairs, nodes, nodes_file)
     wanted = _includes(include)
     name, version = _model_name(model)
     predictor = _open(graph, model, name, version, embeddings, allow_modules, threads)
+    if pairs is not None:
+        _score(predictor, texts, (name, version, mode, relation), out, output_format, json)
+        return
     ids = parse_ids(predictor.data.ids, texts, report_unknown=on_unknown == "report")
 
     def answers(part: Sequence[int | str]) -> Any:
@@ -89,16 +103,54 @@ def predict(
         )
 
     about, rows = _in_parts(answers, ids)
+    _give(about, rows, "predictions", out, output_format, json)
+
+
+def _give(
+    about: dict[str, Any],
+    rows: list[Entry],
+    what: str,
+    out: Path | None,
+    output_format: str,
+    json: bool,
+) -> None:
+    """Write the entries to a file, or show them."""
     if out is not None:
         _write(out, rows)
-        show({**about, "predictions": len(rows), "out": str(out)}, json)
+        show({**about, what: len(rows), "out": str(out)}, json)
     elif json:
-        show({**about, "predictions": rows}, True)
+        show({**about, what: rows}, True)
     else:
         _print(rows, output_format)
 
 
-def _includes(text: str) -> list[Literal["label", "probabilities", "embedding"]]:
+def _score(
+    predictor: Predictor,
+    texts: list[str],
+    asked: tuple[str, int | None, str, str | None],
+    out: Path | None,
+    output_format: str,
+    json: bool,
+) -> None:
+    """Scores of pairs, whose ends come one behind the other in `texts`."""
+    from sampling.errors import InputError
+    from service.links import LinkQuery, predict_links
+
+    name, version, mode, relation = asked
+    if mode == "sampled":
+        raise InputError("pairs are scored in mode auto, table or exact; drawn neighbors would "
+                         "give other scores than the evaluation")  # fmt: skip
+    ids = parse_ids(predictor.data.ids, texts)
+    pairs = list(zip(ids[::2], ids[1::2], strict=True))
+    rows: list[Entry] = []
+    for start in range(0, len(pairs), PAIRS_PER_PART):
+        part = pairs[start : start + PAIRS_PER_PART]
+        answer = predict_links(predictor, LinkQuery(part, name, version, mode, relation))  # type: ignore[arg-type] # checked just above
+        rows += answer.pop("scores")
+    _give(answer, rows, "scores", out, output_format, json)
+
+
+def _includes(text: str) -> list[str]:
     from sampling.errors import InputError
 
     wanted = [part.strip() for part in text.split(",") if part.strip()]
@@ -106,7 +158,7 @@ def _includes(text: str) -> list[Literal["label", "probabilities", "embedding"]]
     if wrong or not wanted:
         got = wrong[0] if wrong else text
         raise InputError(f"cannot include {got!r}; choose from {', '.join(INCLUDES)}")
-    return wanted  # type: ignore[return-value] # checked just above
+    return wanted
 
 
 def _model_name(model: Path) -> tuple[str, int | None]:

@@ -17,6 +17,8 @@ __all__ = ["serve"]
 
 SECRET = ("redis_url", "api_keys")
 """Settings whose value no message repeats."""
+OPTIONS = {"redis_url": "redis"}
+"""Options that are not called as their setting is."""
 
 
 def serve(
@@ -128,11 +130,11 @@ def read_settings(given: dict[str, Any], config: Path | None = None) -> Any:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"])
         got = "" if name in SECRET else f" (got {first['input']!r})"
+        option = OPTIONS.get(name, name.replace("_", "-"))
         raise InputError(
-            f"setting {name}: {first['msg']}{got}; "
-            f"give --{name.replace('_', '-')} or set GNN_{name.upper()}"
+            f"setting {name}: {first['msg']}{got}; give --{option} or set GNN_{name.upper()}"
             if first["type"] != "missing"
-            else f"no {name} was given; pass --{name.replace('_', '-')} or set GNN_{name.upper()}"
+            else f"no {name} was given; pass --{option} or set GNN_{name.upper()}"
         ) from None
 
 

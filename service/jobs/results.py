@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from service.answers import chosen_labels
 from service.errors import NonFiniteError
 from service.jobs.folder import JobFolder, fsync
 from service.jobs.job import JobSpec, Output, Part, Progress, Result
@@ -76,7 +77,7 @@ class _Columns:
         if "embedding" in include:
             columns["embedding"] = _lists(rows)
         if "label" in include or "probabilities" in include:
-            columns |= _answers(self._outputs(rows, start, end), self.model.classes, include)
+            columns |= _answers(self._outputs(rows, start, end), self.model, include)
         return pa.table(columns).replace_schema_metadata(self._metadata())
 
     def row_bytes(self) -> int:
@@ -133,13 +134,17 @@ def _part(path: Path, columns: _Columns) -> Iterator[Any]:
 
 
 def _answers(
-    outputs: NDArray[np.float32], classes: list[int] | list[str] | None, include: tuple[Output, ...]
+    outputs: NDArray[np.float32], model: ServedModel, include: tuple[Output, ...]
 ) -> dict[str, Any]:
+    classes = model.classes
     if classes is None:
         single = outputs.shape[1] == 1
         return {"value": pa.array(outputs[:, 0]) if single else _lists(outputs)}
     columns: dict[str, Any] = {}
-    if "label" in include:
+    if "label" in include and model.has_many_labels:
+        kind = pa.list_(pa.array(classes).type)
+        columns["labels"] = pa.array(chosen_labels(outputs, classes), kind)
+    elif "label" in include:
         codes = outputs.argmax(axis=1)
         columns["label"] = pa.array(classes).take(pa.array(codes))
         columns["score"] = pa.array(outputs[np.arange(len(outputs)), codes])

@@ -31,6 +31,7 @@ __all__ = ["Runner"]
 
 POLL_S = 0.25
 BEAT_S = 1.0
+OUTAGE_S = 2.0
 SETTLE_TRIES = 5
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 NO_MEMORY = Problem(507, "no_memory", "The job needs more memory than there is")
@@ -84,6 +85,7 @@ class Runner:
             claimed = self.queue.claim(self.graph)
         except JobStoreError as error:
             log.warning("jobs_unavailable", reason=str(error))
+            stop.wait(OUTAGE_S)
             return None
         return None if claimed is None else self._run(*claimed, stop)
 

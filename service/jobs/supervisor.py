@@ -76,7 +76,11 @@ class _Supervisor:
         while not self.stop.wait(LOOK_S):
             if self._is_alive() or not self._has_work():
                 continue
-            self._start()
+            try:
+                self._start()
+            except OSError as error:
+                log.error("job_runner_not_started", reason=str(error))
+                self.stop.wait(LAST_PAUSE_S)
         self._end()
         self.queue.store.close()
 

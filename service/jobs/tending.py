@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import structlog
 
-from sampling.errors import GnnError
+from service.errors import JobStoreError
 from service.jobs.door import JobDoor
 
 __all__ = ["tending"]
@@ -52,5 +52,7 @@ async def _safely(work: Callable[[], object]) -> None:
     """Nothing that goes wrong here may end the service, or the next look."""
     try:
         await asyncio.to_thread(work)
-    except (GnnError, OSError) as error:
+    except JobStoreError as error:
         log.warning("jobs_unavailable", reason=str(error))
+    except Exception as error:
+        log.error("jobs_not_tended", exc_info=error)

@@ -124,7 +124,7 @@ def _operation(path: str, method: str, operation: dict[str, Any], schemas: dict[
 def _example(model: dict[str, Any]) -> dict[str, Any]:
     fields = model.get("properties", {})
     given = {name: f["default"] for name, f in fields.items() if f.get("default") is not None}
-    return given | {"nodes": [0]}
+    return given | ({"nodes": [0]} if "nodes" in fields else {})
 
 
 def _problem_table() -> str:

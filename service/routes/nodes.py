@@ -35,7 +35,7 @@ from service.schemas import (
 )
 from service.settings import Settings
 
-__all__ = ["add_routes", "request_models"]
+__all__ = ["OF_POST", "SMALL", "add_routes", "planned", "request_models"]
 
 ARROW = "application/vnd.apache.arrow.stream"
 OF_POST = (400, 404, 408, 409, 413, 415, 422, 500, 503, 504)

@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from numpy.typing import NDArray
 from starlette.responses import Response
 
+from gnn import EmbeddingTable
 from sampling.errors import UnknownNodeError
 from service.errors import DeadlineError, NoTableError, RequestError
 from service.exchange import (
@@ -25,7 +26,7 @@ from service.registry import ServedModel
 from service.routes.documented import DirectRoute, body_of, problems
 from service.schemas import SimilarRequest, SimilarResponse, limited
 from service.settings import Settings
-from service.similarity import Found, Similarity
+from service.similarity import Found
 
 __all__ = ["add_routes", "request_models"]
 
@@ -71,43 +72,43 @@ async def _answer(request: Request, body: SimilarRequest) -> Answer:
     resources = request.app.state.resources
     predictor = resources.predictor
     model = await asyncio.to_thread(predictor.registry.get, body.model, body.version)
-    similarity = _similarity(resources.similarity, model)
+    similarity, table = resources.similarity, _table(model)
+    similarity.check(table)
     if body.embedding:
-        [found] = await similarity.of_vector(_vector(body.embedding, similarity), body.k)
+        vector = _vector(body.embedding, table.meta.dim)
+        [found] = await similarity.of_vector(table, vector, body.k)
         answer: Answer = {"neighbors": _listed(predictor.data.ids, *found)}
     else:
         asked = body.nodes if body.node is None else [body.node]
-        lists = await similarity.of_nodes(_dense(predictor.data.ids, asked), body.k)
+        lists = await similarity.of_nodes(table, _dense(predictor.data.ids, asked), body.k)
         answer = _by_node(predictor.data.ids, asked, lists, body.node is not None)
     return {
         "model": body.model,
         "model_version": model.version,
         "graph_version": predictor.data.meta.version,
-        "source": similarity.source,
+        "source": "exact" if table.meta.index is None else "index",
         **answer,
     }
 
 
-def _similarity(similarity: Similarity | None, model: ServedModel) -> Similarity:
-    """What searches the model's table.
+def _table(model: ServedModel) -> EmbeddingTable:
+    """The fresh table of a model.
 
     Raises:
-        NoTableError: there is no fresh table of this model.
-        NoIndexError: it is too large to be searched without an index.
+        NoTableError: there is none.
     """
-    if similarity is None or model.table is None:
+    if model.table is None:
         raise NoTableError(model.name, model.version)
-    similarity.check()
-    return similarity
+    return model.table
 
 
-def _vector(values: list[float], similarity: Similarity) -> NDArray[np.float32]:
+def _vector(values: list[float], dim: int) -> NDArray[np.float32]:
     """The direction of a vector: a cosine asks for no more, and its length may overflow.
 
     Raises:
         RequestError: it has another width than the table, or no direction.
     """
-    vector, dim = np.asarray(values, np.float64), similarity.table.meta.dim
+    vector = np.asarray(values, np.float64)
     if len(vector) != dim:
         raise RequestError(f"embedding: got {len(vector)} numbers; the table has {dim}")
     largest = np.abs(vector).max()

@@ -191,10 +191,9 @@ def _metadata(registry: ModelRegistry, request: Request) -> dict[str, Any]:
     config = model.saved.model.config
     outputs: list[tuple[str, str, list[int]]] = [("value", "FP32", [-1, config.d_out])]
     if model.classes is not None:
-        outputs = [
-            ("label", _label_type(model), [-1]),
-            ("probabilities", "FP32", [-1, config.d_out]),
-        ]
+        outputs = [("probabilities", "FP32", [-1, config.d_out])]
+    if _has_label(model):
+        outputs.insert(0, ("label", _label_type(model), [-1]))
     outputs.append(("embedding", "FP32", [-1, model.saved.model.d_embedding]))
     return {
         "name": model.name,
@@ -205,6 +204,11 @@ def _metadata(registry: ModelRegistry, request: Request) -> dict[str, Any]:
     }
 
 
+def _has_label(model: ServedModel) -> bool:
+    """Whether a node has one label; where it may have several, they are no tensor."""
+    return model.classes is not None and not model.has_many_labels
+
+
 def _label_type(model: ServedModel) -> Any:
     classes = model.classes or []
     return "INT64" if all(isinstance(name, int) for name in classes) else "BYTES"
@@ -212,7 +216,9 @@ def _label_type(model: ServedModel) -> Any:
 
 def _answer(plan: Plan, asked: InferRequest) -> Response:
     model = plan.model
-    usual = ["value"] if model.classes is None else ["label", "probabilities"]
+    usual = ["value"] if model.classes is None else ["probabilities"]
+    if _has_label(model):
+        usual.insert(0, "label")
     wanted = asked.outputs or [(name, asked.all_binary) for name in usual]
     tensors = [(_tensor(plan, name), is_binary) for name, is_binary in wanted]
     head = {"model_name": plan.query.model, "model_version": str(model.version)}
@@ -237,9 +243,10 @@ def _tensor(plan: Plan, name: str) -> OutputTensor:
         return OutputTensor(name, "FP32", outputs_of(plan))
     if name == "probabilities" and model.classes is not None:
         return OutputTensor(name, "FP32", outputs_of(plan))
-    if name == "label" and model.classes is not None:
+    if name == "label" and model.classes is not None and _has_label(model):
         return _labels(model.classes, outputs_of(plan), _label_type(model))
-    has = "value" if model.classes is None else "label, probabilities"
+    has = "value" if model.classes is None else "probabilities"
+    has = f"label, {has}" if _has_label(model) else has
     raise RequestError(f"model {model.name!r} has no such output; it has {has}, embedding")
 
 

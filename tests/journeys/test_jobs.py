@@ -27,7 +27,7 @@ from service.commands.worker import worker as run_worker
 from service.errors import JobStoreError
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "service"))
-from redis_server import redis_server
+from redisserver import redis_server
 from world import CLASSES, ROOT, World, make_world, running
 
 EVERY = list(range(100, 1600))
@@ -111,7 +111,8 @@ def refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
 def runners(client: httpx.Client) -> list[psutil.Process]:
     """The processes that run jobs of a server."""
     server = psutil.Process(client.process.pid)  # type: ignore[attr-defined]
-    return [p for p in server.children() if "service.jobs.process" in p.cmdline()]
+    alive = [p for p in server.children() if p.status() != psutil.STATUS_ZOMBIE]
+    return [p for p in alive if "service.jobs.process" in p.cmdline()]
 
 
 def progress_seen(client: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
@@ -408,7 +409,7 @@ def test_workers_share_jobs_through_a_redis_and_one_has_no_space(world: World, t
     jobs = tmp_path / "jobs"
     with ExitStack() as stack:
         redis = stack.enter_context(ExitStack())
-        url = redis.enter_context(redis_server(tmp_path))
+        url = redis.enter_context(redis_server(tmp_path)).url
         client = stack.enter_context(running(world.settings(jobs=jobs, redis_url=url)))
         sent = [submit(client, nodes=EVERY[i : i + 50]) for i in range(0, 300, 50)]
         time.sleep(0.7)

@@ -101,7 +101,7 @@ def test_what_is_no_settings_file_is_refused(tmp_path: Path, monkeypatch: pytest
         ("port: 8000", "is not TOML"),
         ("prot = 8000", "'prot' is no setting"),
         ('graph = "g"\nmodels = "m"\nport = 70000', "setting port"),
-        ('graph = "g"\nmodels = "m"\nredis = "http://:secret@x"', "setting redis"),
+        ('graph = "g"\nmodels = "m"\nredis_url = "http://:secret@x"', "setting redis"),
         ('graph = "g"', "no models was given"),
     ):
         file.write_text(text)

@@ -22,7 +22,7 @@ from service.jobs.sqlite_store import SqliteStore
 from service.jobs.store import JobStore, open_store
 
 sys.path.insert(0, str(Path(__file__).parent))
-from redis_server import redis_server
+from redisserver import redis_server
 
 GRAPH, OTHER = "graph-a", "graph-b"
 Opener = Callable[[], JobStore]
@@ -30,8 +30,8 @@ Opener = Callable[[], JobStore]
 
 @pytest.fixture(scope="module")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as url:
-        yield url
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server.url
 
 
 @pytest.fixture(params=["sqlite", "redis"])

@@ -76,7 +76,7 @@ def _refuse_mixture(ids: pa.Array, error: BadValueError) -> None:
 
 
 def _nodes_of_edges(config: IngestConfig, inputs: Inputs, budget: MemoryBudget) -> Reports:
-    declared = [s.declared for s in inputs.edges]
+    declared = [s.declared for s in inputs.with_ids]
     if all(d is not None for d in declared) and _cover(declared) is not None:
         span = _cover(declared)
         assert span is not None
@@ -111,7 +111,7 @@ def _inside(ids: Any, rows: int) -> bool:
 
 def _collect(config: IngestConfig, inputs: Inputs, budget: MemoryBudget) -> Reports:
     """Sorted distinct ids of all edges: integers where all are, else strings."""
-    kinds = {s.id_kind for s in inputs.edges}
+    kinds = {s.id_kind for s in inputs.with_ids}
     if {"int", "string"} <= kinds:
         raise InputError("some files have integer ids and some strings; all files must agree")
     try:
@@ -130,13 +130,13 @@ def _collect(config: IngestConfig, inputs: Inputs, budget: MemoryBudget) -> Repo
 
 
 def _id_columns(inputs: Inputs) -> set[str]:
-    return {name for source in inputs.edges for name in source.id_columns}
+    return {name for source in inputs.with_ids for name in source.id_columns}
 
 
 def _collect_as(kind: str, config: IngestConfig, inputs: Inputs, budget: MemoryBudget) -> Reports:
     collector = IdCollector(budget.free(), num_threads=config.threads)
     clock, done = Clock("ids"), 0
-    for source in inputs.edges:
+    for source in inputs.with_ids:
         if source.declared is not None:
             collector.add_range(source.declared)
             continue
@@ -146,7 +146,7 @@ def _collect_as(kind: str, config: IngestConfig, inputs: Inputs, budget: MemoryB
                 collector.add(chunk.dst)
                 done += len(chunk.src)
                 yield clock.report(done, inputs.num_edges)
-    if all(source.declared is None for source in inputs.edges):
+    if not inputs.links and all(source.declared is None for source in inputs.edges):
         inputs.num_edges = done
     return collector.sorted()
 
@@ -160,7 +160,7 @@ def _create_missing(
     if len(nodes.node_types) > 1:
         raise InputError("nodes that only edges name have no type, and the list has "
                          f"{len(nodes.node_types)}; list them, or drop their edges")  # fmt: skip
-    for source in inputs.edges:
+    for source in inputs.with_ids:
         with closing(read_ahead(source.read(kind, inputs.chunk_rows))) as chunks:
             for chunk in chunks:
                 for ids in (chunk.src, chunk.dst):
@@ -169,7 +169,7 @@ def _create_missing(
                         collector.add(_where(ids, missing))
                 done += len(chunk.src)
                 yield clock.report(done, inputs.num_edges)
-    inputs.num_edges = done
+    inputs.num_edges = None if inputs.links else done
     created = collector.sorted()
     return nodes.with_created(created) if len(created) else nodes
 

@@ -69,7 +69,8 @@ def reorder(
             yield clock.report(done, adjacency.num_edges)
         shutil.rmtree(source)
         facts = adjacency.facts | {"reorder": config.reorder}
-        return Adjacency(sink.arrays, sink.num_edges, adjacency.edge_types, facts), order
+        links = adjacency.links
+        return Adjacency(sink.arrays, sink.num_edges, adjacency.edge_types, facts, links), order
 
 
 def _order(

@@ -47,7 +47,8 @@ LADDERS: dict[str, tuple[pa.DataType, ...]] = {
     "node_time": (INT, REAL, pa.timestamp("us"), pa.timestamp("us", "UTC")),
     "label": (INT, REAL, TEXT),
 }
-FIXED = {"weight": REAL, "type": TEXT, "node_type": TEXT, "split": TEXT}
+FIXED = {"weight": REAL, "type": TEXT, "node_type": TEXT, "split": TEXT,
+         "edge_split": TEXT}  # fmt: skip
 IDS = ("src", "dst", "id")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 INTEGER = re.compile(r"[+-]?\d+")

@@ -28,16 +28,20 @@ class ReadOptions:
 
     Attributes:
         columns: role ("src", "dst", "type", "time", "weight", "id", "node_type", "node_time",
-            "label", "split") → name in the file, where it differs.
+            "label", "split", "edge_split") → name in the file, where it differs.
         limit_bytes: the most that one array held whole may take.
+        optional: roles whose column may be missing even where the user named it.
+        literals: "drop" or "keep" as nodes, where a format has them (N-Triples).
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     limit_bytes: int = 1 << 62
+    literals: str = "drop"
+    optional: frozenset[str] = frozenset()
 
     def name(self, role: str) -> str:
-        """The column that plays a role; "node_type" and "node_time" default to "type", "time"."""
-        return self.columns.get(role, role.removeprefix("node_"))
+        """The column that plays a role; "node_type", "edge_split" … default to "type", "split"."""
+        return self.columns.get(role, role.removeprefix("node_").removeprefix("edge_"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,7 @@ class EdgeChunk:
         time: int64, or None.
         weight: float32, or None.
         mirrored: the format says that these edges run both ways.
+        split: uint8 codes: 2 and 3 are edges to predict, in val and test; or None.
     """
 
     src: Ids
@@ -61,6 +66,7 @@ class EdgeChunk:
     time: NDArray[np.int64] | None = None
     weight: NDArray[np.float32] | None = None
     mirrored: bool = False
+    split: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +83,22 @@ class NodeChunk:
 
 @dataclass(frozen=True, slots=True)
 class NodeSource:
-    """A list of nodes. `id_kind` is "int", "string", or "text" (a text file: either)."""
+    """A list of nodes.
+
+    Attributes:
+        path: the file.
+        read: `read(kind, rows)` yields chunks of at most `rows` nodes with ids of `kind`.
+        id_kind: "int", "string", or "text" (a text file: either).
+        ignored: columns that nobody asked for.
+        type: the node type that the user names for the whole file, or empty. Other files may
+            then have columns that this one lacks.
+    """
 
     path: Path
     read: Callable[[str, int], Iterator[NodeChunk]]
     id_kind: str = "int"
     ignored: tuple[str, ...] = ()
+    type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +130,7 @@ class EdgeSource:
         nodes: the nodes that the same file lists, or None.
         features: their features, or None.
         splits: (num_nodes, num_splits) uint8, or None.
+        has_split: chunks say which edges are to be predicted.
     """
 
     path: Path
@@ -127,3 +144,4 @@ class EdgeSource:
     nodes: NodeSource | None = None
     features: FeatureSource | None = None
     splits: NDArray[np.uint8] | None = None
+    has_split: bool = False

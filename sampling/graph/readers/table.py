@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from sampling.errors import ParseError
+from sampling.graph.labels import split_codes
 from sampling.graph.readers.columns import (
     Place,
     id_kind,
@@ -33,7 +34,7 @@ Batches = Callable[[str, int], Iterator[pa.RecordBatch]]
 """`batches(kind, rows)` reads the table with ids as "int" or "string"."""
 
 SYNONYMS = {"src": ("src", "source"), "dst": ("dst", "target")}
-EDGE_ROLES = ("src", "dst", "type", "time", "weight")
+EDGE_ROLES = ("src", "dst", "type", "time", "weight", "edge_split")
 NODE_ROLES = ("id", "node_type", "node_time", "label", "split")
 NEEDED = {"src", "dst", "id"}
 
@@ -53,7 +54,7 @@ def pick(
         here = [name for name in names if name in found]
         if here:
             picked[role] = here[0]
-        elif role in NEEDED or role in options.columns:
+        elif role in NEEDED or (role in options.columns and role not in options.optional):
             raise ParseError(path, f"has no column {names[0]!r} but {_shown(found)}; "
                              f"name it with --{role.replace('_', '-')}")  # fmt: skip
     twice = [name for name in picked.values() if list(found).count(name) > 1]
@@ -89,7 +90,13 @@ def edges_of_table(
         time_unit="microseconds" if scaled else None,
         ignored=tuple(sorted(set(schema.names) - set(picked.values()))),
         id_columns=(picked["src"], picked["dst"]),
+        has_split="edge_split" in picked,
     )
+
+
+def to_splits(array: pa.Array, place: Place) -> Any:
+    """Codes of the words of a split column."""
+    return split_codes(array, place.first_row, place.path)[:, 0]
 
 
 def edge_chunks(
@@ -114,6 +121,7 @@ def edge_chunks(
             column("type", to_names),
             column("time", to_times),
             column("weight", to_weights),
+            split=column("edge_split", to_splits),
         )
         row += batch.num_rows
 

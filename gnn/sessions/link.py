@@ -1,0 +1,268 @@
+"""Training on links: batches of edges, negatives, and messages that do not hold the answer.
+
+A graph that is small enough is encoded whole, once a step, and a large batch of edges is scored
+on those rows; with fanouts, every node then hears from that many neighbors, drawn anew each step.
+A larger graph is trained on the Blocks around each batch (`sampling.links`). Either way the edges
+of a batch are no messages while they are predicted: a model that sees the answer among its
+neighbors learns to copy it, and is lost on edges that it does not see.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gnn.errors import DivergedError, TrainingError
+from gnn.evaluate import using_threads
+from gnn.inputs import with_inputs
+from gnn.link_evaluate import link_metrics, link_tensors, protocol_of
+from gnn.link_losses import candidate_loss, pair_loss
+from gnn.link_split import LinkParts, Links, split_links
+from gnn.model import GNN
+from gnn.optimize import Stepper
+from gnn.sessions.session import EpochResult
+from gnn.sessions.whole import WholeGraph, fanouts_of, step_seed
+from gnn.train_config import TrainConfig
+from sampling import Dataset, LinkBatch, LinkLoader, NegativeSampler, NeighborSampler
+from sampling.kernels.reference import MASK
+
+__all__ = ["LinkSession"]
+
+LOSSES = {"knowledge": "softmax", "recommendation": "bpr", "pairs": "bce"}
+MONITORS = {"knowledge": "mrr", "recommendation": "recall@20", "pairs": "mrr"}
+
+
+@dataclass(slots=True)
+class LinkSession:
+    """Training on the edges of one graph.
+
+    Attributes:
+        parts: messages and targets.
+        protocol: of `gnn.link_evaluate`.
+        loss: "bce", "bpr" or "softmax".
+        whole: encodes the whole graph; None where batches have Blocks of their own.
+        loader: makes those; None where the whole graph is encoded.
+    """
+
+    model: GNN
+    config: TrainConfig
+    parts: LinkParts
+    protocol: str
+    loss: str
+    stepper: Stepper
+    monitor: str
+    negatives: NegativeSampler | None
+    whole: WholeGraph | None
+    loader: LinkLoader | None
+
+    @classmethod
+    def prepare(cls, model: GNN, data: Dataset, config: TrainConfig) -> LinkSession:
+        if model.decoder is None:
+            raise TrainingError('the model has no decoder; build it with one, as in decoder="dot"')
+        parts = split_links(with_inputs(data, model.config), config.split, config.seed)
+        protocol = protocol_of(parts)
+        loss = LOSSES[protocol] if config.link_loss == "auto" else config.link_loss
+        fanouts = fanouts_of(model, config)
+        sampler = NeighborSampler(parts.data.graph, fanouts, config.seed, config.num_threads)
+        is_whole = WholeGraph.fits(parts.data.graph, fanouts)
+        ranks_all = loss == "softmax" and is_whole
+        negatives = None if ranks_all else _negative_sampler(parts, config)
+        return cls(
+            model,
+            config,
+            parts,
+            protocol,
+            loss,
+            Stepper.of(model, config),
+            _monitor(config, parts, protocol),
+            negatives,
+            WholeGraph(model, parts.data, sampler) if is_whole else None,
+            None if is_whole else _loader(parts, sampler, config, loss, negatives),
+        )
+
+    def run_epoch(self, epoch: int) -> EpochResult:
+        """One pass over the training edges."""
+        began = time.perf_counter()
+        self.model.train()
+        run = self._run_blocks if self.whole is None else self._run_whole
+        losses, sizes, edges = run(epoch)
+        mean = math.fsum(a * b for a, b in zip(losses, sizes, strict=True)) / sum(sizes)
+        return EpochResult(mean, {}, edges, time.perf_counter() - began)
+
+    def validate(self, epoch: int) -> dict[str, float]:
+        """Metrics of the validation edges; empty without any."""
+        if self.monitor == "none":
+            return {}
+        with using_threads(self.config.num_threads):
+            found = link_metrics(
+                self.model,
+                self.parts,
+                ("val",),
+                limit=self.config.max_val_seeds,
+                seed=self.config.seed,
+            )["val"]
+        if not all(math.isfinite(value) for value in found.values()):
+            raise DivergedError(epoch + 1, None, math.nan)
+        return {name: value for name, value in found.items() if name in ("loss", self.monitor)}
+
+    def _run_whole(self, epoch: int) -> tuple[list[float], list[int], int]:
+        assert self.whole is not None, "the caller looked"
+        links, losses, sizes, edges = self._ordered(epoch), [], [], 0
+        for i, start in enumerate(range(0, len(links), self.config.batch_size)):
+            batch = links.take(slice(start, start + self.config.batch_size))
+            hidden = self._hidden(batch)
+            h, walked = self.whole.encode(step_seed(self.config.seed, epoch, i), hidden)
+            loss = self._loss(h, batch, step_seed(self.config.seed, epoch, i))
+            losses.append(self.stepper.step(loss, epoch, i))
+            sizes.append(len(batch))
+            edges += walked
+        return losses, sizes, edges
+
+    def _run_blocks(self, epoch: int) -> tuple[list[float], list[int], int]:
+        assert self.loader is not None, "the caller looked"
+        losses, sizes, edges = [], [], 0
+        self.loader.epoch = epoch
+        for i, batch in enumerate(self.loader):
+            loss, size = self._block_loss(batch)
+            losses.append(self.stepper.step(loss, epoch, i))
+            sizes.append(size)
+            edges += sum(block.num_edges for block in batch.blocks)
+        return losses, sizes, edges
+
+    def _block_loss(self, batch: LinkBatch) -> tuple[Tensor, int]:
+        assert batch.x is not None, "prepare saw to it"
+        size = int(batch.labels.sum())
+        h = self.model.encode(batch.blocks, batch.x)
+        logits = self.model.score(h, batch.pairs, batch.relations)
+        return pair_loss(self.loss, logits[:size], logits[size:].view(size, -1)), size
+
+    def _ordered(self, epoch: int) -> Links:
+        """The training edges in the order of this epoch, undirected ones in a random direction."""
+        rng = np.random.default_rng((self.config.seed & MASK, epoch))
+        links = self.parts.train.take(rng.permutation(len(self.parts.train)))
+        if self.protocol != "pairs" or not self.parts.symmetric:
+            return _from_users(links, self.parts) if self.protocol == "recommendation" else links
+        turned = rng.random(len(links)) < 0.5
+        ends = np.where(turned, links.dst, links.src), np.where(turned, links.src, links.dst)
+        return Links(*ends, links.types)
+
+    def _hidden(self, batch: Links) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+        """Edges that are no messages in this step: the batch's, and those that run back."""
+        if not self.config.exclude_targets:
+            return None
+        ends = batch.src, batch.dst
+        return np.concatenate(ends), np.concatenate(ends[::-1])
+
+    def _loss(self, h: Tensor, batch: Links, seed: int) -> Tensor:
+        pairs, relations = link_tensors(batch)
+        positive = self.model.score(h, pairs, relations)
+        if self.negatives is None:
+            return self._among_candidates(h, batch, positive, seed)
+        drawn = self.negatives.sample(batch.src, batch.dst, seed)
+        src = pairs[0].repeat_interleave(drawn.shape[1])
+        again = None if relations is None else relations.repeat_interleave(drawn.shape[1])
+        negative = self.model.score(h, torch.stack([src, drawn.reshape(-1)]), again)
+        return pair_loss(self.loss, positive, negative.view(drawn.shape))
+
+    def _among_candidates(self, h: Tensor, batch: Links, positive: Tensor, seed: int) -> Tensor:
+        """Softmax of the destination among all nodes of its type; and, for triples, the source."""
+        tail = self._one_end(h, batch, positive, seed, is_head=False)
+        if self.protocol != "knowledge":
+            return tail
+        return (tail + self._one_end(h, batch, positive, seed + 1, is_head=True)) / 2
+
+    def _one_end(
+        self, h: Tensor, batch: Links, positive: Tensor, seed: int, *, is_head: bool
+    ) -> Tensor:
+        given, wanted = (batch.dst, batch.src) if is_head else (batch.src, batch.dst)
+        start, end = _span(self.parts, wanted)
+        drawn, count = None, end - start
+        if self.config.num_negatives and self.config.num_negatives < count:
+            rng = np.random.default_rng((seed & MASK, is_head))
+            drawn = torch.from_numpy(rng.integers(0, count, self.config.num_negatives))
+        rows = h[start:end] if drawn is None else h[drawn + start]
+        relations, reverse = self._asked(batch, is_head)
+        own = h[torch.from_numpy(given)]
+        assert self.model.decoder is not None, "prepare checked it"
+        scores = self.model.decoder.against(own, rows, relations, reverse=reverse)
+        if is_head and not reverse:
+            both = torch.from_numpy(np.stack([given, wanted]))
+            positive = self.model.score(h, both, relations)
+        target = torch.from_numpy(wanted - start)
+        return candidate_loss(positive, scores, target, drawn, count)
+
+    def _asked(self, batch: Links, is_head: bool) -> tuple[Tensor | None, bool]:
+        """Relations to ask with, and whether candidates are sources: not of inverse edges."""
+        if batch.types is None:
+            return None, is_head
+        back = self.parts.inverse[batch.types]
+        if is_head and (back >= 0).all():
+            return torch.from_numpy(back), False
+        return torch.from_numpy(batch.types), is_head
+
+
+def _monitor(config: TrainConfig, parts: LinkParts, protocol: str) -> str:
+    if not len(parts.val) and config.monitor not in (None, "none"):
+        raise TrainingError("there are no val edges to choose the best epoch with; ingest some, "
+                            'or pass --monitor none (monitor="none")')  # fmt: skip
+    return config.monitor or (MONITORS[protocol] if len(parts.val) else "none")
+
+
+def _negative_sampler(parts: LinkParts, config: TrainConfig) -> NegativeSampler:
+    """Destinations of the type that all edges lead to, edges only where every node is one."""
+    graph = parts.data.graph
+    start, end = _span(parts, parts.train.dst)
+    name = next((t.name for t in graph.node_types if (t.start, t.end) == (start, end)), None)
+    out_degrees = np.bincount(graph.indices, minlength=graph.num_nodes)
+    return NegativeSampler(
+        graph,
+        config.num_negatives,
+        node_type=name if len(graph.node_types) > 1 else None,
+        exclude_edges=int(out_degrees.max(initial=0)) < end - start,
+        num_threads=config.num_threads,
+    )
+
+
+def _span(parts: LinkParts, nodes: NDArray[np.int64]) -> tuple[int, int]:
+    """First and one past the last node of the type of these nodes; of all types where mixed."""
+    for kind in parts.data.graph.node_types:
+        if ((nodes >= kind.start) & (nodes < kind.end)).all():
+            return kind.start, kind.end
+    return 0, parts.data.graph.num_nodes
+
+
+def _from_users(links: Links, parts: LinkParts) -> Links:
+    """The edges of a recommendation, all from users to items as its val and test edges are."""
+    asked = parts.test if len(parts.test) else parts.val
+    if not len(asked):
+        return links
+    start, end = _span(parts, asked.dst)
+    back = (links.src >= start) & (links.src < end)
+    return Links(np.where(back, links.dst, links.src), np.where(back, links.src, links.dst))
+
+
+def _loader(
+    parts: LinkParts,
+    sampler: NeighborSampler,
+    config: TrainConfig,
+    loss: str,
+    negatives: NegativeSampler | None,
+) -> LinkLoader:
+    oriented = _from_users(parts.train, parts) if loss == "bpr" else parts.train
+    return LinkLoader(
+        parts.data,
+        sampler,
+        np.stack([oriented.src, oriented.dst]),
+        config.batch_size,
+        exclude="reverse" if config.exclude_targets else "none",
+        relations=oriented.types,
+        negatives=negatives,
+        shuffle=True,
+        seed=config.seed,
+    )

@@ -1,0 +1,167 @@
+"""Training without labels: GraphSAGE's loss on random walks, or Deep Graph Infomax.
+
+    sage   -log σ(z_u·z_v) - Σ_n log σ(-z_u·z_n)   v met on a walk from u, n drawn by degree^0.75
+           (Hamilton, Ying, Leskovec: Inductive Representation Learning on Large Graphs, 2017)
+    dgi    -log D(h_u, s) - log (1 - D(h̃_u, s))    s = σ(mean h), h̃ from rows that were shuffled
+           (Velickovic et al.: Deep Graph Infomax, 2019)
+
+D is the model's decoder, bilinear in the paper; it reads rectified embeddings. Small graphs are
+encoded whole; of larger ones the Blocks around each batch of nodes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gnn.errors import DivergedError, TrainingError
+from gnn.inputs import with_inputs
+from gnn.model import GNN
+from gnn.optimize import Stepper
+from gnn.probe import probe_accuracy
+from gnn.sessions.session import EpochResult
+from gnn.sessions.whole import WholeGraph, fanouts_of, step_seed
+from gnn.train_config import TrainConfig
+from sampling import Dataset, NegativeSampler, NeighborSampler, random_walks
+from sampling.kernels.reference import MASK
+
+__all__ = ["UnsupervisedSession"]
+
+WALK_LENGTH = 5
+POWER = 0.75
+SLOPE = 0.25
+"""Of the rectifier behind the encoder, where the paper's learned one starts."""
+
+
+@dataclass(slots=True)
+class UnsupervisedSession:
+    """Training on all nodes of one graph."""
+
+    model: GNN
+    data: Dataset
+    config: TrainConfig
+    stepper: Stepper
+    monitor: str
+    sampler: NeighborSampler
+    negatives: NegativeSampler
+    whole: WholeGraph | None
+    loss: float = field(default=math.inf)
+
+    @classmethod
+    def prepare(cls, model: GNN, data: Dataset, config: TrainConfig) -> UnsupervisedSession:
+        if model.decoder is None:
+            raise TrainingError('the model has no decoder; build it with one, as in decoder="dot"')
+        if data.features is None and config.objective == "dgi":
+            raise TrainingError(f"graph {data.meta.name!r} has no features, and dgi tells them "
+                                "from shuffled ones; choose the objective sage")  # fmt: skip
+        data = with_inputs(data, model.config)
+        if not data.graph.num_edges:
+            raise TrainingError(f"graph {data.meta.name!r} has no edges to learn from")
+        fanouts = fanouts_of(model, config)
+        sampler = NeighborSampler(data.graph, fanouts, config.seed, config.num_threads)
+        whole = WholeGraph(model, data, sampler) if WholeGraph.fits(data.graph, fanouts) else None
+        negatives = NegativeSampler(
+            data.graph,
+            max(config.num_negatives, 1),
+            power=POWER,
+            exclude_edges=False,
+            num_threads=config.num_threads,
+        )
+        monitor = config.monitor or "loss"
+        return cls(
+            model, data, config, Stepper.of(model, config), monitor, sampler, negatives, whole
+        )
+
+    def run_epoch(self, epoch: int) -> EpochResult:
+        """One pass over all nodes."""
+        began = time.perf_counter()
+        self.model.train()
+        rng = np.random.default_rng((self.config.seed & MASK, epoch))
+        order = rng.permutation(self.data.graph.num_nodes)
+        step = self._infomax if self.config.objective == "dgi" else self._walks
+        losses, sizes, edges = [], [], 0
+        for i, start in enumerate(range(0, len(order), self.config.batch_size)):
+            nodes = order[start : start + self.config.batch_size]
+            loss, walked = step(nodes, step_seed(self.config.seed, epoch, i))
+            losses.append(self.stepper.step(loss, epoch, i) * len(nodes))
+            sizes.append(len(nodes))
+            edges += walked
+        self.loss = math.fsum(losses) / sum(sizes)
+        return EpochResult(self.loss, {}, edges, time.perf_counter() - began)
+
+    def validate(self, epoch: int) -> dict[str, float]:
+        """The training loss, and how well the embeddings tell the labels apart where asked."""
+        if self.monitor == "none":
+            return {}
+        if not math.isfinite(self.loss):
+            raise DivergedError(epoch + 1, None, self.loss)
+        if self.monitor == "loss":
+            return {"loss": self.loss}
+        config = self.config
+        found = probe_accuracy(
+            self.model, self.data, ("val",), config.split_index, config.split, config.seed
+        )
+        return {"loss": self.loss, **found.get("val", {})}
+
+    def _walks(self, nodes: NDArray[np.int64], seed: int) -> tuple[Tensor, int]:
+        """Every node with those met on one walk from it, and with as many drawn by degree."""
+        walks = random_walks(
+            self.data.graph, nodes, WALK_LENGTH, seed=seed, num_threads=self.config.num_threads
+        ).numpy()
+        met = walks[:, 1:]
+        src = np.repeat(nodes, WALK_LENGTH)[met.ravel() >= 0]
+        dst = met.ravel()[met.ravel() >= 0]
+        drawn = self.negatives.sample(src, dst, seed).numpy()
+        asked, rows = np.unique(np.concatenate([src, dst, drawn.ravel()]), return_inverse=True)
+        h, walked = self._encode(asked, seed)
+        if not len(src):
+            return h.sum() * 0.0, walked
+        one, other, none = np.split(rows, [len(src), 2 * len(src)])
+        pairs = torch.from_numpy(np.stack([one, other]))
+        away = torch.from_numpy(np.stack([np.repeat(one, drawn.shape[1]), none]))
+        positive, negative = self.model.score(h, pairs), self.model.score(h, away)
+        loss = F.softplus(-positive).mean() + F.softplus(negative).mean() * drawn.shape[1]
+        return loss, walked
+
+    def _infomax(self, nodes: NDArray[np.int64], seed: int) -> tuple[Tensor, int]:
+        """Rows of a graph told from rows of the same graph with shuffled features."""
+        assert self.model.decoder is not None, "prepare checked it"
+        h, walked = self._encode(nodes, seed)
+        shuffled, again = self._encode(nodes, seed, shuffle=True)
+        # Linear rows have the mean of the shuffled ones, and nothing would tell them apart.
+        h, shuffled = F.leaky_relu(h, SLOPE), F.leaky_relu(shuffled, SLOPE)
+        summary = torch.sigmoid(h.mean(dim=0)).expand(len(h), -1)
+        positive = self.model.decoder.pairs(h, summary, None)
+        negative = self.model.decoder.pairs(shuffled, summary, None)
+        loss = F.softplus(-positive).mean() + F.softplus(negative).mean()
+        return loss / 2, walked + again
+
+    def _encode(
+        self, nodes: NDArray[np.int64], seed: int, *, shuffle: bool = False
+    ) -> tuple[Tensor, int]:
+        """Embeddings of these nodes, and how many edges were walked."""
+        assert self.data.features is not None, "prepare saw to it"
+        rows = torch.from_numpy(nodes)
+        if self.whole is not None:
+            x = None
+            if shuffle:
+                table = self.data.features.rows(0, self.data.graph.num_nodes)
+                x = table[self._permutation(len(table), seed)]
+            h, walked = self.whole.encode(seed, x=x)
+            return h[rows], walked
+        blocks = self.sampler.sample(rows, seed)
+        inputs = self.data.features.gather(blocks[0].src_nodes)
+        if shuffle:
+            inputs = inputs[self._permutation(len(inputs), seed)]
+        h = self.model.encode(blocks, inputs)
+        return h, sum(block.num_edges for block in blocks)
+
+    def _permutation(self, count: int, seed: int) -> Tensor:
+        return torch.from_numpy(np.random.default_rng(seed & MASK).permutation(count))

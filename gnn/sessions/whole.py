@@ -1,0 +1,89 @@
+"""Encoding a whole graph in one step of training, for losses over many pairs of its nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gnn.evaluate import EXACT_EDGES
+from gnn.model import GNN
+from gnn.train_config import TrainConfig
+from sampling import Block, Dataset, Graph, NeighborSampler, without_edges
+from sampling.errors import InputError
+from sampling.kernels.reference import GOLDEN, MASK, mix
+
+__all__ = ["WholeGraph", "fanouts_of", "step_seed"]
+
+ALL = -1
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+
+@dataclass(slots=True)
+class WholeGraph:
+    """All nodes of a graph, through a model that is trained.
+
+    Args:
+        model: what encodes.
+        data: the graph of messages with input rows.
+        sampler: neighbors per layer; all of them need no drawing.
+    """
+
+    model: GNN
+    data: Dataset
+    sampler: NeighborSampler
+    _blocks: tuple[Block, ...] = field(default=())
+
+    @staticmethod
+    def fits(graph: Graph, fanouts: tuple[int, ...]) -> bool:
+        """Whether a step over the whole graph is cheap."""
+        widest = graph.num_edges if ALL in fanouts else graph.num_nodes * max(fanouts)
+        return min(widest, graph.num_edges) <= EXACT_EDGES and graph.num_nodes <= EXACT_EDGES
+
+    def encode(
+        self, seed: int, hidden: Pairs | None = None, x: Tensor | None = None
+    ) -> tuple[Tensor, int]:
+        """Embeddings of all nodes, (num_nodes, d_embedding), and how many edges were walked.
+
+        Args:
+            seed: randomness of the neighbors, where any are drawn.
+            hidden: edges that are no messages in this step: sources, destinations.
+            x: input rows in place of the graph's own.
+        """
+        assert self.data.features is not None, "with_inputs sees to it"
+        blocks = self.blocks(seed)
+        if hidden is not None:
+            blocks = tuple(without_edges(block, *hidden) for block in blocks)
+        if x is None:
+            x = self.data.features.rows(0, self.data.graph.num_nodes)
+        return self.model.encode(blocks, x), sum(block.num_edges for block in blocks)
+
+    def blocks(self, seed: int) -> tuple[Block, ...]:
+        """One per layer, over all nodes."""
+        if any(fanout != ALL for fanout in self.sampler.fanouts):
+            return self.sampler.sample(torch.arange(self.data.graph.num_nodes), seed)
+        if not self._blocks:
+            self._blocks = (self.data.graph.block(),) * self.model.num_layers
+        return self._blocks
+
+
+def fanouts_of(model: GNN, config: TrainConfig) -> tuple[int, ...]:
+    """Neighbors per layer, all where nothing is said.
+
+    Raises:
+        InputError: there are more or fewer than layers.
+    """
+    fanouts = config.fanouts or (ALL,) * model.num_layers
+    if len(fanouts) != model.num_layers:
+        raise InputError(
+            f"fanouts are {list(fanouts)}; give one for each of the {model.num_layers} layers"
+        )
+    return fanouts
+
+
+def step_seed(seed: int, epoch: int, step: int) -> int:
+    """Randomness of one step, for any number of steps per epoch."""
+    return mix((mix((seed + GOLDEN * (epoch + 1)) & MASK) + GOLDEN * (step + 1)) & MASK)

@@ -1,0 +1,44 @@
+"""Settings to start from where time is respected: few layers over the latest neighbors.
+
+The edges of a message or interaction graph are told by recent ones (Xu et al. 2020; Rossi et al.
+2020), so a node reads its 20 latest neighbors, and batches are small to take many steps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gnn.recipes import Recipe, recipe_for
+from sampling import Dataset
+
+__all__ = ["temporal_recipe"]
+
+FANOUT, BATCH = 20, 200
+OWN = ("heads", "alpha", "encoder")
+LINKS = {"d_hidden": 64, "num_layers": 1, "dropout": 0.1, "head": "none", "decoder": "mlp"}
+
+
+def temporal_recipe(
+    conv: str, data: Dataset, num_layers: int | None = None, task: str = "link-prediction"
+) -> Recipe:
+    """Where to start on this graph in time.
+
+    Args:
+        conv: a convolution.
+        data: a graph with edge times.
+        num_layers: where it is not the recipe's own.
+        task: "link-prediction", or one on nodes.
+    """
+    base = recipe_for(conv, data, num_layers, task)
+    if task != "link-prediction":
+        fanouts = (FANOUT,) * base.model["num_layers"]
+        batch_size = min(base.train["batch_size"], BATCH)
+        return Recipe(base.model, base.train | {"fanouts": fanouts, "batch_size": batch_size})
+    own = {name: value for name, value in base.model.items() if name in OWN}
+    model: dict[str, Any] = {**own, **LINKS, "conv": conv}
+    model |= {"num_layers": num_layers or 1, "num_relations": len(data.graph.edge_types)}
+    train: dict[str, Any] = {
+        "epochs": 20, "batch_size": BATCH, "lr": 0.001, "weight_decay": 0.0, "patience": 4,
+        "fanouts": (FANOUT,) * model["num_layers"],
+    }  # fmt: skip
+    return Recipe(model, train)
