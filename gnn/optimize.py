@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gnn.distributed import Ranks
 from gnn.errors import DivergedError
 from gnn.model import GNN
 from gnn.schedule import Schedule
@@ -49,23 +50,26 @@ class Stepper:
         schedule = Schedule(config, steps_per_epoch)
         return cls(kind(groups, lr=config.lr), schedule, config.max_grad_norm)
 
-    def step(self, loss: Tensor, epoch: int, batch: int) -> float:
+    def step(self, loss: Tensor, epoch: int, batch: int, size: int | None = None) -> float:
         """One step down from this loss; returns its value.
 
         Args:
-            loss: a scalar.
+            loss: a scalar, the mean over this process's part of the batch.
             epoch: from 0.
             batch: from 0.
+            size: entries of the whole batch, where processes share it.
 
         Raises:
             DivergedError: the loss, or the gradient that is to be clipped, is not finite; the
                 weights have not changed then.
         """
-        value = loss.item()
-        if not math.isfinite(value):
+        value, ranks = loss.item(), Ranks.current()
+        if ranks.agree(not math.isfinite(value)):
             raise DivergedError(epoch + 1, batch + 1, value)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        shared = loss if ranks.size == 1 or size is None else loss * ranks.share(size)
+        shared.backward()  # type: ignore[no-untyped-call]
+        ranks.add_gradients(self._parameters())
         self._clip(epoch, batch)
         lr = self.schedule.next_lr(epoch, batch)
         for group in self.optimizer.param_groups:
@@ -73,10 +77,12 @@ class Stepper:
         self.optimizer.step()
         return value
 
+    def _parameters(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
     def _clip(self, epoch: int, batch: int) -> None:
         if self.max_grad_norm is None:
             return
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, self.max_grad_norm).item()
+        norm = nn.utils.clip_grad_norm_(self._parameters(), self.max_grad_norm).item()
         if not math.isfinite(norm):
             raise DivergedError(epoch + 1, batch + 1, norm, "norm of the gradient")

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from gnn.data import Data
+from gnn.distributed import Ranks
 from gnn.errors import DivergedError
 from gnn.evaluate import using_threads
 from gnn.identity import graph_fingerprint
@@ -106,17 +107,21 @@ def train(
         ResumeError: the state was made with other settings.
     """
     config = config or TrainConfig()
+    ranks = Ranks.current()
+    ranks.check("temporal tasks" if config.temporal else config.task)
     session = session_for(model, data, config)
     stepper = session.stepper
     journal = TrainingJournal.open(resume_dir, _identity(model, data, config))
     progress = Progress.start(model)
     if resume:
         progress = journal.load(model, stepper) or progress
+    ranks.wait()
     while progress.epoch < config.epochs and not progress.has_waited(config.patience):
         began = time.perf_counter()
         try:
             with using_threads(config.num_threads), keyed_randomness(config.seed, progress.epoch):
                 result = session.run_epoch(progress.epoch)
+            ranks.same_buffers(model)
             val = session.validate(progress.epoch)
         except DivergedError as error:
             progress.restore_best(model)
@@ -125,7 +130,8 @@ def train(
         metrics = {"train": result.metrics, "val": val}
         progress.finish_epoch(model, score, result.loss, metrics)
         stepper.schedule.finish_epoch(score)
-        journal.save(progress, model, stepper)
+        if ranks.writes:
+            journal.save(progress, model, stepper)
         yield EpochReport(
             epoch=progress.epoch,
             num_epochs=config.epochs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -33,6 +33,7 @@ class GraphLoader:
         seed: randomness of the order.
         num_workers: preparing threads; 0 prepares in the caller.
         prefetch: batches ready or under way at once.
+        part: which entries of every batch to prepare, by the size of the batch; all when left out.
 
     Raises:
         InputError: the batch size is not positive, or a graph is not in the collection.
@@ -48,6 +49,7 @@ class GraphLoader:
         seed: int = 0,
         num_workers: int = 1,
         prefetch: int = 4,
+        part: Callable[[int], slice] | None = None,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1")
@@ -55,16 +57,23 @@ class GraphLoader:
         self.graphs = collection.checked(graphs)
         self.shuffle, self.seed = shuffle, seed
         self.num_workers, self.prefetch = num_workers, max(prefetch, 1)
+        self.part = part
         self.epoch = 0
 
     def __len__(self) -> int:
         return -(-len(self.graphs) // self.batch_size)
+
+    def size_of(self, i: int) -> int:
+        """Graphs of batch i, whatever part of it is prepared."""
+        return min(self.batch_size, len(self.graphs) - i * self.batch_size)
 
     def __iter__(self) -> Iterator[GraphBatch]:
         epoch, self.epoch = self.epoch, self.epoch + 1
         order = self._order(epoch)
         starts = range(0, len(order), self.batch_size)
         parts = [order[start : start + self.batch_size] for start in starts]
+        if self.part is not None:
+            parts = [part[self.part(len(part))] for part in parts]
         if self.num_workers == 0:
             yield from map(self.collection.batch, parts)
             return

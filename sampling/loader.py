@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -40,6 +40,7 @@ class MiniBatchLoader:
         prefetch: batches ready or under way at once.
         resample: draw new neighbors each epoch; False keeps those of `sampler.sample(seeds)`.
         labels: targets in place of `data.labels`.
+        part: which entries of every batch to prepare, by the size of the batch; all when left out.
 
     Raises:
         InputError: the batch size is not positive.
@@ -58,6 +59,7 @@ class MiniBatchLoader:
         prefetch: int = 4,
         resample: bool = True,
         labels: Tensor | None = None,
+        part: Callable[[int], slice] | None = None,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1")
@@ -67,16 +69,23 @@ class MiniBatchLoader:
         self.shuffle, self.seed, self.resample = shuffle, seed, resample
         self.num_workers, self.prefetch = num_workers, max(prefetch, 1)
         self.labels = _label_tensor(data.labels) if labels is None else labels
+        self.part = part
         self.epoch = 0
 
     def __len__(self) -> int:
         return -(-len(self.seeds) // self.batch_size)
+
+    def size_of(self, i: int) -> int:
+        """Seeds of batch i, whatever part of it is prepared."""
+        return min(self.batch_size, len(self.seeds) - i * self.batch_size)
 
     def __iter__(self) -> Iterator[MiniBatch]:
         epoch, self.epoch = self.epoch, self.epoch + 1
         order = self._order(epoch)
         starts = range(0, len(order), self.batch_size)
         parts = [order[start : start + self.batch_size] for start in starts]
+        if self.part is not None:
+            parts = [part[self.part(len(part))] for part in parts]
         sampling_seed = mix((self.seed + GOLDEN * (epoch + 1)) & MASK) if self.resample else None
         if self.num_workers == 0:
             for part in parts:

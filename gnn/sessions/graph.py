@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.distributed import Ranks
 from gnn.errors import DivergedError, TrainingError
 from gnn.evaluate import using_threads
 from gnn.graph_evaluate import check_collection, graph_inputs, graph_logits, graph_parts
@@ -65,7 +66,12 @@ class GraphSession:
         targets = y[torch.from_numpy(parts["train"])]
         task.fit_scale(model, targets)
         loader = GraphLoader(
-            data, parts["train"], config.batch_size, shuffle=True, seed=config.seed
+            data,
+            parts["train"],
+            config.batch_size,
+            shuffle=True,
+            seed=config.seed,
+            part=Ranks.current().part,
         )
         weight = class_weight_of(config, task, targets, model.config.d_out)
         monitor = config.monitor or task.monitor
@@ -99,7 +105,7 @@ class GraphSession:
             y = self.y[batch.graphs]
             rows = self.model(*graph_inputs(self.model, batch))
             loss = self._loss(rows, y)
-            losses.append(self.stepper.step(loss, epoch, i) * len(rows))
+            losses.append(self.stepper.step(loss, epoch, i, self.loader.size_of(i)) * len(rows))
             logits.append(rows.detach())
             targets.append(y)
             edges += batch.block.num_edges
@@ -125,4 +131,5 @@ class GraphSession:
 
     def _is_too_small(self, num_nodes: int, num_graphs: int) -> bool:
         """A last batch of one row has no deviation to normalize by."""
-        return len(self.loader) > 1 and self.model.config.norm == "batch" and num_nodes < 2
+        normalizes = self.model.config.norm == "batch" and Ranks.current().size == 1
+        return normalizes and len(self.loader) > 1 and num_nodes < 2

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.distributed import Ranks
 from gnn.errors import DivergedError, TrainingError
 from gnn.evaluate import EXACT_EDGES, logits_of, using_threads
 from gnn.inputs import with_inputs
@@ -123,7 +124,7 @@ class NodeSession:
         assert batch.x is not None, "prepare checked that there are features"
         logits = self.model(batch.blocks, batch.x)
         loss = self._loss(logits, self.y[batch.seeds])
-        return logits.detach(), self.stepper.step(loss, epoch, i)
+        return logits.detach(), self.stepper.step(loss, epoch, i, self.loader.size_of(i))
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
         return loss_of(self.config, self.task, self.model, logits, y, self.class_weight)
@@ -196,6 +197,7 @@ def _loader(
         seed=config.seed,
         num_workers=0 if whole else 1,
         labels=y,
+        part=Ranks.current().part,
     )
 
 

@@ -59,7 +59,7 @@ def diagnose() -> dict[str, Finding]:
         "tensorboard": _package("tensorboard", "`gnn train --log tensorboard:DIRECTORY`"),
         "mlflow": _package("mlflow", "`gnn train --log mlflow:URI`"),
         "optuna": _package("optuna", "`gnn tune`: `pip install optuna`"),
-        "redis": _package("redis", "`gnn serve --redis`, `gnn worker`: `pip install 'redis[hiredis]'`"),
+        "redis": _package("redis", "`gnn serve --redis`, `gnn worker`: `pip install redis`"),
         "usearch": _package("usearch", "`gnn embed --index`: `pip install usearch`"),
         "httpx": _package("httpx", "the Python client of the service: `pip install httpx`"),
         "redis-server": _program(["redis-server"], "tests against a real Redis"),

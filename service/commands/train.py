@@ -266,6 +266,7 @@ def train(
     from gnn.architecture import architecture_for
     from gnn.checkpoint import check_name
     from gnn.data import open_data
+    from gnn.distributed import joined
 
     check_name(out.name)
     data = open_data(graph)
@@ -328,7 +329,11 @@ def train(
         num_threads=threads,
     )
     built = architecture_for(task, data, recipe, _given(chosen_model))
-    show(run_training(data, built, training, out, resume, log), json)
+    with joined() as ranks:
+        result = run_training(data, built, training, out, resume, log)
+        if ranks.writes:
+            show(result, json)
+        ranks.wait()
 
 
 def run_training(
@@ -344,6 +349,7 @@ def run_training(
 
     from gnn import build_model, certify, model_info, save_model
     from gnn import train as training_epochs
+    from gnn.distributed import Ranks
     from gnn.measure import measure
     from gnn.tracking import tracking
 
@@ -351,6 +357,10 @@ def run_training(
     model = build_model(architecture)
     unfinished = out / UNFINISHED
     report = None
+    if not Ranks.current().writes:
+        for _ in training_epochs(model, data, training, resume_dir=unfinished, resume=resume):
+            pass
+        return {}
     with tracking(log, out.name, asdict(training)) as log_of, Progress("epochs") as progress:
         for report in training_epochs(model, data, training, resume_dir=unfinished, resume=resume):
             progress.update("train", report.epoch, report.num_epochs, _detail(report))

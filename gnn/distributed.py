@@ -1,0 +1,119 @@
+"""Training by several processes, on one machine or many, started by `torchrun`.
+
+Every process walks the same batches in the same order and takes its own share of each, and the
+gradients are added up before every step. A batch, its neighbors and its gradient are therefore
+those of one process: only the rounding of the sum differs. Randomness that belongs to rows
+(dropout) is drawn by each process for its own share.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from sampling.errors import InputError
+
+__all__ = ["Ranks", "joined"]
+
+SHARED_TASKS = (
+    "node-classification", "node-regression", "graph-classification", "graph-regression",
+)  # fmt: skip
+
+SequenceT = TypeVar("SequenceT")
+
+
+@dataclass(frozen=True, slots=True)
+class Ranks:
+    """This process among those that train together.
+
+    Attributes:
+        rank: its number, from 0; rank 0 writes.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @classmethod
+    def current(cls) -> Ranks:
+        """The process group that this process has joined, or a group of one."""
+        if dist.is_available() and dist.is_initialized():
+            return cls(dist.get_rank(), dist.get_world_size())
+        return cls()
+
+    @property
+    def writes(self) -> bool:
+        return self.rank == 0
+
+    def check(self, task: str) -> None:
+        """Refuse a task whose batches are not shared.
+
+        Raises:
+            InputError: it is one.
+        """
+        if self.size > 1 and task not in SHARED_TASKS:
+            raise InputError(f"{task} is trained by one process; start it without torchrun")
+
+    def part(self, count: int) -> slice:
+        """This process's entries of a batch of `count`; all of them where there are too few."""
+        return slice(None) if count < self.size else slice(self.rank, None, self.size)
+
+    def share(self, count: int) -> float:
+        """The weight of the mean over those entries in the mean over the batch."""
+        if count < self.size:
+            return 1 / self.size
+        return len(range(self.rank, count, self.size)) / count
+
+    def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Replace every gradient by its sum over the processes, in one message."""
+        if self.size == 1:
+            return
+        tensors = [p for p in parameters if p.requires_grad]
+        for p in tensors:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+        grads = [p.grad for p in tensors if p.grad is not None]
+        flat = torch.cat([grad.reshape(-1) for grad in grads])
+        dist.all_reduce(flat)
+        pieces = torch.split(flat, [grad.numel() for grad in grads])
+        for grad, piece in zip(grads, pieces, strict=True):
+            grad.copy_(piece.view_as(grad))
+
+    def same_buffers(self, model: nn.Module) -> None:
+        """Give every process the running statistics of rank 0."""
+        if self.size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
+
+    def agree(self, failed: bool) -> bool:
+        """Whether any process has failed, so that none waits for one that is gone."""
+        if self.size == 1:
+            return failed
+        flag: Tensor = torch.tensor(int(failed))
+        dist.all_reduce(flag, dist.ReduceOp.MAX)
+        return bool(flag.item())
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """The processes that `torchrun` started together with this one; a group of one without it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) <= 1 or dist.is_initialized():
+        yield Ranks.current()
+        return
+    dist.init_process_group("gloo")
+    try:
+        yield Ranks.current()
+    finally:
+        dist.destroy_process_group()
