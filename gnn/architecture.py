@@ -13,7 +13,7 @@ import numpy as np
 
 from gnn.data import Data
 from gnn.errors import TrainingError
-from gnn.model_config import InputType, ModelConfig
+from gnn.model_config import InputType, ModelConfig, is_brought
 from gnn.recipes import Recipe
 from gnn.tasks import GRAPH_TASKS, task_for
 from sampling import Dataset
@@ -72,11 +72,11 @@ def data_schema(data: Data, conv: str) -> dict[str, Any]:
                 "ingest positions"
             )
         schema |= {"d_position": 3, "d_in": schema["d_in"] + 3}
-    if conv in EDGE_FEATURE_CONVS and graph.edge_features is not None:
+    if (conv in EDGE_FEATURE_CONVS or is_brought(conv)) and graph.edge_features is not None:
         schema["d_edge"] = graph.edge_features.shape[1]
         if isinstance(data, GraphCollection) and data.meta.edge_cardinalities and conv == "gine":
             schema["edge_cardinalities"] = data.meta.edge_cardinalities
-    if conv in TYPED_CONVS:
+    if conv in TYPED_CONVS or is_brought(conv):
         schema |= {
             "num_relations": len(graph.edge_types),
             "num_node_types": len(graph.node_types),

@@ -30,15 +30,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from gnn.brought import check_allowed
 from gnn.calibration import Calibration
 from gnn.card import data_facts, model_card
 from gnn.certify import Certificate
 from gnn.data import Data
-from gnn.errors import ModelNameError, NotCertifiedError, UnknownModelError
+from gnn.errors import ModelNameError, NotCertifiedError, UnknownModelError, UserModuleError
 from gnn.identity import graph_fingerprint
 from gnn.inputs import with_inputs
 from gnn.measure import Measured
-from gnn.model import GNN, ModelConfig
+from gnn.model import GNN, ModelConfig, unfilled_model
+from gnn.model_config import is_brought
 from gnn.pictures import learning_curve
 from gnn.train_config import TrainConfig
 from sampling import Dataset
@@ -202,10 +204,17 @@ def model_info(path: str | Path) -> ModelInfo:
     return _read_info(Path(path))
 
 
-def load_model(path: str | Path) -> SavedModel:
+def load_model(path: str | Path, allow_modules: Sequence[str] = ()) -> SavedModel:
     """Read `MODELS/NAME`, its newest version, or `MODELS/NAME/<version>`.
 
+    Args:
+        path: the model.
+        allow_modules: modules that it may import a convolution of the user's from; importing one
+            runs its code.
+
     Raises:
+        ModuleNotAllowedError: it names a convolution of another module.
+        UserModuleError: that convolution cannot be made.
         UnknownModelError: there is no model.
         DamagedError: a file is missing, changed or does not fit the others.
         FutureFormatError: written by a newer version of this project.
@@ -216,6 +225,7 @@ def load_model(path: str | Path) -> SavedModel:
     if not path.is_dir():
         raise UnknownModelError(path.parent, f"version {path.name}", _versions(path.parent))
     info = _read_info(path)
+    check_allowed(info.config.conv, allow_modules, path)
     files = {name: _read_file(path, name, digest) for name, digest in info.files.items()}
     return SavedModel(
         _read_model(path, info.config, files[WEIGHTS]),
@@ -430,9 +440,10 @@ def _read_model(path: Path, config: ModelConfig, content: bytes) -> GNN:
         weights = load(content)
     except (SafetensorError, ValueError) as error:
         raise DamagedError(path, WEIGHTS, f"is not a safetensors file ({error})") from None
-    with torch.device("meta"):
-        model = GNN(config)
+    model = unfilled_model(config)
     fault = _misfit(model.state_dict(), weights)
+    if fault and is_brought(config.conv):
+        raise UserModuleError(config.conv, f"is not what {path} was trained with: that {fault}")
     if fault:
         raise DamagedError(path, WEIGHTS, fault)
     model.load_state_dict(weights, assign=True)

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from torch import nn
 
+from gnn.brought import factory_of
 from gnn.conv.appnp import APPNPConv
 from gnn.conv.egnn import EGNNConv
 from gnn.conv.gat import GATConv
@@ -25,7 +26,7 @@ from gnn.conv.sgc import SGCConv
 from gnn.conv.tgat import TGATConv
 from gnn.conv.transformer import TransformerConv
 from gnn.encoder import CategoricalEncoder
-from gnn.model_config import ModelConfig
+from gnn.model_config import ModelConfig, is_brought
 
 __all__ = ["CONVS", "Layer", "make_convs"]
 
@@ -106,10 +107,11 @@ CONVS: dict[str, Callable[[ModelConfig, Layer], nn.Module]] = {
 
 def make_convs(config: ModelConfig, d_in: int) -> list[Conv]:
     """The convolutions of an architecture whose first one reads rows of width `d_in`."""
+    make = factory_of(config.conv) if is_brought(config.conv) else CONVS[config.conv]
     convs: list[Conv] = []
     for i in range(config.num_layers):
         last = i == config.num_layers - 1
         layer = Layer(i, d_in, config.d_last if last else config.d_hidden, last)
-        convs.append(cast(Conv, CONVS[config.conv](config, layer)))
+        convs.append(cast(Conv, make(config, layer)))
         d_in = convs[-1].d_out
     return convs

@@ -5,9 +5,12 @@
     │   ├── ModelNameError        a name that could leave the model directory
     │   ├── UnknownModelError     no model or version of that name
     │   ├── SchemaMismatchError   the model was trained for other input than the graph has
+    │   ├── ModuleNotAllowedError code of the user's that a model names was not allowed
     │   ├── NotCertifiedError     a model without a passing certificate, where one is required
     │   ├── ResumeError           unfinished work was started with other settings
     │   └── BusyError             another process is writing the same output
+    ├── InputError
+    │   └── UserModuleError       the user's own convolution does not work
     └── TrainingError             the data cannot be trained on as asked
         └── DivergedError         the loss is not a number any more
 
@@ -20,18 +23,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from sampling.errors import GnnError, MissingPackageError, StoreError
+from sampling.errors import GnnError, InputError, MissingPackageError, StoreError
 
 __all__ = [
     "BusyError",
     "DivergedError",
     "MissingPackageError",
     "ModelNameError",
+    "ModuleNotAllowedError",
     "NotCertifiedError",
     "ResumeError",
     "SchemaMismatchError",
     "TrainingError",
     "UnknownModelError",
+    "UserModuleError",
 ]
 
 
@@ -64,6 +69,25 @@ class SchemaMismatchError(StoreError):
             f"the model was made for {what} {expected}, but the graph has {got}; "
             "use the graph it was trained on, or train a model for this one"
         )
+
+
+class ModuleNotAllowedError(StoreError):
+    """A model names a module to import, and nobody allowed it."""
+
+    def __init__(self, path: Path | str, module: str) -> None:
+        self.path, self.module = path, module
+        super().__init__(
+            f"{path}: the model runs code of module {module!r}; if you trust that module, pass "
+            f"--allow-modules {module} or set GNN_ALLOW_MODULES"
+        )
+
+
+class UserModuleError(InputError):
+    """The user's own convolution cannot be imported, or is none."""
+
+    def __init__(self, name: str, what: str) -> None:
+        self.name = name
+        super().__init__(f"convolution {name!r} {what}")
 
 
 class NotCertifiedError(StoreError):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from gnn.errors import SchemaMismatchError
-from gnn.model_config import ModelConfig
+from gnn.model_config import ModelConfig, is_brought
 from sampling import Dataset, FeatureTable
 
 __all__ = ["with_inputs"]
@@ -54,7 +54,9 @@ def _check_types(data: Dataset, config: ModelConfig) -> None:
     known = [(t.name, t.start, t.end) for t in config.input_types]
     if known and known != ranges:
         raise SchemaMismatchError("node types", _shown(known), _shown(ranges))
-    if config.conv in ("rgcn", "hgt") and len(data.graph.edge_types) > config.num_relations:
+    typed = config.conv in ("rgcn", "hgt")
+    typed |= is_brought(config.conv) and config.num_relations > 1
+    if typed and len(data.graph.edge_types) > config.num_relations:
         raise SchemaMismatchError("edge types", config.num_relations, len(data.graph.edge_types))
     if config.conv == "hgt" and len(data.graph.node_types) > config.num_node_types:
         raise SchemaMismatchError("node types", config.num_node_types, len(data.graph.node_types))

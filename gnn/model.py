@@ -26,14 +26,14 @@ from gnn.convs import CONVS, make_convs
 from gnn.decoders import check_relations, make_decoder
 from gnn.dropout import dropout
 from gnn.encoder import LinearEncoder, make_encoder
-from gnn.model_config import ModelConfig
+from gnn.model_config import ModelConfig, is_brought
 from gnn.norms import make_norm, normalized
 from gnn.pooling import SAGPool, TopKPool
 from gnn.readout import build_readout
 from sampling import Block, NodeView
 from sampling.errors import InputError
 
-__all__ = ["CONVS", "GNN", "ModelConfig", "build_model"]
+__all__ = ["CONVS", "GNN", "ModelConfig", "build_model", "unfilled_model"]
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
@@ -314,10 +314,14 @@ class GNN(nn.Module):
 
 
 def build_model(config: ModelConfig) -> GNN:
-    """A model with fresh weights, drawn from torch's generator: seed it to repeat them."""
+    """A model with fresh weights, drawn from torch's generator: seed it to repeat them.
+
+    Convolutions that the user brings keep the weights that they were made with.
+    """
     model = GNN(config)
+    brought = set(model.convs.modules()) if is_brought(config.conv) else set()
     for module in model.modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear) and module not in brought:
             nn.init.xavier_uniform_(module.weight)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -325,6 +329,18 @@ def build_model(config: ModelConfig) -> GNN:
         if isinstance(conv, EGNNConv):
             conv.start_still()
     return model.eval()
+
+
+def unfilled_model(config: ModelConfig) -> GNN:
+    """A model whose weights are still to come, as by `load_state_dict(…, assign=True)`.
+
+    Code of the user's runs with real tensors, and draws nothing from torch's generator.
+    """
+    if is_brought(config.conv):
+        with torch.random.fork_rng(devices=[]):
+            return GNN(config)
+    with torch.device("meta"):
+        return GNN(config)
 
 
 def _carried_widths(jumping: str, active: list[int]) -> list[int]:

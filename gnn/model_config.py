@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from sampling.errors import InputError
 
-__all__ = ["ConvName", "InputType", "ModelConfig"]
+__all__ = ["ConvName", "InputType", "ModelConfig", "is_brought"]
 
 MAX_LAYERS = 64
 MAX_WIDTH = 1 << 20
@@ -31,9 +32,11 @@ PoolingName = Literal["none", "topk", "sag"]
 ReadoutName = Literal["none", "sum", "mean", "max", "attention", "set2set"]
 
 CARRYING = ("appnp", "egnn")
+BROUGHT = "module:"
+BROUGHT_PATTERN = re.compile(rf"{BROUGHT}[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+MAX_NAME = 200
 
 CHOICES = {
-    "conv": ConvName,
     "aggregator": Aggregator,
     "activation": Activation,
     "decoder": DecoderName,
@@ -45,6 +48,11 @@ CHOICES = {
     "pooling": PoolingName,
     "readout": ReadoutName,
 }
+
+
+def is_brought(conv: str) -> bool:
+    """Whether a convolution is the user's own, "module:my_models:make_conv", by its form."""
+    return len(conv) <= MAX_NAME and BROUGHT_PATTERN.fullmatch(conv) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +86,8 @@ class ModelConfig:
         d_in: width of the input rows; 0 where an encoder learns an embedding for every node.
         d_hidden: width of the hidden rows, and of the embedding under a head.
         d_out: number of classes, or of targets.
-        conv: which convolution.
+        conv: which convolution: one of `ConvName`, or "module:my_models:make_conv" for one that
+            the user brings (`gnn.brought`).
         num_layers: convolutions, and so hops.
         aggregator: how "sage" reduces a neighborhood.
         dropout: share of every layer's input that is dropped in training.
@@ -116,7 +125,7 @@ class ModelConfig:
     d_in: int
     d_hidden: int
     d_out: int
-    conv: ConvName = "sage"
+    conv: str = "sage"
     num_layers: int = 2
     aggregator: Aggregator = "mean"
     dropout: float = 0.5
@@ -150,6 +159,11 @@ class ModelConfig:
             known = get_args(kind)
             if getattr(self, name) not in known:
                 raise InputError(f"{name} is {getattr(self, name)!r}; choose {' or '.join(known)}")
+        if self.conv not in get_args(ConvName) and not is_brought(self.conv):
+            raise InputError(
+                f"conv is {self.conv!r}; choose {' or '.join(get_args(ConvName))}, or your own as "
+                "module:my_models:make_conv"
+            )
         for name in ("input_types", "cardinalities", "edge_cardinalities"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         self._check_ranges()

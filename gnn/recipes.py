@@ -14,8 +14,9 @@ import torch
 
 from gnn.data import Data
 from gnn.evaluate import EXACT_EDGES
-from gnn.model_config import CARRYING
+from gnn.model_config import CARRYING, is_brought
 from sampling import Dataset, FeatureTable
+from sampling.errors import InputError
 from sampling.graph.collection import GraphCollection
 
 __all__ = ["RECIPES", "Recipe", "recipe_for"]
@@ -107,6 +108,11 @@ RECIPES = {
 }  # fmt: skip
 
 
+BROUGHT = Recipe(
+    model={"d_hidden": 64, "num_layers": 2, "dropout": 0.5, "head": "linear"},
+    train={**SAMPLED, "lr": 0.01, "weight_decay": 5e-5},
+)
+
 GRAPH_LEVEL = Recipe(
     model={
         "d_hidden": 64, "num_layers": 4, "norm": "batch", "readout": "sum", "jumping": "cat",
@@ -125,14 +131,14 @@ def recipe_for(
     all of them; rows of counts or of 0 and 1 are normalized, other features are left as they are.
 
     Args:
-        conv: a key of `RECIPES`.
+        conv: a key of `RECIPES`, or a convolution that the user brings.
         data: the graph, or the collection.
         num_layers: where it is not the recipe's own.
         task: what is trained for.
     """
     if isinstance(data, GraphCollection):
         return _graph_recipe(conv, num_layers, task)
-    recipe = RECIPES[conv]
+    recipe = _recipe_of(conv)
     layers = num_layers or recipe.model["num_layers"]
     norm = _input_norm(data.features)
     model = {**recipe.model, "conv": conv, "num_layers": layers, "input_norm": norm}
@@ -144,9 +150,18 @@ def recipe_for(
     return Recipe(model, train)
 
 
+def _recipe_of(conv: str) -> Recipe:
+    if conv not in RECIPES and not is_brought(conv):
+        raise InputError(
+            f"there is no convolution {conv!r}; choose {' or '.join(RECIPES)}, or your own as "
+            "module:my_models:make_conv"
+        )
+    return RECIPES.get(conv, BROUGHT)
+
+
 def _graph_recipe(conv: str, num_layers: int | None, task: str) -> Recipe:
     """Layers with batch normalization and a readout of all of them, after Xu et al. (2019)."""
-    own = {k: v for k, v in RECIPES[conv].model.items() if k in ("heads", "alpha", "encoder")}
+    own = {k: v for k, v in _recipe_of(conv).model.items() if k in ("heads", "alpha", "encoder")}
     model = {**GRAPH_LEVEL.model, **own, "conv": conv}
     if conv in CARRYING:
         model |= {"jumping": "none", "norm": "none"}

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gnn.model import GNN
+from gnn.model import GNN, unfilled_model
 from gnn.model_config import InputType, ModelConfig
 from sampling import Dataset, FeatureTable, Graph, NodeType, induced_block
 
@@ -67,8 +67,7 @@ def renumbered_model(model: GNN, nodes: Nodes) -> GNN:
             own = nodes[(nodes >= kind.start) & (nodes < kind.end)] - kind.start
             name = f"encoder.maps.{i}.weight"
             weights[name] = weights[name][torch.from_numpy(own)]
-    with torch.device("meta"):
-        moved = GNN(_config(model.config, nodes))
+    moved = unfilled_model(_config(model.config, nodes))
     moved.load_state_dict(weights, assign=True)
     return moved.requires_grad_(False).eval()
 

@@ -53,11 +53,13 @@ from gnn.errors import (
     DivergedError,
     MissingPackageError,
     ModelNameError,
+    ModuleNotAllowedError,
     NotCertifiedError,
     ResumeError,
     SchemaMismatchError,
     TrainingError,
     UnknownModelError,
+    UserModuleError,
 )
 from sampling.errors import (
     DamagedError,
@@ -504,6 +506,8 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     ExistsError: STORE,
     ResumeError: STORE,
     BusyError: STORE,
+    ModuleNotAllowedError: STORE,
+    UserModuleError: INTERNAL,
     ModelNameError: replace(NO_MODEL, public=False),
     UnknownModelError: replace(NO_MODEL, public=False),
     SchemaMismatchError: Problem(409, "model_mismatch", "The model does not fit the graph"),

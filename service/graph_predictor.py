@@ -97,7 +97,9 @@ class GraphPredictor:
             if (own, wanted) not in self._open:
                 while len(self._open) >= MAX_OPEN:
                     del self._open[next(iter(self._open))]
-                saved = load_model(model_path(self.root, own, wanted))
+                saved = load_model(
+                    model_path(self.root, own, wanted), self.settings.allowed_modules
+                )
                 if self.settings.require_certificate:
                     saved.check_certificate()
                 self._open[own, wanted] = saved

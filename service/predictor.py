@@ -368,6 +368,7 @@ def open_predictor(
         settings.threads,
         settings.table_outputs_bytes,
         settings.aliases,
+        settings.allowed_modules,
         settings.require_certificate,
     )
     return Predictor(data, registry, MemoryCache(settings.cache_bytes), settings)

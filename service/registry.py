@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -113,6 +113,7 @@ class ModelRegistry:
         num_threads: threads for sampling one batch.
         table_outputs_bytes: predictions to make of a table without, at most.
         aliases: other names, as in `canary=fraud@3,live=fraud`.
+        allow_modules: modules that a model may import a convolution from.
         require_certificate: refuse models without a certificate that passed.
 
     Raises:
@@ -129,8 +130,10 @@ class ModelRegistry:
         num_threads: int = 1,
         table_outputs_bytes: int = 0,
         aliases: str = "",
+        allow_modules: Sequence[str] = (),
         require_certificate: bool = False,
     ) -> None:
+        self.allow_modules = allow_modules
         self.root, self.data, self.table, self.num_threads = root, data, table, num_threads
         self.table_outputs_bytes = table_outputs_bytes
         self.require_certificate = require_certificate
@@ -310,7 +313,7 @@ class ModelRegistry:
 
     def _load(self, name: str, version: int) -> ServedModel:
         try:
-            saved = load_model(model_path(self.root, name, version))
+            saved = load_model(model_path(self.root, name, version), self.allow_modules)
         except UnknownModelError:
             raise VersionNotFoundError(name, version, self.versions(name)) from None
         if self.require_certificate:

@@ -45,6 +45,12 @@ class Settings(BaseSettings):
         le=3600,
         description="Seconds between two looks for new or deleted models; 0 never looks.",
     )
+    allow_modules: str = Field(
+        "",
+        max_length=4096,
+        description="Modules, with commas between them, that a model may import a convolution of "
+        "yours from; importing one runs its code.",
+    )
     require_certificate: bool = Field(
         False,
         description="Refuse models whose certificate of symmetry is missing or did not pass.",
@@ -289,6 +295,11 @@ class Settings(BaseSettings):
     def jobs_directory(self) -> Path:
         """Where jobs and their results are."""
         return self.jobs or self.models.absolute().parent / "jobs"
+
+    @property
+    def allowed_modules(self) -> tuple[str, ...]:
+        """Modules that a model may import a convolution from."""
+        return tuple(name.strip() for name in self.allow_modules.split(",") if name.strip())
 
     @property
     def threads(self) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.commands.options import Debug, Json, ModelPath, Seed, Threads
+from service.commands.options import AllowModules, Debug, Json, ModelPath, Seed, Threads
 from service.commands.writing import naming
 from service.console import show
 
@@ -24,6 +24,7 @@ def certify(
     tolerance: Annotated[
         float, typer.Option(min=0, help="Largest relative error that passes.")
     ] = 1e-4,
+    allow_modules: AllowModules = None,
     seed: Seed = 0,
     threads: Threads = None,
     json: Json = False,
@@ -32,10 +33,11 @@ def certify(
     """Measure a saved model's symmetry, and keep the certificate where it has none."""
     from gnn import certify as measure
     from gnn import load_model
+    from gnn.brought import module_names
     from gnn.data import open_data
     from gnn.errors import NotCertifiedError
 
-    saved = load_model(model)
+    saved = load_model(model, module_names(allow_modules))
     found = measure(
         saved.model,
         open_data(graph),

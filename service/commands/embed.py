@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from service.commands.options import (
+    AllowModules,
     Debug,
     GraphPath,
     Json,
@@ -52,6 +53,7 @@ def embed(
         bool, typer.Option("--resume", help="Continue a run that was killed.")
     ] = False,
     overwrite: Overwrite = False,
+    allow_modules: AllowModules = None,
     threads: Threads = None,
     json: Json = False,
     debug: Debug = False,
@@ -61,6 +63,7 @@ def embed(
         graph,
         model,
         out,
+        allow_modules,
         predictions=predictions,
         format=output_format,
         storage=storage,
@@ -75,15 +78,18 @@ def embed(
     show(result, json)
 
 
-def run_embedding(graph: Path, model: Path, out: Path, **settings: Any) -> dict[str, Any]:
+def run_embedding(
+    graph: Path, model: Path, out: Path, allow_modules: str | None = None, **settings: Any
+) -> dict[str, Any]:
     """Embed with these arguments of `gnn.embed`; returns what `gnn embed --json` prints."""
     from gnn import embed as reports
     from gnn import load_model
+    from gnn.brought import module_names
     from gnn.embeddings import read_meta
     from sampling import GraphStore
 
     streamed = 0
-    saved, data = load_model(model), GraphStore.open(graph)
+    saved, data = load_model(model, module_names(allow_modules)), GraphStore.open(graph)
     started = time.perf_counter()
     with naming_when_full(out), Progress("rows") as progress:
         for report in reports(saved, data, out, **settings):

@@ -6,7 +6,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from service.commands.options import Debug, GraphPath, Json, ModelPath, Threads, parse_fanouts
+from service.commands.options import (
+    AllowModules,
+    Debug,
+    GraphPath,
+    Json,
+    ModelPath,
+    Threads,
+    parse_fanouts,
+)
 from service.console import show
 
 __all__ = ["evaluate"]
@@ -28,6 +36,7 @@ def evaluate(
     fanouts: Annotated[
         str | None, typer.Option(help="Neighbors per layer on graphs too large to be exact.")
     ] = None,
+    allow_modules: AllowModules = None,
     threads: Threads = None,
     json: Json = False,
     debug: Debug = False,
@@ -35,10 +44,11 @@ def evaluate(
     """Measure a saved model on one part of a graph's labeled nodes."""
     from gnn import evaluate as measure
     from gnn import load_model
+    from gnn.brought import module_names
     from gnn.measure import reading_fanouts
     from sampling import GraphStore
 
-    saved = load_model(model)
+    saved = load_model(model, module_names(allow_modules))
     training = saved.info.training
     metrics = measure(
         saved.model,

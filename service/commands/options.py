@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["Debug", "Fanouts", "GraphPath", "Json", "ModelPath", "Overwrite", "Seed", "Size",
-           "Threads", "parse_fanouts", "parse_shares", "parse_size"]  # fmt: skip
+__all__ = ["AllowModules", "Debug", "Fanouts", "GraphPath", "Json", "ModelPath", "Overwrite",
+           "Seed", "Size", "Threads", "parse_fanouts", "parse_shares", "parse_size"]  # fmt: skip
 
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 MAX_SEED = 2**63 - 1
@@ -51,6 +51,14 @@ def parse_shares(text: str) -> tuple[float, float, float]:
     return train, val, test
 
 
+AllowModules = Annotated[
+    str | None,
+    typer.Option(
+        envvar="GNN_ALLOW_MODULES",
+        show_envvar=False,
+        help="Modules with commas that a model may import your convolution from; runs their code.",
+    ),
+]
 GraphPath = Annotated[Path, typer.Argument(metavar="GRAPH", help="A graph directory.")]
 ModelPath = Annotated[
     Path,

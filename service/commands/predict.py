@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from service.commands.node_ids import parse_ids, read_ids, read_pairs
-from service.commands.options import Debug, GraphPath, Json, ModelPath, Seed, Threads
+from service.commands.options import AllowModules, Debug, GraphPath, Json, ModelPath, Seed, Threads
 from service.commands.writing import naming
 from service.console import Progress, show
 
@@ -74,6 +74,7 @@ def predict(
     output_format: Annotated[
         Literal["csv", "jsonl"], typer.Option("--format", help="How the terminal shows answers.")
     ] = "csv",
+    allow_modules: AllowModules = None,
     seed: Seed = 0,
     threads: Threads = None,
     json: Json = False,
@@ -90,7 +91,7 @@ def predict(
     texts = read_ids(nodes, nodes_file) if pairs is None else read_pairs(pairs, nodes, nodes_file)
     wanted = _includes(include)
     name, version = _model_name(model)
-    predictor = _open(graph, model, name, version, embeddings, threads)
+    predictor = _open(graph, model, name, version, embeddings, allow_modules, threads)
     if pairs is not None:
         _score(predictor, texts, (name, version, mode, relation), out, output_format, json)
         return
@@ -174,6 +175,7 @@ def _open(
     name: str,
     version: int | None,
     embeddings: Path | None,
+    allow_modules: str | None,
     threads: int | None,
 ) -> Predictor:
     import structlog
@@ -189,6 +191,7 @@ def _open(
         "models": models,
         "embeddings": embeddings,
         "default_model": name,
+        "allow_modules": allow_modules,
         "compute_threads": threads,
     }
     return open_predictor(graph, models, embeddings, read_settings(given))

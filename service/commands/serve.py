@@ -59,6 +59,9 @@ def serve(
     config: Annotated[
         Path | None, typer.Option(help="TOML file of settings, under their names.")
     ] = None,
+    allow_modules: Annotated[
+        str | None, typer.Option(help="Modules with commas that a model may import from.")
+    ] = None,
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"] | None, typer.Option(help="Least to log.")
     ] = None,
@@ -91,6 +94,7 @@ def serve(
         "allow_anonymous": allow_anonymous or None,
         "default_model": default_model,
         "log_level": log_level,
+        "allow_modules": allow_modules,
         "jobs": jobs,
         "redis_url": redis,
         "run_jobs": False if no_jobs else None,

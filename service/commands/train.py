@@ -40,12 +40,21 @@ Task = Literal[
     "link-prediction",
     "unsupervised",
 ]
-ConvName = Literal[
+CONVS = (
     "sage", "gcn", "gat", "gatv2", "gin", "gine", "pna", "rgcn", "hgt", "appnp", "sgc",
     "egnn", "transformer", "tgat", "lightgcn",
-]  # fmt: skip
+)  # fmt: skip
 architecture = partial(typer.Option, rich_help_panel="Architecture")
 optimization = partial(typer.Option, rich_help_panel="Optimization")
+
+
+def conv_named(text: str) -> str:
+    """A convolution: a built-in one, or "module:my_models:make_conv" for the user's own."""
+    if text not in CONVS and not text.startswith("module:"):
+        raise typer.BadParameter(
+            f"{text!r} is not one of {', '.join(CONVS)}, nor module:FILE:FUNCTION of your own"
+        )
+    return text
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -74,7 +83,13 @@ def train(
     graph: GraphPath,
     out: Annotated[Path, typer.Option(help="MODELS/NAME; the version is one more than the last.")],
     task: Annotated[Task, typer.Option(help="What to predict.")] = "node-classification",
-    model: Annotated[ConvName, typer.Option(help="Convolution.")] = "sage",
+    model: Annotated[
+        str,
+        typer.Option(
+            parser=conv_named, metavar="CONV", help="Convolution, or module:FILE:FUNCTION for one "
+            f"of yours. One of {', '.join(CONVS)}.",
+        ),
+    ] = "sage",
     aggregator: Annotated[
         Literal["mean", "sum", "max"], architecture(help="How sage reduces a neighborhood.")
     ] = "mean",
@@ -332,7 +347,7 @@ def run_training(
     """Train, measure, certify, save; returns what `gnn train --json` prints."""
     import torch
 
-    from gnn import build_model, certify, load_model, save_model
+    from gnn import build_model, certify, model_info, save_model
     from gnn import train as training_epochs
     from gnn.distributed import Ranks
     from gnn.measure import measure
@@ -364,7 +379,7 @@ def run_training(
             history=report.history if report else (),
         )
     shutil.rmtree(unfinished, ignore_errors=True)
-    info = load_model(path).info
+    info = model_info(path)
     return {
         "model": info.name,
         "version": info.version,
