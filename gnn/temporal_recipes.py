@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from gnn.recipes import Recipe, recipe_for
+from gnn.recipes import RECIPES, Recipe, recipe_for
 from sampling import Dataset
 
 __all__ = ["temporal_recipe"]
 
 FANOUT, BATCH = 20, 200
-OWN = ("heads", "alpha", "encoder")
+OWN = ("heads", "alpha", "encoder", "jumping")
+LIGHT = {"encoder": "linear", "jumping": "mean"}
 LINKS = {"d_hidden": 64, "num_layers": 1, "dropout": 0.1, "head": "none", "decoder": "mlp"}
 
 
@@ -29,12 +30,13 @@ def temporal_recipe(
         num_layers: where it is not the recipe's own.
         task: "link-prediction", or one on nodes.
     """
-    base = recipe_for(conv, data, num_layers, task)
     if task != "link-prediction":
+        base = recipe_for(conv, data, num_layers, task)
         fanouts = (FANOUT,) * base.model["num_layers"]
         batch_size = min(base.train["batch_size"], BATCH)
         return Recipe(base.model, base.train | {"fanouts": fanouts, "batch_size": batch_size})
-    own = {name: value for name, value in base.model.items() if name in OWN}
+    base = RECIPES[conv].model if conv in RECIPES else LIGHT
+    own = {name: base[name] for name in OWN if name in base}
     model: dict[str, Any] = {**own, **LINKS, "conv": conv}
     model |= {"num_layers": num_layers or 1, "num_relations": len(data.graph.edge_types)}
     train: dict[str, Any] = {
