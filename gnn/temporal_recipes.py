@@ -31,16 +31,20 @@ def temporal_recipe(
         task: "link-prediction", or one on nodes.
     """
     if task != "link-prediction":
-        base = recipe_for(conv, data, num_layers, task)
-        fanouts = (FANOUT,) * base.model["num_layers"]
-        batch_size = min(base.train["batch_size"], BATCH)
-        return Recipe(base.model, base.train | {"fanouts": fanouts, "batch_size": batch_size})
+        return _for_nodes(recipe_for(conv, data, num_layers, task))
     base = RECIPES[conv].model if conv in RECIPES else LIGHT
     own = {name: base[name] for name in OWN if name in base}
     model: dict[str, Any] = {**own, **LINKS, "conv": conv}
     model |= {"num_layers": num_layers or 1, "num_relations": len(data.graph.edge_types)}
     train: dict[str, Any] = {
-        "epochs": 20, "batch_size": BATCH, "lr": 0.001, "weight_decay": 0.0, "patience": 4,
+        "epochs": 10, "batch_size": BATCH, "lr": 0.003, "weight_decay": 0.0, "patience": 5,
         "fanouts": (FANOUT,) * model["num_layers"],
     }  # fmt: skip
     return Recipe(model, train)
+
+
+def _for_nodes(base: Recipe) -> Recipe:
+    """The same, of the latest neighbors, in batches that their number allows."""
+    fanouts = (FANOUT,) * base.model["num_layers"]
+    batch_size = min(base.train["batch_size"], BATCH)
+    return Recipe(base.model, base.train | {"fanouts": fanouts, "batch_size": batch_size})
