@@ -16,6 +16,7 @@ demo: $(VENV)/installed ## run the whole job on handwritten digits: ingest, trai
 	$(BIN)/gnn demo
 
 test: $(VENV)/test-tools ## run all tests (GNN_TEST_DATA=FOLDER adds those on public data sets)
+	@scripts/test-programs.sh
 	$(BIN)/pytest
 
 check: $(VENV)/check-tools ## lint, formatting and types

@@ -1,12 +1,14 @@
 """Message passing, models, training and whole-graph embedding."""
 
 from gnn.aggregate import aggregate
+from gnn.certify import Certificate, certify
 from gnn.checkpoint import (
     ModelInfo,
     SavedModel,
     list_models,
     list_versions,
     load_model,
+    model_info,
     model_path,
     save_model,
 )
@@ -20,6 +22,7 @@ from gnn.train_config import TrainConfig
 
 __all__ = [
     "GNN",
+    "Certificate",
     "EmbedReport",
     "EmbeddingMeta",
     "EmbeddingTable",
@@ -30,11 +33,13 @@ __all__ = [
     "TrainConfig",
     "aggregate",
     "build_model",
+    "certify",
     "embed",
     "evaluate",
     "list_models",
     "list_versions",
     "load_model",
+    "model_info",
     "model_path",
     "outputs",
     "save_model",

@@ -15,7 +15,7 @@ from gnn.data import Data
 from gnn.errors import TrainingError
 from gnn.model_config import InputType, ModelConfig
 from gnn.recipes import Recipe
-from gnn.tasks import GRAPH_TASKS, task_named
+from gnn.tasks import GRAPH_TASKS, task_for
 from sampling import Dataset
 from sampling.errors import InputError
 from sampling.graph.collection import GraphCollection
@@ -47,10 +47,12 @@ def architecture_for(
     conv = chosen.get("conv", recipe.model["conv"])
     schema = data_schema(data, conv)
     settings = {**recipe.model, **schema, **chosen}
-    jumps = settings.get("jumping", "none") != "none" and settings.get("decoder", "none") == "none"
-    if jumps and settings.get("head") == "none":
+    if settings.get("encoder", "none") != "typed":
+        settings.pop("input_types", None)
+    has_head = settings.get("decoder", "none") == "none"
+    if has_head and settings.get("jumping", "none") != "none" and settings.get("head") == "none":
         settings["head"] = "linear"
-    return ModelConfig(**{**settings, "d_out": task_named(task).num_outputs(data)})
+    return ModelConfig(**{**settings, "d_out": task_for(task, data).num_outputs(data)})
 
 
 def data_schema(data: Data, conv: str) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def data_schema(data: Data, conv: str) -> dict[str, Any]:
     nodes = data.nodes if isinstance(data, GraphCollection) else data
     graph, name = nodes.graph, data.meta.name
     schema: dict[str, Any] = {"d_in": nodes.features.dim if nodes.features else 0}
-    schema |= _codes(data) if isinstance(data, GraphCollection) else _learned(data)
+    schema |= _codes(data) if isinstance(data, GraphCollection) else _typed(data)
     if conv == "egnn":
         if nodes.positions is None:
             raise TrainingError(
@@ -102,12 +104,18 @@ def _codes(data: GraphCollection) -> dict[str, Any]:
     return {"encoder": "categorical", "cardinalities": data.meta.node_cardinalities}
 
 
-def _learned(data: Dataset) -> dict[str, Any]:
-    """One learned embedding per node, of every type, where there are no features."""
-    if data.features is not None:
+def _typed(data: Dataset) -> dict[str, Any]:
+    """An encoder per node type, where types have columns of their own, or none.
+
+    A node of a type without columns has an embedding that is learned.
+    """
+    if data.features is not None and data.meta.feature_widths is None:
         return {}
-    types = tuple(InputType(name=t.name, start=t.start, end=t.end, d_in=0)
-                  for t in data.graph.node_types)  # fmt: skip
+    widths = data.meta.feature_widths or {}
+    types = tuple(
+        InputType(name=t.name, start=t.start, end=t.end, d_in=widths.get(t.name, 0))
+        for t in data.graph.node_types
+    )
     return {"encoder": "typed", "input_types": types}
 
 

@@ -2,60 +2,213 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["model_card"]
+import numpy as np
+from numpy.typing import NDArray
+
+from gnn.calibration import Calibration
+from gnn.certify import Certificate
+from gnn.class_report import ClassReport
+from gnn.data import Data
+from gnn.measure import Measured
+from gnn.train_config import CLASS_TASKS
+from sampling import Dataset
+from sampling.graph.collection import GraphCollection
+from sampling.graph.meta import LabelInfo
+
+__all__ = ["data_facts", "model_card"]
 
 MAX_CLASSES = 50
+MAX_NAME = 80
+
+Cells = Sequence[object]
 
 
-def model_card(info: Mapping[str, Any], metrics: Mapping[str, Mapping[str, float]]) -> str:
+def model_card(
+    info: Mapping[str, Any],
+    measured: Measured,
+    *,
+    certificate: Certificate | None = None,
+    facts: Sequence[str] = (),
+    picture: str | None = None,
+) -> str:
     """Markdown about a model.
 
     Args:
         info: the content of `model.json`.
-        metrics: per part, by name.
+        measured: its quality.
+        certificate: of symmetry, where one was made.
+        facts: lines about the data that it was trained on.
+        picture: file of the learning curve, where there is one.
     """
-    config, training = info["config"], info["training"]
+    config = info["config"]
     sections = [
         f"# {info['name']}, version {info['version']}",
         f"A {config['conv']} model with {config['num_layers']} layers for {info['task']}, "
-        f"trained on graph {info['graph_name']!r}, version {info['graph_version']} "
+        f"trained on graph {_name(info['graph_name'])}, version {info['graph_version']} "
         f"(fingerprint `{info['graph_fingerprint']}`), on {info['created']}.",
+        "## Data",
+        *(["\n".join(f"- {fact}" for fact in facts)] if facts else []),
+        *_sizes(measured.sizes),
         "## Metrics",
-        _metric_table(metrics),
+        _metric_table(measured.metrics),
+        *_classes(measured.classes, info["classes"]),
+        *_calibration(measured.calibration),
         "## Input and output",
         f"Reads {config['d_in']} features per node and {config['num_layers']} hops of "
         f"in-neighbors. Gives {_outputs(info)}.",
+        "## Symmetry",
+        _symmetry(certificate),
         "## Training",
-        _settings({**config, **training}),
+        *([f"![Loss and metrics over the epochs]({picture})"] if picture else []),
+        _settings({**config, **info["training"]}),
         "## Limits",
-        "The metrics hold for nodes drawn like those of the graph above. On another graph, or "
+        "The metrics hold for data drawn like those above. On others, or "
         "when features are made differently, measure again before relying on the model.",
     ]
     return "\n\n".join(sections) + "\n"
 
 
+def data_facts(data: Data) -> list[str]:
+    """What a reader should know of the data: counts, types, features, labels."""
+    if isinstance(data, GraphCollection):
+        nodes, meta = data.nodes, data.meta
+        facts = [f"{data.num_graphs} graphs, {meta.num_nodes} nodes, {meta.num_edges} edges"]
+        return facts + _schema_facts(nodes) + _label_facts(data.labels, meta.labels, "graphs")
+    graph = data.graph
+    facts = [f"{graph.num_nodes} nodes, {graph.num_edges} edges"]
+    return facts + _schema_facts(data) + _label_facts(data.labels, data.meta.labels, "nodes")
+
+
+def _schema_facts(data: Dataset) -> list[str]:
+    graph, features, facts = data.graph, data.features, []
+    if len(graph.node_types) > 1:
+        types = [f"{_name(t.name)} {t.num_nodes}" for t in graph.node_types]
+        facts.append(f"node types: {_listed(types)}")
+    if len(graph.edge_types) > 1:
+        facts.append(f"edge types: {_listed([_name(name) for name in graph.edge_types])}")
+    if features is not None:
+        facts.append(f"{features.dim} features per node, stored as {features.storage}")
+    return facts
+
+
+def _label_facts(labels: NDArray[Any] | None, info: LabelInfo | None, what: str) -> list[str]:
+    if labels is None:
+        return []
+    if info is None or info.kind != "class":
+        known = labels[np.isfinite(labels)]
+        if not len(known):
+            return []
+        return [f"{len(known)} {what} with a target, {known.min():.4g} to {known.max():.4g}, "
+                f"mean {known.mean(dtype=np.float64):.4g}"]  # fmt: skip
+    known = labels[labels >= 0]
+    counts = np.bincount(known, minlength=len(info.classes))
+    named = [f"{_name(name)} {n}" for name, n in zip(info.classes, counts, strict=False)]
+    return [f"{len(known)} {what} with a label: {_listed(named)}"]
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - MAX_CLASSES} more" if len(texts) > MAX_CLASSES else ""
+    return ", ".join(texts[:MAX_CLASSES]) + more
+
+
+def _sizes(sizes: Mapping[str, int]) -> list[str]:
+    if not sizes:
+        return []
+    return [f"Labeled: {', '.join(f'{part} {count}' for part, count in sizes.items())}."]
+
+
 def _metric_table(metrics: Mapping[str, Mapping[str, float]]) -> str:
     names = sorted({name for values in metrics.values() for name in values})
-    rows = [["part", *names], ["---"] * (len(names) + 1)]
-    rows += [[part, *(_number(values.get(name)) for name in names)]
-             for part, values in metrics.items()]  # fmt: skip
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    rows = [[part, *(_number(values.get(name)) for name in names)]
+            for part, values in metrics.items()]  # fmt: skip
+    return _table(["part", *names], rows)
+
+
+def _classes(report: ClassReport | None, names: Sequence[int | str]) -> list[str]:
+    if report is None:
+        return []
+    rows = [
+        [_name(names[c]), *(_number(column[c]) for column in (report.precision, report.recall,
+         report.f1)), report.support[c]]
+        for c in range(min(len(names), MAX_CLASSES))
+    ]  # fmt: skip
+    more = f", the first {MAX_CLASSES} of {len(names)}" if len(names) > MAX_CLASSES else ""
+    shown = [_name(names[c]) for c in report.shown]
+    few = len(shown) < len(names)
+    which = f" The {len(shown)} most frequent of {len(names)} classes." if few else ""
+    confusion = [[name, *row] for name, row in zip(shown, report.confusion.tolist(), strict=True)]
+    return [
+        f"### Classes\n\nOn the {report.part} part{more}.",
+        _table(["class", "precision", "recall", "f1", "support"], rows),
+        f"### Confusion\n\nRows are true classes, columns predicted ones.{which}",
+        _table(["", *shown], confusion),
+    ]
+
+
+def _calibration(calibration: Calibration | None) -> list[str]:
+    if calibration is None:
+        return []
+    holds = (
+        "all others, since there was too little to measure on"
+        if calibration.threshold is None
+        else f"labels of calibrated probability {1 - calibration.threshold:.4f} or more"
+    )
+    rows = [
+        ["temperature", _number(calibration.temperature)],
+        ["expected calibration error", _number(calibration.error_before)],
+        ["the same with the temperature", _number(calibration.error_after)],
+    ]
+    return [
+        "### Calibration",
+        _table(["", "value"], rows),
+        f"Prediction sets hold the most probable label and {holds}. For data drawn like the "
+        f"{calibration.num_nodes} that this was measured on, they miss the label at most "
+        f"{calibration.alpha:.0%} of the time. `probabilities` are those before the temperature.",
+    ]
+
+
+def _outputs(info: Mapping[str, Any]) -> str:
+    classes = info["classes"]
+    if info["task"] not in CLASS_TASKS:
+        return "real values"
+    many = "any" if info.get("label_kind") == "multi" else "one"
+    return f"{many} of {len(classes)} classes: {_listed([_name(name) for name in classes])}"
+
+
+def _symmetry(certificate: Certificate | None) -> str:
+    if certificate is None:
+        return "Not certified when it was saved; `gnn certify` measures it."
+    scope = "the whole graph" if certificate.whole_graph else "a sampled part of the graph"
+    verdict = "Certified" if certificate.passed else "**Not certified**"
+    text = (
+        f"{verdict} on {scope} ({certificate.num_nodes} nodes, {certificate.num_edges} edges; "
+        f"{certificate.renumberings} random numberings). Largest change of any output, relative "
+        f"to the largest output; at most {certificate.tolerance:g} passes:"
+    )
+    rows = [[name, _error(error)] for name, error in certificate.errors.items()]
+    return f"{text}\n\n{_table(['changed', 'error'], rows)}"
+
+
+def _table(header: Cells, rows: Sequence[Cells]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+
+
+def _name(name: object) -> str:
+    """A name that others chose, as code that ends where it should."""
+    text = " ".join(str(name)[:MAX_NAME].split())
+    return f"`{text.replace('`', '´').replace('|', '¦')}`"
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _outputs(info: Mapping[str, Any]) -> str:
-    classes = info["classes"]
-    if info["task"] != "node-classification":
-        return "one value per node"
-    shown = ", ".join(f"`{str(name)[:80]}`" for name in classes[:MAX_CLASSES])
-    more = f" and {len(classes) - MAX_CLASSES} more" if len(classes) > MAX_CLASSES else ""
-    return f"one of {len(classes)} classes: {shown}{more}"
+def _error(error: float | None) -> str:
+    return "not finite" if error is None else f"{error:.1e}"
 
 
 def _settings(settings: Mapping[str, Any]) -> str:

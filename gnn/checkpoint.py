@@ -4,6 +4,8 @@
     weights.safetensors   its weights
     metrics.json          {"train": {…}, "val": {…}, "test": {…}}
     card.md               the same for people
+    learning_curve.svg    a picture for the card, where matplotlib was installed
+    certificate.json      by how much symmetries change the answers; may be added later
 
 A version never changes once it is there; training again adds the next one.
 """
@@ -13,12 +15,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import re
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,12 +30,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from gnn.card import model_card
+from gnn.calibration import Calibration
+from gnn.card import data_facts, model_card
+from gnn.certify import Certificate
 from gnn.data import Data
-from gnn.errors import ModelNameError, UnknownModelError
+from gnn.errors import ModelNameError, NotCertifiedError, UnknownModelError
 from gnn.identity import graph_fingerprint
 from gnn.inputs import with_inputs
+from gnn.measure import Measured
 from gnn.model import GNN, ModelConfig
+from gnn.pictures import learning_curve
 from gnn.train_config import TrainConfig
 from sampling import Dataset
 from sampling.errors import DamagedError, ExistsError, FutureFormatError, InputError
@@ -40,16 +48,19 @@ from sampling.graph.arrays import publish, read_json, write_json
 __all__ = [
     "ModelInfo",
     "SavedModel",
+    "add_certificate",
     "check_name",
     "list_models",
     "list_versions",
     "load_model",
+    "model_info",
     "model_path",
     "save_model",
 ]
 
 FORMAT_VERSION = 1
 INFO, WEIGHTS, METRICS, CARD = "model.json", "weights.safetensors", "metrics.json", "card.md"
+CURVE, CERTIFICATE = "learning_curve.svg", "certificate.json"
 NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 Metrics = dict[str, dict[str, float]]
@@ -66,11 +77,15 @@ class ModelInfo(BaseModel):
     task: str
     config: ModelConfig
     classes: list[int] | list[str] = Field(description="names in the order of the outputs")
+    label_kind: Literal["class", "real", "multi"] = Field(
+        default="class", description="of the labels: multi is any number of classes per node"
+    )
     fanouts: list[int] = Field(description="neighbors per layer in training, -1 for all")
     graph_name: str
     graph_version: int
     graph_fingerprint: str
     training: dict[str, Any]
+    calibration: Calibration | None = None
     created: str = Field(description="UTC, ISO 8601")
     files: dict[str, str] = Field(description="file name to SHA-256")
     digest: str = Field(default="", description="SHA-256 of all the above: equal, same model")
@@ -91,6 +106,7 @@ class SavedModel:
         metrics: per part, as measured after training.
         card: Markdown for people.
         path: the version's directory.
+        certificate: of these weights, where one was made.
     """
 
     model: GNN
@@ -98,6 +114,7 @@ class SavedModel:
     metrics: Metrics
     card: str
     path: Path
+    certificate: Certificate | None = None
 
     def check(self, data: Dataset) -> None:
         """Refuse a graph that this model cannot read.
@@ -107,13 +124,26 @@ class SavedModel:
         """
         with_inputs(data, self.model.config)
 
+    def check_certificate(self) -> None:
+        """Refuse a model whose symmetry nobody has measured, or whose measure did not pass.
+
+        Raises:
+            NotCertifiedError: it has no certificate that passed.
+        """
+        if self.certificate is None or not self.certificate.passed:
+            failed = self.certificate is not None
+            raise NotCertifiedError(self.info.name, self.info.version, failed=failed)
+
 
 def save_model(
     directory: str | Path,
     model: GNN,
     data: Data,
     train_config: TrainConfig,
-    metrics: Metrics,
+    metrics: Metrics | Measured,
+    *,
+    certificate: Certificate | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Write the next version of a model; returns `directory/<version>`.
 
@@ -122,7 +152,9 @@ def save_model(
         model: trained.
         data: what it was trained on.
         train_config: how.
-        metrics: per part.
+        metrics: per part, or all that `measure` found.
+        certificate: what `certify` found of this model.
+        history: of every epoch, for the learning curve.
 
     Raises:
         ModelNameError: the last part of `directory` is not a model name.
@@ -134,15 +166,40 @@ def save_model(
     bad = _not_finite(weights)
     if bad:
         raise InputError(f"weight {bad} is not finite; train again with a lower learning rate")
-    files = {WEIGHTS: save(weights), METRICS: json.dumps(metrics, indent=1).encode()}
+    measured = metrics if isinstance(metrics, Measured) else Measured(metrics, {})
+    files = {WEIGHTS: save(weights), METRICS: json.dumps(measured.metrics, indent=1).encode()}
+    picture = learning_curve(history)
+    if picture is not None:
+        files[CURVE] = picture
+    facts = data_facts(data)
     while True:
-        info = _describe(directory, model, data, train_config, files)
+        info = _describe(directory, model, data, train_config, measured.calibration)
+        card = model_card(
+            info.model_dump(mode="json"),
+            measured,
+            certificate=certificate,
+            facts=facts,
+            picture=CURVE if picture else None,
+        )
+        info = _sealed(info, files | {CARD: card.encode()})
         try:
-            return _write(directory / str(info.version), info, files, metrics)
+            return _write(
+                directory / str(info.version), info, files | {CARD: card.encode()}, certificate
+            )
         except (ExistsError, OSError) as error:
             taken = isinstance(error, ExistsError) or error.errno in (errno.EEXIST, errno.ENOTEMPTY)
             if not taken:
                 raise
+
+
+def model_info(path: str | Path) -> ModelInfo:
+    """What `model.json` of `MODELS/NAME/<version>` says, without its weights.
+
+    Raises:
+        DamagedError: it is missing or wrong.
+        FutureFormatError: written by a newer version of this project.
+    """
+    return _read_info(Path(path))
 
 
 def load_model(path: str | Path) -> SavedModel:
@@ -160,14 +217,31 @@ def load_model(path: str | Path) -> SavedModel:
         raise UnknownModelError(path.parent, f"version {path.name}", _versions(path.parent))
     info = _read_info(path)
     files = {name: _read_file(path, name, digest) for name, digest in info.files.items()}
-    card = path / CARD
     return SavedModel(
         _read_model(path, info.config, files[WEIGHTS]),
         info,
         _read_metrics(path, files[METRICS]),
-        card.read_text(encoding="utf-8", errors="replace") if card.is_file() else "",
+        files[CARD].decode(errors="replace") if CARD in files else _old_card(path),
         path,
+        _read_certificate(path, info.digest),
     )
+
+
+def add_certificate(saved: SavedModel, certificate: Certificate) -> None:
+    """Put a certificate beside a model that has none; every other file stays as it is.
+
+    Raises:
+        ExistsError: the model has one.
+    """
+    path = saved.path / CERTIFICATE
+    temporary = saved.path / f".{CERTIFICATE}.{uuid.uuid4().hex}"
+    try:
+        write_json(temporary, _of_model(certificate, saved.info.digest))
+        os.link(temporary, path)
+    except FileExistsError:
+        raise ExistsError(path) from None
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def list_models(root: str | Path) -> list[str]:
@@ -245,33 +319,54 @@ def _newest(folder: Path) -> int:
 
 
 def _describe(
-    directory: Path, model: GNN, data: Data, train_config: TrainConfig, files: dict[str, bytes]
+    directory: Path,
+    model: GNN,
+    data: Data,
+    train_config: TrainConfig,
+    calibration: Calibration | None,
 ) -> ModelInfo:
-    info = ModelInfo(
+    return ModelInfo(
         name=directory.name,
         version=max(_versions(directory), default=0) + 1,
         task=train_config.task,
         config=model.config,
         classes=data.meta.labels.classes if data.meta.labels else [],
+        label_kind=data.meta.labels.kind if data.meta.labels else "class",
         fanouts=list(train_config.fanouts or [-1] * model.num_layers),
         graph_name=data.meta.name,
         graph_version=data.meta.version,
         graph_fingerprint=graph_fingerprint(data),
         training=asdict(train_config),
+        calibration=calibration,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        files={},
     )
+
+
+def _sealed(info: ModelInfo, files: Mapping[str, bytes]) -> ModelInfo:
+    """With the checksums of its files and its digest."""
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    info = info.model_copy(update={"files": sums})
     return info.model_copy(update={"digest": _digest(info.model_dump(mode="json"))})
 
 
-def _write(path: Path, info: ModelInfo, files: dict[str, bytes], metrics: Metrics) -> Path:
+def _write(
+    path: Path,
+    info: ModelInfo,
+    files: Mapping[str, bytes],
+    certificate: Certificate | None,
+) -> Path:
     with publish(path) as temporary:
         for name, content in files.items():
             (temporary / name).write_bytes(content)
-        card = model_card(info.model_dump(mode="json"), metrics)
-        (temporary / CARD).write_text(card, encoding="utf-8")
+        if certificate is not None:
+            write_json(temporary / CERTIFICATE, _of_model(certificate, info.digest))
         write_json(temporary / INFO, info.model_dump(mode="json"))
     return path
+
+
+def _of_model(certificate: Certificate, digest: str) -> dict[str, Any]:
+    return certificate.model_copy(update={"model_digest": digest}).model_dump(mode="json")
 
 
 def _digest(content: Mapping[str, Any]) -> str:
@@ -294,9 +389,29 @@ def _read_info(path: Path) -> ModelInfo:
         raise DamagedError(path, INFO, f"describes no model: {error}") from None
     if info.digest != _digest(content):
         raise DamagedError(path, INFO, "does not have the digest of its content")
-    if set(info.files) != {WEIGHTS, METRICS}:
+    if not {WEIGHTS, METRICS} <= set(info.files) <= {WEIGHTS, METRICS, CARD, CURVE}:
         raise DamagedError(path, INFO, f"lists the files {', '.join(sorted(info.files))}")
     return info
+
+
+def _old_card(path: Path) -> str:
+    """The card of a version written before cards had a checksum."""
+    card = path / CARD
+    return card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+
+
+def _read_certificate(path: Path, digest: str) -> Certificate | None:
+    if not (path / CERTIFICATE).is_file():
+        return None
+    try:
+        certificate = Certificate.model_validate(read_json(path / CERTIFICATE))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DamagedError(path, CERTIFICATE, f"is wrong at {where}: {first['msg']}") from None
+    if certificate.model_digest != digest:
+        raise DamagedError(path, CERTIFICATE, "belongs to another model")
+    return certificate
 
 
 def _read_file(path: Path, name: str, digest: str) -> bytes:

@@ -24,11 +24,14 @@ import torch
 from gnn.checkpoint import SavedModel
 from gnn.embeddings import (
     EMBEDDINGS,
+    INDEX_FILE,
     MANIFEST,
     PREDICTIONS,
     SCALE,
     EmbeddingMeta,
+    IndexInfo,
     StorageName,
+    file_checksum,
 )
 from gnn.errors import ResumeError
 from gnn.evaluate import using_threads
@@ -38,6 +41,7 @@ from gnn.inputs import with_inputs
 from gnn.layerwise import Passes, tile_rows_for, tile_starts
 from gnn.outofcore import Buckets, Grid, OutOfCoreLayer
 from gnn.rowfile import Journal, RowFile, exclusive
+from gnn.similar import build_index
 from gnn.stages import Stage, needed_files, row_files, stages_of
 from gnn.storage import Fill, check_fits, empty_rows, encode, sampled_scale
 from gnn.tasks import outputs
@@ -58,7 +62,7 @@ class EmbedReport:
     """How far an embedding run is.
 
     Attributes:
-        stage: "features", "messages" or "layer".
+        stage: "features", "messages", "layer" or "index".
         layer: layer at work, from 1.
         num_layers: how many there are.
         rows_done: rows of this stage that are written.
@@ -94,6 +98,7 @@ def embed(
     memory: int | None = None,
     tile_rows: int | None = None,
     num_threads: int | None = None,
+    index: bool = False,
 ) -> Iterator[EmbedReport]:
     """Embed every node, a tile per report; the work is done as the reports are taken.
 
@@ -113,6 +118,7 @@ def embed(
             whose input rows exceed it run out of core. No bound when left out.
         tile_rows: rows at once; chosen from the widths of the model when left out.
         num_threads: threads; torch's own setting when left out.
+        index: build the index of nearest rows beside the table (`gnn.similar`).
 
     Raises:
         ExistsError: `out` is there and is not to be replaced.
@@ -135,12 +141,18 @@ def embed(
     )
     _check(saved, data, out, overwrite, format, settings)
     data = with_inputs(data, saved.model.config)
+    if index and format != "npy":
+        raise InputError("an index stands beside an npy table; embed with --format npy")
     passes = Passes.of(saved.model, data, settings.layer_storage)
     grid = None if memory is None else Grid.of(memory, passes.widest, settings.tile_rows)
     directory = out.with_name(f"{out.name}.partial")
     with exclusive(directory):
         run = _Run.start(saved, data, directory, settings, passes, grid, resume)
         yield from run.work(num_threads)
+        if index:
+            yield from _build_index(run, num_threads)
+        else:  # a killed run may have left one, half written
+            (directory / INDEX_FILE).unlink(missing_ok=True)
         _publish(run, out, format, overwrite)
 
 
@@ -271,7 +283,8 @@ class _Run:
             check_fits(target.name, "float32", fill(start, exact))
             h = torch.from_numpy(exact.array)
             outcome = encode(h, start, out)
-            values = outputs(self.saved.info.task, self.saved.model.head(h))
+            info = self.saved.info
+            values = outputs(info.task, self.saved.model.head(h), info.label_kind)
             targets[1].write(values.numpy())
         target.write(out.array, check_fits(target.name, target.storage, outcome))
 
@@ -369,13 +382,36 @@ def _publish(run: _Run, out: Path, format: Format, overwrite: bool) -> None:  # 
             arrays = {name: file.info() for name, file in files.items()}
             if (scale := run.files[EMBEDDINGS].scale) is not None:
                 arrays[SCALE] = write_array(temporary / f"{SCALE}.npy", scale)
-            meta = _describe(run, format, arrays, {})
+            meta = _describe(run, format, arrays, {}, _index_info(run, temporary))
         else:
             columns = {name.removesuffix("s"): file.table() for name, file in files.items()}
             parts = write_parquet_parts(temporary, run.data.ids, columns)
             meta = _describe(run, format, {}, parts)
         write_json(temporary / MANIFEST, meta.model_dump(mode="json"))
     shutil.rmtree(run.directory)
+
+
+def _build_index(run: _Run, num_threads: int | None) -> Iterator[EmbedReport]:
+    """The index of the finished rows; built anew where a run was killed in it."""
+    table, began = run.files[EMBEDDINGS].table(), time.perf_counter()
+    (num_rows, dim), layers = run.files[EMBEDDINGS].shape, run.saved.model.num_layers
+    path = run.directory / INDEX_FILE
+    for done in build_index(
+        lambda start, end: table.rows(start, end).numpy(), num_rows, dim, path, num_threads or 0
+    ):
+        seconds = time.perf_counter() - began
+        speed = done / max(seconds, 1e-9)
+        yield EmbedReport("index", layers, layers, done, num_rows, seconds, speed, 0.0, False)
+
+
+def _index_info(run: _Run, temporary: Path) -> IndexInfo | None:
+    """Bring a finished index to its place; what the manifest says of it, or None."""
+    source = run.directory / INDEX_FILE
+    if not source.exists():
+        return None
+    _link(source, temporary / INDEX_FILE)
+    target = temporary / INDEX_FILE
+    return IndexInfo(size_bytes=target.stat().st_size, xxh3=file_checksum(target))
 
 
 def _link(source: Path, target: Path) -> None:
@@ -391,6 +427,7 @@ def _describe(
     format: Format,  # noqa: A002
     arrays: dict[str, ArrayInfo],
     parts: dict[str, str],
+    index: IndexInfo | None = None,
 ) -> EmbeddingMeta:
     info, meta = run.saved.info, run.data.meta
     return EmbeddingMeta(
@@ -411,4 +448,5 @@ def _describe(
         max_error=run.files[EMBEDDINGS].max_error,
         arrays=arrays,
         parts=parts,
+        index=index,
     ).sealed()

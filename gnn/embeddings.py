@@ -2,6 +2,7 @@
 
 embeddings.json       model, graph, checksums
 embeddings.npy        (num_nodes, d) float32, float16, uint16 (bits of bfloat16) or int8
+index.usearch         nearest rows by cosine (`gnn.similar`); optional
 embeddings_scale.npy  (d,) float32, the step of every column; int8 only
 predictions.npy       (num_nodes, d_out) float32: probabilities or values; optional
 part-00000.parquet …  in place of both, for the Parquet format: node ids in the first column
@@ -28,20 +29,33 @@ from sampling.graph.meta import ArrayInfo
 
 __all__ = [
     "EMBEDDINGS",
+    "INDEX_FILE",
     "MANIFEST",
     "PREDICTIONS",
     "SCALE",
     "EmbeddingMeta",
     "EmbeddingTable",
+    "IndexInfo",
     "StorageName",
+    "file_checksum",
     "read_meta",
 ]
 
 FORMAT_VERSION = 2
 MANIFEST, EMBEDDINGS, PREDICTIONS = "embeddings.json", "embeddings", "predictions"
 SCALE = "embeddings_scale"
+INDEX_FILE = "index.usearch"
 
 StorageName = Literal["float32", "float16", "bfloat16", "int8"]
+
+
+class IndexInfo(BaseModel):
+    """What `embeddings.json` says of the index of nearest rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size_bytes: int = Field(ge=0)
+    xxh3: str = Field(description="xxh3-64 of the file")
 
 
 class EmbeddingMeta(BaseModel):
@@ -67,6 +81,7 @@ class EmbeddingMeta(BaseModel):
     max_error: float = Field(default=0.0, ge=0, description="largest error of rounding a value")
     arrays: dict[str, ArrayInfo] = Field(default_factory=dict)
     parts: dict[str, str] = Field(default_factory=dict, description="Parquet file to xxh3-64")
+    index: IndexInfo | None = Field(default=None, description="of the nearest rows by cosine")
     digest: str = Field(default="", description="xxh3-64 of all the above")
 
     def sealed(self) -> EmbeddingMeta:
@@ -118,7 +133,18 @@ class EmbeddingTable:
         if verify:
             for name, array in arrays.items():
                 verify_array(path, name, meta.arrays[name], array)
+        if meta.index is not None:
+            _check_index(path, meta.index, verify)
         return cls(path, meta, arrays[EMBEDDINGS], arrays.get(PREDICTIONS), arrays.get(SCALE))
+
+
+def file_checksum(path: Path) -> str:
+    """xxh3-64 of a file."""
+    digest = xxhash.xxh3_64()
+    with path.open("rb") as file:
+        while part := file.read(1 << 22):
+            digest.update(part)
+    return str(digest.hexdigest())
 
 
 def read_meta(path: Path) -> EmbeddingMeta:
@@ -141,6 +167,18 @@ def read_meta(path: Path) -> EmbeddingMeta:
     if meta.digest != _digest(content):
         raise DamagedError(path, MANIFEST, "does not have the digest of its content")
     return meta
+
+
+def _check_index(path: Path, info: IndexInfo, verify: bool) -> None:
+    """Refuse an index that is not the one that was written: native code is to read it."""
+    file = path / INDEX_FILE
+    if file.is_symlink() or not file.is_file():
+        raise DamagedError(path, INDEX_FILE, "is missing, or is no file")
+    size = file.stat().st_size
+    if size != info.size_bytes:
+        raise DamagedError(path, INDEX_FILE, f"has {size} bytes instead of {info.size_bytes}")
+    if verify and file_checksum(file) != info.xxh3:
+        raise DamagedError(path, INDEX_FILE, "does not have its checksum")
 
 
 def _infos(path: Path, meta: EmbeddingMeta) -> dict[str, ArrayInfo]:

@@ -5,6 +5,7 @@
     │   ├── ModelNameError        a name that could leave the model directory
     │   ├── UnknownModelError     no model or version of that name
     │   ├── SchemaMismatchError   the model was trained for other input than the graph has
+    │   ├── NotCertifiedError     a model without a passing certificate, where one is required
     │   ├── ResumeError           unfinished work was started with other settings
     │   └── BusyError             another process is writing the same output
     └── TrainingError             the data cannot be trained on as asked
@@ -26,6 +27,7 @@ __all__ = [
     "DivergedError",
     "MissingPackageError",
     "ModelNameError",
+    "NotCertifiedError",
     "ResumeError",
     "SchemaMismatchError",
     "TrainingError",
@@ -64,6 +66,18 @@ class SchemaMismatchError(StoreError):
         )
 
 
+class NotCertifiedError(StoreError):
+    """A model has no certificate of symmetry, or one that did not pass."""
+
+    def __init__(self, name: str, version: int, *, failed: bool) -> None:
+        self.name, self.version = name, version
+        what = "did not pass its certificate of symmetry" if failed else "has no certificate"
+        super().__init__(
+            f"model {name!r} version {version} {what}; run `gnn certify`, or serve without "
+            "GNN_REQUIRE_CERTIFICATE"
+        )
+
+
 class ResumeError(StoreError):
     """Unfinished work cannot be continued with these settings."""
 
@@ -90,13 +104,31 @@ class TrainingError(GnnError):
 
 
 class DivergedError(TrainingError):
-    """The loss stopped being a number."""
+    """The loss stopped being a number.
 
-    def __init__(self, epoch: int, batch: int | None, loss: float) -> None:
-        self.epoch, self.batch, self.loss = epoch, batch, loss
+    Args:
+        epoch: from 1.
+        batch: from 1; None in validation.
+        loss: its value.
+        what: is not finite, where it is not the loss.
+        culprit: a node or graph whose features are not finite, where there is one.
+    """
+
+    def __init__(
+        self,
+        epoch: int,
+        batch: int | None,
+        loss: float,
+        what: str = "loss",
+        culprit: str | None = None,
+    ) -> None:
+        self.epoch, self.batch, self.loss, self.what = epoch, batch, loss, what
+        self.culprit = None if culprit is None else culprit[:100]
         where = "validation" if batch is None else f"batch {batch}"
         kept = "the weights of the best epoch before it are kept; " if epoch > 1 else ""
-        super().__init__(
-            f"the loss is {loss} in epoch {epoch}, {where}; {kept}lower the learning rate, or "
-            "look for extreme feature values"
+        remedy = (
+            "lower the learning rate, or look for extreme feature values"
+            if self.culprit is None
+            else f"the features of {self.culprit} are not finite: mend them"
         )
+        super().__init__(f"the {what} is {loss} in epoch {epoch}, {where}; {kept}{remedy}")

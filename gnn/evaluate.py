@@ -18,7 +18,7 @@ from torch import Tensor
 
 from gnn.data import Data
 from gnn.errors import TrainingError
-from gnn.graph_evaluate import evaluate_graphs
+from gnn.graph_evaluate import graph_part_logits
 from gnn.inputs import with_inputs
 from gnn.layerwise import infer
 from gnn.link_evaluate import link_metrics
@@ -27,7 +27,7 @@ from gnn.model import GNN
 from gnn.probe import probe_accuracy
 from gnn.reduce import reduce_inputs
 from gnn.splits import PARTS, split_nodes
-from gnn.tasks import task_named
+from gnn.tasks import WITHOUT_OUTPUTS, task_for
 from gnn.temporal_evaluate import TemporalReading, temporal_link_metrics, temporal_logits
 from gnn.temporal_split import split_by_time
 from sampling import Dataset, MiniBatchLoader, NeighborSampler
@@ -40,6 +40,7 @@ __all__ = [
     "evaluate",
     "evaluate_parts",
     "logits_of",
+    "part_logits",
     "using_threads",
 ]
 
@@ -103,6 +104,38 @@ class EvaluateOptions(TypedDict, total=False):
 
 
 def evaluate_parts(
+    model: GNN, data: Data, names: Sequence[str] = PARTS, **options: Unpack[EvaluateOptions]
+) -> dict[str, dict[str, float]]:
+    """All metrics of the task on several parts at once; parts without labeled nodes are left out.
+
+    Raises:
+        SchemaMismatchError: the graph's features are not those of the model.
+        TrainingError: there are no labels.
+    """
+    name = options.get("task", "node-classification")
+    if name in WITHOUT_OUTPUTS and isinstance(data, Dataset):
+        return _without_outputs(model, data, names, name, **options)
+    task = task_for(name, data)
+    found = part_logits(model, data, names, **options)
+    return {name: task.metrics(logits, y) for name, (logits, y) in found.items()}
+
+
+def _without_outputs(
+    model: GNN, data: Dataset, names: Sequence[str], name: str, **options: Unpack[EvaluateOptions]
+) -> dict[str, dict[str, float]]:
+    """Metrics of tasks whose models give embeddings and nothing else of a node."""
+    seed, split = options.get("seed", 0), options.get("split", (0.6, 0.2, 0.2))
+    with using_threads(options.get("num_threads")):
+        if name == "link-prediction" and options.get("temporal", False):
+            strategy = options.get("strategy", "recent")
+            reading = TemporalReading(options.get("fanouts"), strategy, options.get("num_threads"))
+            return temporal_link_metrics(model, data, split_by_time(data, split), names, reading)
+        if name == "link-prediction":
+            return link_metrics(model, split_links(data, split, seed), names, seed=seed)
+        return probe_accuracy(model, data, names, options.get("split_index", 0), split, seed)
+
+
+def part_logits(
     model: GNN,
     data: Data,
     names: Sequence[str] = PARTS,
@@ -116,8 +149,8 @@ def evaluate_parts(
     temporal: bool = False,
     strategy: str = "recent",
     num_threads: int | None = None,
-) -> dict[str, dict[str, float]]:
-    """All metrics of the task on several parts at once; parts without labeled nodes are left out.
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """What the head gives for the labeled nodes or graphs of several parts, and their targets.
 
     Raises:
         SchemaMismatchError: the graph's features are not those of the model.
@@ -125,20 +158,9 @@ def evaluate_parts(
     """
     if isinstance(data, GraphCollection):
         with using_threads(num_threads):
-            return evaluate_graphs(model, data, names, task, split_index, split, seed)
+            return graph_part_logits(model, data, names, task, split_index, split, seed)
     reading = TemporalReading(fanouts, strategy, num_threads)
-    if task == "link-prediction" and temporal:
-        with using_threads(num_threads):
-            in_time = split_by_time(data, split)
-            return temporal_link_metrics(model, data, in_time, names, reading)
-    if task == "link-prediction":
-        with using_threads(num_threads):
-            parts_of_links = split_links(data, split, seed)
-            return link_metrics(model, parts_of_links, names, seed=seed)
-    if task == "unsupervised":
-        with using_threads(num_threads):
-            return probe_accuracy(model, data, names, split_index, split, seed)
-    chosen = task_named(task)
+    chosen = task_for(task, data)
     data = with_inputs(data, model.config)
     y, labeled = chosen.targets(data)
     found = split_nodes(
@@ -156,7 +178,7 @@ def evaluate_parts(
     ends = np.cumsum([len(part) for part in parts.values()]).tolist()
     rows = zip(parts, ends, [0, *ends], strict=False)
     targets = y[torch.from_numpy(nodes)]
-    return {name: chosen.metrics(logits[a:b], targets[a:b]) for name, b, a in rows}
+    return {name: (logits[a:b], targets[a:b]) for name, b, a in rows}
 
 
 def logits_of(

@@ -19,7 +19,7 @@ from sampling.graph.collection import GraphCollection
 from sampling.graph.collections.batch import GraphBatch
 from sampling.graphs_loader import GraphLoader
 
-__all__ = ["check_collection", "evaluate_graphs", "graph_inputs", "graph_logits", "graph_parts"]
+__all__ = ["check_collection", "graph_inputs", "graph_logits", "graph_part_logits", "graph_parts"]
 
 BATCH_NODES = 200_000
 
@@ -91,7 +91,7 @@ def graph_parts(
     return {part: graphs[mask[graphs]] for part, graphs in parts.items()}
 
 
-def evaluate_graphs(
+def graph_part_logits(
     model: GNN,
     data: GraphCollection,
     names: Sequence[str],
@@ -99,8 +99,8 @@ def evaluate_graphs(
     split_index: int,
     split: tuple[float, float, float],
     seed: int,
-) -> dict[str, dict[str, float]]:
-    """All metrics of the task on several parts; parts without labeled graphs are left out.
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """What the head gives for the labeled graphs of several parts, and their targets.
 
     Raises:
         SchemaMismatchError: the model cannot read this collection.
@@ -113,6 +113,6 @@ def evaluate_graphs(
     found = {}
     for name in names:
         if len(parts[name]):
-            logits = graph_logits(model, data, parts[name])
-            found[name] = chosen.metrics(logits, y[torch.from_numpy(parts[name])])
+            targets = y[torch.from_numpy(parts[name])]
+            found[name] = graph_logits(model, data, parts[name]), targets
     return found

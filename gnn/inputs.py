@@ -42,10 +42,18 @@ def _with_positions(features: FeatureTable, data: Dataset) -> FeatureTable:
     return FeatureTable(np.concatenate([rows, data.positions.astype(np.float32)], axis=1))
 
 
+def _shown(ranges: list[tuple[str, int, int]]) -> str:
+    return ", ".join(f"{name!r} {start} … {end}" for name, start, end in ranges)
+
+
 def _check_types(data: Dataset, config: ModelConfig) -> None:
     """Learned embeddings belong to the nodes of one graph; typed layers to its types."""
     if config.input_types and config.input_types[-1].end != data.graph.num_nodes:
         raise SchemaMismatchError("nodes", config.input_types[-1].end, data.graph.num_nodes)
+    ranges = [(t.name, t.start, t.end) for t in data.graph.node_types]
+    known = [(t.name, t.start, t.end) for t in config.input_types]
+    if known and known != ranges:
+        raise SchemaMismatchError("node types", _shown(known), _shown(ranges))
     if config.conv in ("rgcn", "hgt") and len(data.graph.edge_types) > config.num_relations:
         raise SchemaMismatchError("edge types", config.num_relations, len(data.graph.edge_types))
     if config.conv == "hgt" and len(data.graph.node_types) > config.num_node_types:

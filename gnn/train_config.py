@@ -7,18 +7,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from gnn.tasks import task_named
+from gnn.tasks import metric_names_of, task_named
 from sampling.errors import InputError
 
-__all__ = ["TrainConfig"]
+__all__ = ["CLASS_TASKS", "TrainConfig"]
 
 MAX_VAL_SEEDS = 20_000
 MAX_LR = 1e30
+MAX_GAMMA = 100
 MAX_SEED = 2**63 - 1
 
 WeightDecayLayers = Literal["all", "first"]
 ClassWeights = Literal["none", "balanced"]
 OptimizerName = Literal["adam", "adamw"]
+ScheduleName = Literal["constant", "cosine", "step", "plateau"]
+CLASS_TASKS: tuple[str, ...] = ("node-classification", "graph-classification")
 LinkLoss = Literal["auto", "bce", "bpr", "softmax"]
 Objective = Literal["sage", "dgi"]
 Strategy = Literal["recent", "uniform"]
@@ -34,7 +37,14 @@ class TrainConfig:
         epochs: passes over the training seeds, at most.
         batch_size: seeds per step.
         fanouts: neighbors per node for each layer, -1 for all; all in every layer when left out.
-        lr: learning rate of Adam.
+        lr: learning rate of Adam, before the schedule.
+        lr_schedule: "constant"; "cosine" falls to zero over all epochs; "step" is multiplied by
+            `lr_factor` every `lr_every` epochs, "plateau" whenever `lr_every` epochs in a row
+            were no better in validation.
+        lr_every: epochs.
+        lr_factor: above 0 and below 1.
+        lr_warmup: steps over which the rate first rises to `lr`.
+        max_grad_norm: longer gradients are scaled down to this norm; None leaves them.
         weight_decay: strength of the L2 penalty.
         weight_decay_layers: "all", or "first" for the first convolution only.
         optimizer: "adam" adds the penalty to the gradient, "adamw" decays the weights.
@@ -42,6 +52,10 @@ class TrainConfig:
         monitor: the validation metric, or "loss", that chooses the best epoch; the task's own
             when left out; "none" does without validation and keeps the last weights.
         class_weights: "balanced" weighs classes inversely to their frequency in training.
+        balanced_seeds: every class is trained on equally often per epoch.
+        focal_gamma: rows that are already right count less, by (1 - p)^gamma; 0 not at all.
+        label_smoothing: share of every label that is spread over all classes.
+        conformal_alpha: how often the label sets of a classifier may miss the label.
         seed: randomness of order, neighbors, dropout, and of the split where the graph has none;
             from 0 to 2^63 - 1.
         split_index: which of the graph's splits.
@@ -53,7 +67,7 @@ class TrainConfig:
             (Rendle et al. 2009), "softmax" of the true end among candidates; "auto" by the graph.
         num_negatives: negatives per edge; candidates per step where "softmax" is taken over the
             whole graph, 0 for all nodes.
-        exclude_targets: edges of a batch are no messages while they are predicted ("bce").
+        exclude_targets: edges of a batch are no messages while they are predicted.
         objective: of unsupervised training: "sage" (Hamilton et al. 2017) or "dgi" (Velickovic
             et al. 2019).
         temporal: predict edges at their times and nodes at theirs, each from strictly earlier
@@ -70,12 +84,21 @@ class TrainConfig:
     batch_size: int = 1024
     fanouts: tuple[int, ...] | None = None
     lr: float = 0.01
+    lr_schedule: ScheduleName = "constant"
+    lr_every: int = 10
+    lr_factor: float = 0.5
+    lr_warmup: int = 0
+    max_grad_norm: float | None = None
     weight_decay: float = 5e-4
     weight_decay_layers: WeightDecayLayers = "all"
     optimizer: OptimizerName = "adam"
     patience: int | None = None
     monitor: str | None = None
     class_weights: ClassWeights = "none"
+    balanced_seeds: bool = False
+    focal_gamma: float = 0.0
+    label_smoothing: float = 0.0
+    conformal_alpha: float = 0.1
     seed: int = 0
     split_index: int = 0
     split: tuple[float, float, float] = (0.6, 0.2, 0.2)
@@ -98,16 +121,22 @@ class TrainConfig:
         _choose("weight_decay_layers", self.weight_decay_layers, get_args(WeightDecayLayers))
         _choose("class_weights", self.class_weights, get_args(ClassWeights))
         _choose("optimizer", self.optimizer, get_args(OptimizerName))
+        _choose("lr_schedule", self.lr_schedule, get_args(ScheduleName))
+        _choose(
+            "monitor", self.monitor or task.monitor, ("none", "loss", *metric_names_of(self.task))
+        )
         _choose("link_loss", self.link_loss, get_args(LinkLoss))
         _choose("objective", self.objective, get_args(Objective))
         _choose("strategy", self.strategy, get_args(Strategy))
         if self.temporal:
             _choose("task of temporal training", self.task, TEMPORAL_TASKS)
         _at_least("num_negatives", self.num_negatives, 0)
-        _choose("monitor", self.monitor or task.monitor, ("none", "loss", *task.metric_names))
         for name in ("epochs", "batch_size", "patience", "max_train_seeds", "max_val_seeds",
-                     "num_threads"):  # fmt: skip
+                     "num_threads", "lr_every"):  # fmt: skip
             _at_least(name, getattr(self, name), 1)
+        _at_least("lr_warmup", self.lr_warmup, 0)
+        self._check_rates()
+        self._check_losses()
         if not 0 < self.lr <= MAX_LR:
             raise InputError(f"lr is {self.lr}; it must be a positive number, 0.01 as a start")
         if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
@@ -116,6 +145,35 @@ class TrainConfig:
             raise InputError(f"seed is {self.seed}; it must be from 0 to 2^63 - 1")
         if not _are_shares(self.split):
             raise InputError(f"split is {self.split}; give three shares that sum to 1")
+
+    def _check_rates(self) -> None:
+        if not 0 < self.lr_factor < 1:
+            raise InputError(f"lr_factor is {self.lr_factor}; it must be above 0 and below 1")
+        if self.max_grad_norm is not None and not 0 < self.max_grad_norm <= MAX_LR:
+            raise InputError(f"max_grad_norm is {self.max_grad_norm}; it must be positive")
+        if self.lr_schedule == "plateau" and self.monitor == "none":
+            raise InputError(
+                "lr_schedule is 'plateau', which looks at validation, and monitor is 'none'; "
+                "choose another of the two"
+            )
+
+    def _check_losses(self) -> None:
+        if not 0 <= self.focal_gamma <= MAX_GAMMA:
+            raise InputError(f"focal_gamma is {self.focal_gamma}; it must be in 0 … {MAX_GAMMA}")
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(
+                f"label_smoothing is {self.label_smoothing}; it must be at least 0 and below 1"
+            )
+        if not 0 < self.conformal_alpha < 1:
+            raise InputError(
+                f"conformal_alpha is {self.conformal_alpha}; it must be above 0 and below 1"
+            )
+        for name in ("focal_gamma", "label_smoothing", "balanced_seeds"):
+            if getattr(self, name) and self.task not in CLASS_TASKS:
+                raise InputError(
+                    f"{name} is {getattr(self, name)} and the task {self.task}; it is for "
+                    f"{' and '.join(CLASS_TASKS)}"
+                )
 
 
 def _are_shares(split: tuple[float, ...]) -> bool:

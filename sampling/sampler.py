@@ -107,7 +107,9 @@ class NeighborSampler:
             )
         all_nodes, indptr = torch.from_numpy(nodes), as_tensor(graph.indptr)
         return nodes, tuple(
-            make_block(graph, indptr, all_nodes[:num_src], offsets, local, edge_ids)
+            make_block(
+                graph, indptr, all_nodes[:num_src], offsets, local, edge_ids, self.num_threads
+            )
             for offsets, local, num_src, edge_ids in hops
         )
 
@@ -152,11 +154,16 @@ def make_block(
     offsets: NDArray[np.int64],
     local: NDArray[Any],
     edge_ids: NDArray[np.int64] | None,
+    num_threads: int,
 ) -> Block:
     """One hop as a Block that carries the graph's edge data."""
 
     def edges(array: NDArray[Any] | None) -> Tensor | None:
-        return None if array is None or edge_ids is None else torch.from_numpy(array[edge_ids])
+        if array is None or edge_ids is None:
+            return None
+        if array.ndim > 1:
+            return torch.from_numpy(array[edge_ids])
+        return torch.from_numpy(kernels.take(array, edge_ids, num_threads))
 
     return Block(
         src_nodes=src_nodes,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -14,24 +15,48 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 
 from sampling.errors import GnnError
+from service.access import close_routes, describe_access, keys_of
+from service.draining import Draining, draining_on_signals
 from service.errors import Problem, RequestError, problem_body
 from service.exchange import (
     PROBLEM_TYPE,
     ExchangeMiddleware,
     exchange_of,
+    in_dialect,
     problem_response,
 )
 from service.graph_predictor import GraphPredictor
+from service.jobs.door import JobDoor
+from service.jobs.process import open_queue
+from service.jobs.tending import tending
+from service.keys import KeyRing
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
-from service.routes import docs, graph, graphs, health, links, metrics, models, nodes
+from service.registry import ServedModel
+from service.routes import (
+    docs,
+    graph,
+    graphs,
+    health,
+    jobs,
+    links,
+    metrics,
+    models,
+    nodes,
+    similar,
+    v2,
+)
 from service.routes.paths import WholeRoute
 from service.schemas import ProblemResponse
 from service.settings import Settings
+from service.shared import RedisCache
+from service.similarity import Similarity
 from service.telemetry import Telemetry, configure_logging
+from service.watch import watching
 
 __all__ = ["Resources", "create_app"]
 
@@ -48,7 +73,12 @@ class Resources:
     predictor: Predictor
     batcher: MicroBatcher
     telemetry: Telemetry
+    jobs: JobDoor
     graphs: graphs.GraphQueue
+    draining: Draining
+    similarity: Similarity
+    shared: RedisCache | None = None
+    keys: KeyRing | None = None
 
 
 def create_app(settings: Settings | None = None, predictor: Predictor | None = None) -> FastAPI:
@@ -59,7 +89,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         predictor: opened from the settings, at the start, when left out.
     """
     settings = settings or Settings()  # type: ignore[call-arg]
-    telemetry = Telemetry()
+    telemetry, keys = Telemetry(), keys_of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -68,16 +98,38 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
             settings.graph, settings.models, settings.embeddings, settings
         )
         opened.self_test()
-        _describe(telemetry, opened)
-        async with _batcher(settings, opened, telemetry) as batcher:
+        for name in opened.registry.names:
+            _describe(telemetry, opened, opened.registry.opened(name))
+        door = JobDoor(open_queue(settings), opened, settings)
+        async with (
+            tending(door, settings.verify_graph),
+            _shared(settings, telemetry) as shared,
+            _batcher(settings, opened, telemetry) as batcher,
+            watching(opened, settings.models_poll_s, partial(_describe, telemetry, opened)),
+        ):
             queue = graphs.GraphQueue(
                 GraphPredictor(settings.models, settings), settings.queue_limit
             )
-            app.state.resources = Resources(settings, opened, batcher, telemetry, queue)
-            # what is loaded by now stays: the collector need not look at it again
-            gc.freeze()
-            log.info("ready", graph=opened.data.meta.name, models=opened.registry.names)
-            yield {"settings": settings}
+            with (
+                _similarity(settings) as similarity,
+                draining_on_signals(settings.drain_delay_s) as draining,
+            ):
+                app.state.resources = Resources(
+                    settings,
+                    opened,
+                    batcher,
+                    telemetry,
+                    door,
+                    queue,
+                    draining,
+                    similarity,
+                    shared,
+                    keys,
+                )
+                # what is loaded by now stays: the collector need not look at it again
+                gc.freeze()
+                log.info("ready", graph=opened.data.meta.name, models=opened.registry.names)
+                yield {"settings": settings}
         gc.unfreeze()
         log.info("stopped")
 
@@ -90,6 +142,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         redoc_url=None,
         redirect_slashes=False,
     )
+    _add_cors(app, settings)
     app.add_middleware(
         ExchangeMiddleware, telemetry=telemetry, logs_requests=settings.log_level == "debug"
     )
@@ -100,12 +153,36 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     graph.add_routes(app, settings)
     graphs.add_routes(app, settings)
     models.add_routes(app)
+    similar.add_routes(app, settings)
+    v2.add_routes(app, settings)
+    jobs.add_routes(app, settings)
     health.add_routes(app)
     metrics.add_routes(app)
     docs.add_routes(app)
-    rooms = (nodes, links, graphs)
-    _describe_bodies(app, [model for room in rooms for model in room.request_models(settings)])
+    if keys is not None:
+        close_routes(app, keys, settings)
+    bodies = (
+        *nodes.request_models(settings),
+        *similar.request_models(settings),
+        *v2.request_models(),
+        *graphs.request_models(settings),
+        jobs.request_model(settings),
+        *links.request_models(settings),
+    )
+    _describe_bodies(app, bodies, settings, keys is not None)
     return app
+
+
+def _add_cors(app: FastAPI, settings: Settings) -> None:
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins.split(","),
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["authorization", "content-type", "x-api-key", "x-request-id",
+                           "x-request-timeout-ms"],
+            expose_headers=["retry-after", "server-timing", "x-request-id"],
+        )  # fmt: skip
 
 
 def _batcher(settings: Settings, predictor: Predictor, telemetry: Telemetry) -> MicroBatcher:
@@ -119,14 +196,42 @@ def _batcher(settings: Settings, predictor: Predictor, telemetry: Telemetry) -> 
     )
 
 
-def _describe(telemetry: Telemetry, predictor: Predictor) -> None:
-    meta, registry = predictor.data.meta, predictor.registry
+@asynccontextmanager
+async def _shared(settings: Settings, telemetry: Telemetry) -> AsyncIterator[RedisCache | None]:
+    """The cache in Redis, if there is to be one; a Redis that is lost starts as lost."""
+    if settings.redis_url is None:
+        yield None
+        return
+    shared = RedisCache(
+        settings.redis_url,
+        prefix=settings.redis_prefix,
+        ttl_s=settings.redis_ttl_s,
+        timeout_s=settings.redis_timeout_ms / 1e3,
+        retry_s=settings.redis_retry_s,
+        count=telemetry.redis,
+    )
+    try:
+        await shared.look()
+        yield shared
+    finally:
+        await shared.aclose()
+
+
+@contextmanager
+def _similarity(settings: Settings) -> Iterator[Similarity]:
+    similarity = Similarity(settings.similar_exact_rows, settings.threads)
+    try:
+        yield similarity
+    finally:
+        similarity.close()
+
+
+def _describe(telemetry: Telemetry, predictor: Predictor, model: ServedModel | None) -> None:
+    """Say in the metrics what is served; what a model was before is served no more."""
+    meta = predictor.data.meta
     telemetry.graph_info.labels(meta.name, str(meta.version), meta.fingerprint).set(1)
-    for name in registry.names:
-        model = registry.opened(name)
-        if model is not None:
-            digest = model.saved.info.digest
-            telemetry.model_info.labels(name, str(model.version), digest).set(1)
+    if model is not None:
+        telemetry.model(model.name, model.version, model.saved.info.digest)
 
 
 def _add_errors(app: FastAPI) -> None:
@@ -139,7 +244,7 @@ async def _failed(request: Request, error: Exception) -> Response:
     response = problem_response(exchange_of(request).request_id, error)
     if response.status_code in (500, 507):
         log.error("failed", request_id=exchange_of(request).request_id, exc_info=error)
-    return response
+    return in_dialect(request.url.path, response)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -147,7 +252,8 @@ async def _refused(request: Request, error: Exception) -> Response:
     problem = Problem(error.status_code, CODES.get(error.status_code, "refused"), error.detail)
     detail = f"there is no {request.method} {request.url.path[:200]}; /docs lists what there is"
     body = problem_body(problem, detail, exchange_of(request).request_id)
-    return Response(body, error.status_code, error.headers, PROBLEM_TYPE)
+    response = Response(body, error.status_code, error.headers, PROBLEM_TYPE)
+    return in_dialect(request.url.path, response)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
@@ -155,10 +261,12 @@ async def _invalid(request: Request, error: Exception) -> Response:
     faults = [{"loc": list(f["loc"]), "msg": f["msg"]} for f in error.errors()[:20]]
     place = ".".join(str(part) for part in faults[0]["loc"])
     wrong = RequestError(f"{place}: {faults[0]['msg']}", faults)
-    return problem_response(exchange_of(request).request_id, wrong)
+    return in_dialect(request.url.path, problem_response(exchange_of(request).request_id, wrong))
 
 
-def _describe_bodies(app: FastAPI, requests: Sequence[type[Any]]) -> None:
+def _describe_bodies(
+    app: FastAPI, requests: Sequence[type[Any]], settings: Settings, needs_keys: bool
+) -> None:
     """Add the request models, which routes parse themselves, to the OpenAPI document."""
 
     def openapi() -> dict[str, Any]:
@@ -170,6 +278,8 @@ def _describe_bodies(app: FastAPI, requests: Sequence[type[Any]]) -> None:
             kinds = [(model, "validation") for model in (*requests, ProblemResponse)]
             _, schemas = models_json_schema(kinds, ref_template=template)  # type: ignore[arg-type]
             document["components"]["schemas"] |= schemas["$defs"]
+            if needs_keys:
+                describe_access(app, document, settings)
             app.openapi_schema = document
         return app.openapi_schema
 

@@ -18,6 +18,7 @@ from typer.exceptions import Abort, TyperException
 
 from service.commands import (
     bench,
+    certify,
     demo,
     doctor,
     embed,
@@ -25,11 +26,14 @@ from service.commands import (
     info,
     ingest,
     ingest_graphs,
+    key,
     plan,
     predict,
     serve,
     synth,
     train,
+    tune,
+    worker,
 )
 from service.commands.options import Debug
 
@@ -56,10 +60,17 @@ COMMANDS: Commands = (
         train.train,
         "gnn train graph --out models/default --task node-classification --model sage",
     ),
+    (tune.tune, "gnn tune graph --out models/default --space space.toml --trials 20"),
     (evaluate.evaluate, "gnn evaluate graph models/default --split test"),
+    (certify.certify, "gnn certify models/default --graph graph"),
     (embed.embed, "gnn embed graph models/default --out embeddings --predictions"),
     (predict.predict, "gnn predict graph models/default --nodes 17,42 --mode exact"),
     (serve.serve, "gnn serve --graph graph --models models --embeddings embeddings"),
+    (key.key, "gnn key dashboard --scopes read,predict --file keys.txt"),
+    (
+        worker.worker,
+        "gnn worker --redis redis://queue --graph graph --models models --jobs jobs",
+    ),
     (doctor.doctor, "gnn doctor"),
 )
 SYNTH_COMMANDS: Commands = (

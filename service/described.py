@@ -18,12 +18,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn import ModelConfig
 from sampling import Block, Dataset
 from sampling.errors import UnknownNodeError
 from sampling.sampler import Sampler
 from service.errors import NewNodeError
 
-__all__ = ["Described", "NodeDescription", "describe", "described_blocks"]
+__all__ = ["Described", "NodeDescription", "check_describable", "describe", "described_blocks"]
 
 Id = int | str
 
@@ -70,6 +71,17 @@ class Described:
         costs = 1 + num_layers * degrees
         np.add.at(costs, np.repeat(np.arange(len(degrees)), degrees), near[self.indices.numpy()])
         return costs
+
+
+def check_describable(config: ModelConfig, node: NodeDescription) -> None:
+    """Refuse a model that reads more of a node than features and sources.
+
+    Raises:
+        NewNodeError: it reads types of nodes or edges, learned embeddings, edge features or times.
+    """
+    if config.encoder == "typed" or config.conv in ("rgcn", "hgt", "tgat") or config.d_edge:
+        raise NewNodeError(node.id, "the model reads types, features or times of nodes and edges "
+                           "that a description does not have; choose another model")  # fmt: skip
 
 
 def describe(data: Dataset, new_nodes: Sequence[NodeDescription], d_in: int) -> Described:

@@ -10,16 +10,30 @@
         │   ├── LimitError            more was asked for than a setting allows
         │   ├── NewNodeError          a described node is wrong
         │   ├── PostedGraphError      a graph in the request is wrong
+        │   ├── OverlayError          an edge of a what-if is wrong
         │   ├── WrongTaskError        the model was trained for another task
         │   ├── NodeNotFoundError     a path names a node that is not there
+        │   ├── UnauthorizedError     no valid key came with the request
+        │   ├── ForbiddenError        the key does not open this
         │   ├── ModelNotFoundError    no model has this name
-        │   └── VersionNotFoundError  the model has no such version
+        │   ├── VersionNotFoundError  the model has no such version
+        │   ├── JobNotFoundError      no job has this id
+        │   ├── JobNotDoneError       the job has no result (yet)
+        │   ├── JobExpiredError       the files of the job are gone
+        │   └── RangeError            a range of bytes lies behind the end
+        ├── NotCalibratedError    prediction sets of a model without calibration
+        ├── ClientError           a server refused, as `service.client` tells it
         ├── NoTableError          no fresh embedding table answers for the model
+        ├── NoIndexError          the table is too large to be searched without an index
         ├── NonFiniteError        a model answered with NaN or infinity
         ├── OverloadedError       the queue is full
         ├── ClientGoneError       the client left before the answer
         ├── NotReadyError         the server is starting or stopping
-        └── DeadlineError         the time that the client gave has passed
+        ├── DeadlineError         the time that the client gave has passed
+        ├── TooManyJobsError      too many jobs wait
+        ├── JobStoreError         the rows of jobs cannot be read or written
+        ├── NoSpaceError          the disk is full
+        └── GraphChangedError     the graph on disk is not the one a job was sent for
 
 `PROBLEMS` is the one table from exception to HTTP status and code. Where `public` is False the
 client learns the request id and nothing else.
@@ -27,7 +41,7 @@ client learns the request id and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -39,6 +53,7 @@ from gnn.errors import (
     DivergedError,
     MissingPackageError,
     ModelNameError,
+    NotCertifiedError,
     ResumeError,
     SchemaMismatchError,
     TrainingError,
@@ -61,22 +76,36 @@ __all__ = [
     "PROBLEMS",
     "BodyTimeoutError",
     "BodyTooLargeError",
+    "ClientError",
     "ClientGoneError",
     "DeadlineError",
+    "ForbiddenError",
+    "GraphChangedError",
+    "JobExpiredError",
+    "JobNotDoneError",
+    "JobNotFoundError",
+    "JobStoreError",
     "LimitError",
     "MalformedJsonError",
     "MediaTypeError",
     "ModelNotFoundError",
     "NewNodeError",
+    "NoIndexError",
+    "NoSpaceError",
     "NoTableError",
     "NodeNotFoundError",
     "NonFiniteError",
+    "NotCalibratedError",
     "NotReadyError",
+    "OverlayError",
     "OverloadedError",
     "PostedGraphError",
     "Problem",
+    "RangeError",
     "RequestError",
     "ServiceError",
+    "TooManyJobsError",
+    "UnauthorizedError",
     "VersionNotFoundError",
     "WrongTaskError",
     "from_validation",
@@ -169,6 +198,35 @@ class PostedGraphError(RequestError):
         return {"graph": self.number, "field": self.field}
 
 
+class OverlayError(RequestError):
+    """An edge of a what-if is wrong."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"overlay: {what}")
+
+
+class UnauthorizedError(RequestError):
+    """No valid key came with the request."""
+
+    def __init__(self) -> None:
+        self.headers = {"www-authenticate": "Bearer"}
+        super().__init__(
+            "no valid API key came with the request; send one as `Authorization: Bearer KEY` or "
+            "`X-API-Key: KEY`"
+        )
+
+
+class ForbiddenError(RequestError):
+    """The key does not open this."""
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        super().__init__(f"this needs a key with the scope {scope!r}; the key sent has not")
+
+    def members(self) -> dict[str, Any]:
+        return {"scope": self.scope}
+
+
 class WrongTaskError(RequestError):
     """The model was trained for another task than the one that is asked for."""
 
@@ -208,13 +266,29 @@ class ModelNotFoundError(RequestError):
 class VersionNotFoundError(RequestError):
     """The model has no such version."""
 
-    def __init__(self, name: str, version: int, known: Sequence[int]) -> None:
-        self.name, self.version, self.known = name, version, list(known)
+    def __init__(self, name: str, version: int | str, known: Sequence[int]) -> None:
+        self.name, self.known = name, list(known)
+        self.version = version[:MAX_SHOWN] if isinstance(version, str) else version
         versions = ", ".join(str(v) for v in self.known)
-        super().__init__(f"model {name!r} has no version {version}; it has {versions}")
+        super().__init__(f"model {name!r} has no version {self.version}; it has {versions}")
 
     def members(self) -> dict[str, Any]:
         return {"model": self.name, "version": self.version, "known": self.known}
+
+
+class ClientError(ServiceError):
+    """A server refused, or could not be reached: what `service.client` raises.
+
+    Attributes:
+        status: HTTP status, 0 where there was no answer.
+        code: the problem's word for programs.
+        problem: the whole problem document.
+    """
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        self.status, self.problem = status, dict(problem)
+        self.code = str(problem.get("code", "unreachable" if status == 0 else "refused"))
+        super().__init__(str(problem.get("detail", f"refused with {status} and no reason")))
 
 
 class NoTableError(ServiceError):
@@ -225,6 +299,34 @@ class NoTableError(ServiceError):
         super().__init__(
             f"no embedding table of model {name!r} version {version} and this graph is loaded; "
             "use mode auto, or run `gnn embed` and restart with --embeddings"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"model": self.name, "version": self.version}
+
+
+class NoIndexError(ServiceError):
+    """The table is too large to be searched without an index."""
+
+    def __init__(self, num_rows: int, limit: int) -> None:
+        self.num_rows, self.limit = num_rows, limit
+        super().__init__(
+            f"the table has {num_rows} rows and no index, and is searched without one up to "
+            f"{limit}; run `gnn embed … --index` and restart, or raise GNN_SIMILAR_EXACT_ROWS"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"num_rows": self.num_rows, "limit": self.limit}
+
+
+class NotCalibratedError(ServiceError):
+    """Prediction sets were asked of a model without calibration."""
+
+    def __init__(self, name: str, version: int) -> None:
+        self.name, self.version = name, version
+        super().__init__(
+            f"model {name!r} version {version} has no calibration to make prediction sets with; "
+            "leave prediction_set out, or train a classifier with a labeled validation part"
         )
 
     def members(self) -> dict[str, Any]:
@@ -278,6 +380,84 @@ class DeadlineError(ServiceError):
         return {"timeout_ms": self.timeout_ms}
 
 
+class JobNotFoundError(RequestError):
+    """No job has this id."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"no job has the id {shown(job_id)}; GET /v1/jobs lists those there are")
+
+
+class JobNotDoneError(RequestError):
+    """The job has no result, or none yet."""
+
+    def __init__(self, job_id: str, state: str) -> None:
+        self.job_id, self.state = job_id, state
+        advice = {"queued": "ask again later", "running": "ask again later"}
+        super().__init__(
+            f"job {job_id} is {state} and has no result; "
+            f"{advice.get(state, 'send it again where it is still wanted')}"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"state": self.state}
+
+
+class JobExpiredError(RequestError):
+    """The files of the job are gone."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"the result of job {job_id} was discarded; send the job again")
+
+
+class RangeError(RequestError):
+    """A range of bytes lies behind the end of the file."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        super().__init__(f"the range lies outside of the file, which has {size} bytes")
+
+    def members(self) -> dict[str, Any]:
+        return {"size_bytes": self.size}
+
+
+class TooManyJobsError(ServiceError):
+    """Too many jobs wait."""
+
+    def __init__(self, waiting: int, limit: int, retry_after_s: int = 10) -> None:
+        self.waiting, self.limit, self.retry_after_s = waiting, limit, retry_after_s
+        super().__init__(
+            f"{waiting} jobs are waiting, the limit is {limit}; try again in {retry_after_s} s"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"waiting": self.waiting, "limit": self.limit}
+
+
+class JobStoreError(ServiceError):
+    """The rows of jobs cannot be read or written."""
+
+    def __init__(self, where: str, what: str) -> None:
+        self.where, self.what, self.retry_after_s = where, what, 10
+        super().__init__(f"{where}: {what}; check that it can be reached and has space left")
+
+
+class NoSpaceError(ServiceError):
+    """The disk is full, or a file as large as it may be."""
+
+    def __init__(self) -> None:
+        super().__init__("the disk of the jobs directory is full; free some space and try again")
+
+
+class GraphChangedError(ServiceError):
+    """The graph on disk is not the one that a job was sent for."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the graph directory was replaced after the job was sent; restart the server and "
+            "send the job again"
+        )
+
+
 def _no_members(error: Any) -> dict[str, Any]:
     return error.members() if isinstance(error, ServiceError) else {}
 
@@ -327,6 +507,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     ModelNameError: replace(NO_MODEL, public=False),
     UnknownModelError: replace(NO_MODEL, public=False),
     SchemaMismatchError: Problem(409, "model_mismatch", "The model does not fit the graph"),
+    NotCertifiedError: Problem(409, "not_certified", "The model has no certificate that passed"),
     MissingPackageError: INTERNAL,
     TrainingError: INTERNAL,
     DivergedError: INTERNAL,
@@ -341,14 +522,30 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     NewNodeError: Problem(422, "invalid_new_node", "A described node is not valid"),
     WrongTaskError: Problem(422, "wrong_task", "The model was trained for another task"),
     NodeNotFoundError: Problem(404, "unknown_node", "Some nodes are not in the graph"),
+    OverlayError: Problem(422, "invalid_overlay", "An edge of the overlay is not valid"),
+    UnauthorizedError: Problem(401, "unauthorized", "No valid API key"),
+    ForbiddenError: Problem(403, "forbidden", "The key does not open this"),
     ModelNotFoundError: NO_MODEL,
     VersionNotFoundError: Problem(404, "unknown_version", "No such version of the model"),
+    ClientError: INTERNAL,
     NoTableError: Problem(409, "no_table", "No fresh embedding table"),
+    NoIndexError: Problem(409, "no_index", "No index of nearest rows"),
+    NotCalibratedError: Problem(422, "not_calibrated", "The model has no calibration"),
     NonFiniteError: Problem(500, "non_finite", "The model's answer is not finite", public=False),
     OverloadedError: Problem(503, "overloaded", "The queue is full"),
     ClientGoneError: Problem(499, "client_gone", "The client left"),
     NotReadyError: Problem(503, "not_ready", "The server is not ready"),
     DeadlineError: Problem(504, "deadline_exceeded", "The deadline has passed"),
+    JobNotFoundError: Problem(404, "job_not_found", "No such job"),
+    JobNotDoneError: Problem(409, "job_not_done", "The job has no result"),
+    JobExpiredError: Problem(410, "job_expired", "The result of the job is gone"),
+    RangeError: Problem(416, "range_not_satisfiable", "The range lies outside of the file"),
+    TooManyJobsError: Problem(429, "too_many_jobs", "Too many jobs wait"),
+    JobStoreError: Problem(
+        503, "jobs_unavailable", "Jobs cannot be reached; see the log", public=False
+    ),
+    NoSpaceError: Problem(507, "no_space", "The disk is full"),
+    GraphChangedError: Problem(409, "graph_changed", "The graph is another by now"),
 }
 
 

@@ -38,16 +38,25 @@ __all__ = [
     "Exchange",
     "ExchangeMiddleware",
     "exchange_of",
+    "in_dialect",
     "json_response",
     "parse",
     "problem_response",
     "read_body",
+    "read_bytes",
     "timeout_ms",
     "while_connected",
 ]
 
 SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 KEY = "gnn.exchange"
+SECURITY = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+]
+"""No browser is to guess a type, frame, or keep an answer."""
 NO_TIMING = ", ".join(f"{stage};dur=0" for stage in STAGES).encode()
 PROBLEM_TYPE = "application/problem+json"
 
@@ -76,7 +85,8 @@ class Exchange:
         if self.seconds:
             stages = (f"{s};dur={self.seconds.get(s, 0.0) * 1e3:.3f}" for s in STAGES)
             timing = ", ".join(stages).encode()
-        return [(b"x-request-id", self.request_id.encode()), (b"server-timing", timing)]
+        own = [(b"x-request-id", self.request_id.encode()), (b"server-timing", timing)]
+        return own + SECURITY
 
 
 class ExchangeMiddleware:
@@ -103,7 +113,7 @@ class ExchangeMiddleware:
             log.error("failed", request_id=exchange.request_id, exc_info=error)
             if exchange.status:
                 raise
-            response = problem_response(exchange.request_id, error)
+            response = in_dialect(scope["path"], problem_response(exchange.request_id, error))
             await response(scope, receive, send_with_headers)
         finally:
             self._count(scope, exchange)
@@ -143,11 +153,21 @@ def problem_response(request_id: str, error: Exception) -> Response:
         detail, members = str(error), problem.members(error)
     elif problem.status < 500:
         detail = problem.title
-    headers = {}
+    headers = dict(getattr(error, "headers", {}))
     if retry_after := getattr(error, "retry_after_s", None):
         headers["retry-after"] = str(retry_after)
     body = problem_body(problem, detail, request_id, members)
     return Response(body, problem.status, headers, PROBLEM_TYPE)
+
+
+def in_dialect(path: str, response: Response) -> Response:
+    """An error as the face behind this path writes it: `{"error": …}` under /v2."""
+    if path != "/v2" and not path.startswith("/v2/"):
+        return response
+    body = orjson.dumps({"error": orjson.loads(response.body)["detail"]})
+    status = 400 if response.status_code == 422 else response.status_code
+    kept = {k: v for k, v in response.headers.items() if not k.startswith("content-")}
+    return Response(body, status, kept, "application/json")
 
 
 async def read_body(request: Request, settings: Settings) -> bytes:
@@ -157,6 +177,19 @@ async def read_body(request: Request, settings: Settings) -> bytes:
         MediaTypeError: it is not plain JSON.
         BodyTooLargeError: it is over the limit, or says that it will be.
         ClientGoneError: the client left, or the protocol gave up on a body that came too slowly.
+    """
+    kind, _, parameters = request.headers.get("content-type", "").partition(";")
+    if kind.strip().lower() != "application/json" or not _is_utf8(parameters):
+        raise MediaTypeError("the body must be application/json in UTF-8; say so in Content-Type")
+    return await read_bytes(request, settings)
+
+
+async def read_bytes(request: Request, settings: Settings) -> bytes:
+    """The body of any type, once it is whole.
+
+    Raises:
+        MediaTypeError: it is compressed.
+        BodyTooLargeError, ClientGoneError: as `read_body`.
     """
     _check_headers(request, settings.max_body_bytes)
     return await _whole(request, settings.max_body_bytes)
@@ -224,9 +257,6 @@ def _check_headers(request: Request, limit: int) -> None:
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding != "identity":
         raise MediaTypeError("the body is compressed; send it plain")
-    kind, _, parameters = headers.get("content-type", "").partition(";")
-    if kind.strip().lower() != "application/json" or not _is_utf8(parameters):
-        raise MediaTypeError("the body must be application/json in UTF-8; say so in Content-Type")
     length = headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
         raise BodyTooLargeError(limit, int(length))

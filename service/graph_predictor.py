@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gnn import SavedModel, list_models, list_versions, load_model, model_path, outputs
+from gnn import SavedModel, list_models, list_versions, load_model, model_info, model_path, outputs
 from gnn.tasks import GRAPH_TASKS
 from sampling import Block, Graph
 from sampling.errors import GnnError
@@ -97,7 +97,10 @@ class GraphPredictor:
             if (own, wanted) not in self._open:
                 while len(self._open) >= MAX_OPEN:
                     del self._open[next(iter(self._open))]
-                self._open[own, wanted] = load_model(model_path(self.root, own, wanted))
+                saved = load_model(model_path(self.root, own, wanted))
+                if self.settings.require_certificate:
+                    saved.check_certificate()
+                self._open[own, wanted] = saved
             return self._open[own, wanted]
 
     def predict(
@@ -126,7 +129,7 @@ class GraphPredictor:
 def is_for_graphs(root: Path, name: str) -> bool:
     """Whether the newest version of a model is for a task on whole graphs."""
     try:
-        return load_model(model_path(root, name)).info.task in GRAPH_TASKS
+        return model_info(model_path(root, name)).task in GRAPH_TASKS
     except GnnError as error:
         log.warning("model_unusable", model=name, reason=str(error))
         return False
@@ -146,8 +149,8 @@ def _side_by_side(saved: SavedModel, graphs: Sequence[PostedGraph], settings: Se
     x = _rows(graphs, sizes, "node_features", config.d_in - config.d_position)
     if config.d_position:
         x = np.concatenate([x, _rows(graphs, sizes, "positions", config.d_position)], axis=1)
-    of_edges = _rows(graphs, counts, "edge_features", config.d_edge) if config.d_edge else None
     src, dst = _edges(graphs, sizes, offsets)
+    of_edges = _rows(graphs, counts, "edge_features", config.d_edge) if config.d_edge else None
     graph = Graph.from_edges(src, dst, num_nodes=int(offsets[-1]), edge_features=of_edges)
     block = replace(graph.block(), graph_offsets=torch.from_numpy(offsets))
     return Posted(block, torch.from_numpy(x))

@@ -31,10 +31,10 @@ class SentGraph(Request):
         default_factory=list,
         description="Pairs [source, destination]; an edge that runs both ways is sent twice.",
     )
-    edge_features: Annotated[list[Row], FailFast()] | None = Field(
+    edge_features: list[Row] | None = Field(
         None, description="One row per edge, where the model reads edge features."
     )
-    positions: Annotated[list[Place], FailFast()] | None = Field(
+    positions: list[Place] | None = Field(
         None, description="[x, y, z] per node, where the model reads positions."
     )
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from service.described import Described, NodeDescription
 from service.microbatch import Computed
+from service.overlay import EdgeEdits, Overlay
 from service.registry import ServedModel
 
 __all__ = [
@@ -45,6 +46,12 @@ class Query:
     seed: int = 0
     on_unknown: Literal["error", "report"] = "error"
     new_nodes: Sequence[NodeDescription] = ()
+    overlay: EdgeEdits | None = None
+
+    @property
+    def is_dear_to_plan(self) -> bool:
+        """Whether the plan itself takes longer than an event loop may."""
+        return bool(self.new_nodes) or self.overlay is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +62,19 @@ class BatchKey:
     mode: Literal["exact", "sampled"]
     seed: int | None
     described: Described | None = None
+    overlay: Overlay | None = None
 
     @property
     def samples(self) -> bool:
         return self.mode == "sampled"
 
+    @property
+    def is_cacheable(self) -> bool:
+        """Whether rows depend on the graph as it is stored, and on nothing of one request."""
+        return self.described is None and self.overlay is None
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Work:
     """Nodes left to compute.
 
@@ -78,6 +91,17 @@ class Work:
     costs: NDArray[np.int64]
     places: NDArray[np.int64]
     pick: NDArray[np.int64]
+
+    def only(self, which: NDArray[np.bool_]) -> Work:
+        """The work for some of the k nodes, (k,) bool."""
+        wanted, place = which[self.pick], np.cumsum(which) - 1
+        return Work(
+            self.key,
+            self.nodes[which],
+            self.costs[which],
+            self.places[wanted],
+            place[self.pick[wanted]],
+        )
 
 
 @dataclass(slots=True)

@@ -23,15 +23,31 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gnn import EmbeddingTable
+from gnn.data import Data, open_data
 from gnn.tasks import WITHOUT_OUTPUTS
-from sampling import Block, Dataset, FeatureTable, GraphStore
+from sampling import Block, Dataset, FeatureTable, Graph
 from sampling.errors import UnknownNodeError
 from service.answers import entries_of
 from service.cache import EmbeddingCache, MemoryCache, space_of
 from service.cost import exact_costs, sampled_costs
-from service.described import Described, NodeDescription, describe, described_blocks
-from service.errors import LimitError, NewNodeError, NonFiniteError, NoTableError, WrongTaskError
+from service.described import (
+    Described,
+    NodeDescription,
+    check_describable,
+    describe,
+    described_blocks,
+)
+from service.errors import (
+    LimitError,
+    NewNodeError,
+    NonFiniteError,
+    NoTableError,
+    NotCalibratedError,
+    OverlayError,
+    WrongTaskError,
+)
 from service.microbatch import Computed
+from service.overlay import EdgeEdits, overlay_blocks, overlay_of
 from service.plan import CACHE, TABLE, BatchKey, Id, Mode, Plan, Query, Work
 from service.registry import ModelRegistry, ServedModel
 from service.settings import Settings
@@ -75,6 +91,7 @@ class Predictor:
         seed: int = 0,
         on_unknown: Literal["error", "report"] = "error",
         new_nodes: Sequence[NodeDescription] = (),
+        overlay: EdgeEdits | None = None,
     ) -> Answer:
         """Predictions for these ids, in order, described nodes last.
 
@@ -82,7 +99,7 @@ class Predictor:
             UnknownNodeError: ids are not in the graph and `on_unknown` is "error".
             ServiceError: no such model, no fresh table, or a limit is exceeded.
         """
-        query = Query(ids, model, version, mode, include, seed, on_unknown, new_nodes)
+        query = Query(ids, model, version, mode, include, seed, on_unknown, new_nodes, overlay)
         return self.answer(self.finished(query, self.registry.get(model, version)))
 
     def finished(self, query: Query, model: ServedModel) -> Plan:
@@ -102,6 +119,8 @@ class Predictor:
         Raises:
             UnknownNodeError, ServiceError: as `predict`.
         """
+        if "prediction_set" in query.include and model.saved.info.calibration is None:
+            raise NotCalibratedError(model.name, model.version)
         task = model.saved.info.task
         if task in WITHOUT_OUTPUTS and {"label", "probabilities"} & set(query.include):
             raise WrongTaskError(model.name, task, "labels or values of nodes")
@@ -114,6 +133,9 @@ class Predictor:
             named = set(ids)
             ids += [node.id for node in query.new_nodes if node.id not in named]
         plan = Plan(query, model, ids, np.zeros(len(ids), np.uint8), np.zeros(len(ids), np.bool_))
+        if query.overlay is not None:
+            self._plan_overlay(plan, dense, query.overlay)
+            return plan
         self._plan_known(plan, dense)
         if query.new_nodes:
             self._plan_new(plan)
@@ -134,8 +156,8 @@ class Predictor:
             rows: NDArray[np.float32] = key.model.saved.model.encode(blocks, x).float().numpy()
         if not np.isfinite(rows).all():
             raise NonFiniteError(key.model.name, key.model.version)
-        if key.described is None:
-            self.cache.put_many(self._space(key), nodes.tolist(), rows)
+        if key.is_cacheable:
+            self.cache.put_many(self.space(key), nodes.tolist(), rows)
         seconds = {
             "sample": sampled - started,
             "gather": gathered - sampled,
@@ -162,9 +184,23 @@ class Predictor:
         """
         for name in self.registry.names:
             model = self.registry.opened(name)
-            if model is not None and self.data.graph.num_nodes:
-                key = BatchKey(model, "sampled", 0)
-                model.outputs(self.compute(key, np.zeros(1, np.int64)).rows)
+            if model is not None:
+                self.test(model)
+
+    def test(self, model: ServedModel) -> None:
+        """Compute one prediction of a model end to end, past table and cache.
+
+        Raises:
+            GnnError: it cannot be done.
+        """
+        if self.data.graph.num_nodes:
+            rows = self.compute(BatchKey(model, "sampled", 0), np.zeros(1, np.int64)).rows
+            model.outputs(rows)
+
+    def space(self, key: BatchKey) -> str:
+        """All that rows under this key depend on beside the node: the caches' space."""
+        digest, fingerprint = key.model.saved.info.digest, self.data.meta.fingerprint
+        return space_of(digest, fingerprint, key.mode, key.seed)
 
     def _plan_known(self, plan: Plan, dense: NDArray[np.int64]) -> None:
         places = np.flatnonzero(dense >= 0)
@@ -208,7 +244,7 @@ class Predictor:
         costs: NDArray[np.int64],
     ) -> None:
         key = _key(plan, samples)
-        rows = self.cache.get_many(self._space(key), nodes.tolist())
+        rows = self.cache.get_many(self.space(key), nodes.tolist())
         hit = np.array([row is not None for row in rows])
         if hit.any():
             plan.put(places[hit], np.stack([row for row in rows if row is not None]), CACHE)
@@ -217,10 +253,34 @@ class Predictor:
             work = Work(key, missing, costs[~hit][first], places[~hit], pick)
             plan.work.append(work)
 
+    def _plan_overlay(self, plan: Plan, dense: NDArray[np.int64], edits: EdgeEdits) -> None:
+        """All is computed, from all neighbors: no table and no cache knows of these edges."""
+        if plan.query.mode not in ("auto", "exact") or plan.query.new_nodes:
+            raise OverlayError("give it with mode auto or exact, and without new_nodes")
+        if plan.model.saved.model.config.encoder == "typed":
+            raise OverlayError("the model learned its input of every node of the graph, or reads "
+                               "node types, which it cannot tell in edited neighborhoods; choose "
+                               "another model")  # fmt: skip
+        overlay = overlay_of(self.data, edits)
+        places = np.flatnonzero(dense >= 0)
+        if len(places) == 0:
+            return
+        nodes, first, pick = np.unique(dense[places], return_index=True, return_inverse=True)
+        graph, limit = self.data.graph, self.settings.max_exact_edges
+        layers = plan.model.num_layers
+        # an added edge brings in what its source reads, once at most in every layer
+        further = exact_costs(graph, overlay.sources, layers - 1, limit).sum()
+        costs = exact_costs(graph, nodes, layers, limit) + layers * (further + len(overlay.added))
+        if (costs > limit).any():
+            _refuse_dear(limit, costs, [plan.ids[i] for i in places[first].tolist()])
+        key = BatchKey(plan.model, "exact", None, overlay=overlay)
+        plan.work.append(Work(key, nodes, costs + 1, places, pick))
+
     def _plan_new(self, plan: Plan) -> None:
         query = plan.query
         if query.mode == "table":
             raise NewNodeError(query.new_nodes[0].id, "is in no table; use mode auto")
+        check_describable(plan.model.saved.model.config, query.new_nodes[0])
         described = describe(self.data, query.new_nodes, plan.model.saved.model.config.d_in)
         samples, costs = self._choose_new(plan, described)
         place = {node.id: i for i, node in enumerate(query.new_nodes)}
@@ -275,16 +335,18 @@ class Predictor:
             described = key.described.only(nodes)
             blocks, inputs = described_blocks(self.data, described, lower, key.seed)
             return blocks, described.x, inputs
+        if key.overlay is not None:
+            threads = self.settings.threads
+            edited, inputs = overlay_blocks(
+                self.data, key.overlay, nodes, model.num_layers, threads
+            )
+            return edited, None, inputs
         blocks = (model.sampled if key.samples else model.exact).sample(nodes, key.seed)
         return blocks, None, blocks[0].src_nodes
 
     def _gather(self, table: FeatureTable, head: Tensor | None, nodes: Tensor) -> Tensor:
         x = table.gather(nodes, self.settings.threads)
         return x if head is None else torch.cat([head, x])
-
-    def _space(self, key: BatchKey) -> str:
-        digest, fingerprint = key.model.saved.info.digest, self.data.meta.fingerprint
-        return space_of(digest, fingerprint, key.mode, key.seed)
 
 
 def open_predictor(
@@ -296,7 +358,7 @@ def open_predictor(
         GnnError: a directory is missing or damaged, or the default model does not fit.
     """
     torch.set_num_threads(settings.threads)
-    data = GraphStore.open(graph, verify=settings.verify_graph)
+    data = _nodes_of(open_data(graph, verify=settings.verify_graph))
     table = None if embeddings is None else EmbeddingTable.open(embeddings, settings.verify_graph)
     registry = ModelRegistry(
         models,
@@ -305,8 +367,17 @@ def open_predictor(
         settings.default_model,
         settings.threads,
         settings.table_outputs_bytes,
+        settings.aliases,
+        settings.require_certificate,
     )
     return Predictor(data, registry, MemoryCache(settings.cache_bytes), settings)
+
+
+def _nodes_of(data: Data) -> Dataset:
+    """The graph whose nodes are asked about: none where a collection of graphs is served."""
+    if isinstance(data, Dataset):
+        return data
+    return Dataset.in_memory(Graph.from_edges([], [], num_nodes=0), name=data.meta.name)
 
 
 def _mode(plan: Plan, samples: bool) -> tuple[Literal["exact", "sampled"], int | None]:

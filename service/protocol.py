@@ -48,7 +48,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._write_clock: asyncio.TimerHandle | None = None
         self._phase, self._messages = IDLE, 0
         self._clocked = (0, IDLE)
-        self._parsed_bytes = self._arrived_bytes = 0
+        self._parsed_bytes = self._arrived_bytes = self._num_headers = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -73,6 +73,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._phase, self._parsed_bytes, self._arrived_bytes = HEADERS, 0, 0
+        self._num_headers = 0
         self._messages += 1
         super().on_message_begin()
 
@@ -81,6 +82,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._num_headers += 1
         self._count(len(name) + len(value) + SEPARATORS)
         super().on_header(name, value)
 
@@ -104,19 +106,26 @@ class GuardedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         if self.transport.is_closing():
             return
-        if self._parsed_bytes > self._limits.max_header_bytes:
+        if self._has_large_headers:
             self._refuse_headers()
         else:
             self._refuse(BAD_HTTP, "the request could not be parsed as HTTP/1.1")
 
     def _count(self, num_bytes: int) -> None:
         self._parsed_bytes += num_bytes
-        if self._parsed_bytes > self._limits.max_header_bytes:
+        if self._has_large_headers:
             raise _TooLargeError
 
     def _refuse_headers(self) -> None:
-        limit = self._limits.max_header_bytes
-        self._refuse(LARGE_HEADERS, f"the address and headers exceed {limit} bytes; send fewer")
+        limits = self._limits
+        most = f"{limits.max_header_bytes} bytes or {limits.max_headers} fields"
+        self._refuse(LARGE_HEADERS, f"the address and headers exceed {most}; send fewer")
+
+    @property
+    def _has_large_headers(self) -> bool:
+        limits = self._limits
+        too_long = self._parsed_bytes > limits.max_header_bytes
+        return too_long or self._num_headers > limits.max_headers
 
     @property
     def _is_idle(self) -> bool:

@@ -28,6 +28,8 @@ __all__ = [
     "PredictRequest",
     "PredictResponse",
     "ProblemResponse",
+    "SimilarRequest",
+    "SimilarResponse",
     "limited",
 ]
 
@@ -42,8 +44,9 @@ Relation = Annotated[str, Field(max_length=MAX_ID_CHARS)]
 ModelName = Annotated[str, Field(min_length=1, max_length=64)]
 Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Edge = Annotated[list[NodeId], Field(min_length=2, max_length=2)]
 Mode = Literal["auto", "table", "exact", "sampled"]
-Output = Literal["label", "probabilities", "embedding"]
+Output = Literal["label", "probabilities", "embedding", "prediction_set"]
 
 
 def _default_outputs() -> list[Output]:
@@ -84,13 +87,24 @@ class NodesRequest(Request):
     seed: Seed = Field(0, description="Randomness of the neighbors drawn, where any are drawn.")
 
 
+class EdgeOverlay(Request):
+    """Edges to think away or into the graph, for this request alone."""
+
+    add_edges: Annotated[list[Edge], FailFast()] = Field(
+        default_factory=list, description="Pairs of ids, source first; both are in the graph."
+    )
+    remove_edges: Annotated[list[Edge], FailFast()] = Field(
+        default_factory=list, description="Pairs of ids whose edges are all taken away."
+    )
+
+
 class PredictRequest(NodesRequest):
     """Body of `POST /v1/nodes/predict`: at least one entry in `nodes` and `new_nodes` together."""
 
     nodes: Annotated[list[NodeId], FailFast()] = Field(
         default_factory=list, description="Node ids; repeats allowed."
     )
-    include: Annotated[list[Output], Field(max_length=3)] = Field(
+    include: Annotated[list[Output], Field(max_length=4)] = Field(
         default_factory=_default_outputs,
         description="What to answer for every node.",
         json_schema_extra={"default": ["label", "probabilities"]},
@@ -103,6 +117,11 @@ class PredictRequest(NodesRequest):
         description="Nodes to describe; those that `nodes` does not name are answered last.",
     )
 
+    overlay: EdgeOverlay | None = Field(
+        None,
+        description="What if the graph had these edges? Answered exactly, never stored or cached.",
+    )
+
     @model_validator(mode="after")
     def _asks_for_something(self) -> PredictRequest:
         if not self.nodes and not self.new_nodes:
@@ -112,6 +131,31 @@ class PredictRequest(NodesRequest):
 
 class EmbedRequest(NodesRequest):
     """Body of `POST /v1/nodes/embed`."""
+
+
+class SimilarRequest(Request):
+    """Body of `POST /v1/nodes/similar`: exactly one of `node`, `nodes` and `embedding`."""
+
+    node: NodeId | None = Field(None, description="The node whose neighbors are asked for.")
+    nodes: Annotated[list[NodeId], FailFast()] = Field(
+        default_factory=list, description="Several such nodes."
+    )
+    embedding: Annotated[list[float], FailFast()] = Field(
+        default_factory=list,
+        max_length=MAX_FEATURES,
+        description="A vector as wide as the table, in place of a node.",
+    )
+    k: Annotated[int, Field(ge=1, le=1000)] = Field(10, description="Neighbors to answer.")
+    model: ModelName = Field("default", description="Model name.")
+    version: Version | None = Field(None, description="Model version; the newest when left out.")
+
+    @model_validator(mode="after")
+    def _asks_for_one_thing(self) -> SimilarRequest:
+        if (self.node is not None) + bool(self.nodes) + bool(self.embedding) != 1:
+            raise PydanticCustomError(
+                "one_of", "give exactly one of `node`, `nodes` and `embedding`"
+            )
+        return self
 
 
 class LinksRequest(Request):
@@ -127,7 +171,7 @@ class LinksRequest(Request):
         description="`table`: from the batch table. `exact`: all neighbors. `auto`: the table "
         "while it is fresh.",
     )
-    relation: Relation | Annotated[list[Relation], FailFast()] | None = Field(
+    relation: Relation | list[Relation] | None = Field(
         None, description="Edge type of all pairs, or one for each; left out where there is one."
     )
 
@@ -157,8 +201,14 @@ class Prediction(BaseModel):
     node: int | str = Field(description="The id, with the type it was sent in.")
     label: int | str | None = Field(None, description="Most probable class.")
     score: float | None = Field(None, description="Probability of the label.")
+    labels: list[int | str] | None = Field(
+        None, description="Where a node may have several: all of a probability above one half."
+    )
     value: float | list[float] | None = Field(None, description="Regression: the prediction.")
     probabilities: dict[str, float] | None = None
+    prediction_set: list[int | str] | None = Field(
+        None, description="Labels that the node may have, most probable first."
+    )
     embedding: list[float] | None = None
     source: Literal["table", "cache", "computed"] | None = None
     mode: Literal["exact", "sampled"] | None = Field(
@@ -186,6 +236,28 @@ class EmbedResponse(Answered):
     """Answer of `POST /v1/nodes/embed`: one row per id, in the order sent."""
 
     embeddings: list[list[float]]
+
+
+class SimilarNode(BaseModel):
+    """A node that is near."""
+
+    node: int | str
+    score: float = Field(description="Cosine of the embeddings.")
+
+
+class NearNodes(BaseModel):
+    """What is near one of the nodes asked for."""
+
+    node: int | str
+    neighbors: list[SimilarNode]
+
+
+class SimilarResponse(Answered):
+    """Answer of `POST /v1/nodes/similar`: best first, without the node itself."""
+
+    source: Literal["index", "exact"]
+    neighbors: list[SimilarNode] | None = Field(None, description="Of `node` or `embedding`.")
+    results: list[NearNodes] | None = Field(None, description="Of `nodes`, in the order sent.")
 
 
 class LinkScore(BaseModel):
@@ -222,7 +294,7 @@ class GraphResponse(BaseModel):
     id_type: Literal["int", "string"]
     feature_dim: int
     feature_storage: str | None
-    label_kind: Literal["class", "real"] | None
+    label_kind: Literal["class", "real", "multi"] | None
     classes: list[int | str]
 
 
@@ -233,6 +305,9 @@ class NodeResponse(BaseModel):
     type: str
     degree: int = Field(description="Number of in-neighbors.")
     label: int | str | float | None
+    labels: list[int | str] | None = Field(
+        None, description="Where nodes have several; null for a node without any known."
+    )
     features: list[float] | None
 
 
@@ -259,6 +334,7 @@ class ModelSummary(BaseModel):
     name: str
     version: int = Field(description="The version that answers when none is asked for.")
     versions: list[int]
+    aliases: list[str] = Field(description="Other names, from the setting `aliases`.")
     task: str
     is_default: bool
 

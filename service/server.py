@@ -11,14 +11,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from socket import socket as Socket  # noqa: N812
+from typing import Any
 
 import structlog
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from sampling.errors import InputError
+from service.access import keys_of
 from service.app import create_app
+from service.jobs.supervisor import running_jobs
 from service.predictor import Predictor, open_predictor
 from service.settings import Settings
+from service.sockets import unix_socket
 from service.telemetry import SHARED_DIRECTORY, configure_logging
 
 __all__ = ["run_server"]
@@ -39,28 +44,50 @@ def run_server(settings: Settings) -> None:
         SystemExit: the server could not start for another reason.
     """
     configure_logging(settings.log_level)
-    if not _is_loopback(settings.host):
-        log.warning("open_to_network", host=settings.host, hint="there is no authentication yet")
+    _check_access(settings)
     predictor = open_predictor(settings.graph, settings.models, settings.embeddings, settings)
-    with _quiet_exit():
-        started = _run_many(settings) if settings.workers > 1 else _run_one(settings, predictor)
+    jobs = running_jobs(settings, predictor.data.meta.fingerprint)
+    with _quiet_exit(), _listening(settings) as sockets, jobs:
+        many = settings.workers > 1
+        started = _run_many(settings, sockets) if many else _run_one(settings, predictor, sockets)
     if not started:
         raise SystemExit(START_FAILED)
 
 
-def _run_one(settings: Settings, predictor: Predictor) -> bool:
+@contextmanager
+def _listening(settings: Settings) -> Iterator[list[Socket] | None]:
+    """The Unix socket to listen on, or None where it is a port that uvicorn binds."""
+    if settings.uds is None:
+        yield None
+        return
+    with unix_socket(settings.uds) as socket:
+        yield [socket]
+
+
+def _check_access(settings: Settings) -> None:
+    """Refuse to be open to a network by accident, and keys that cannot be used."""
+    keys = keys_of(settings)
+    is_local = settings.uds is not None or _is_loopback(settings.host)
+    if keys is None and not is_local and not settings.allow_anonymous:
+        raise InputError(
+            f"host {settings.host} is open to the network and no API keys are set; make one with "
+            "`gnn key NAME --file keys.txt` and give --api-keys-file keys.txt, or --allow-anonymous"
+        )
+
+
+def _run_one(settings: Settings, predictor: Predictor, sockets: list[Socket] | None) -> bool:
     server = _Server(_config(settings, create_app(settings, predictor)))
-    server.run()
+    server.run(sockets)
     return server.started
 
 
-def _run_many(settings: Settings) -> bool:
+def _run_many(settings: Settings, sockets: list[Socket] | None) -> bool:
     """Workers read their settings from the environment, and trust the graph verified here."""
     config = _config(settings, "service.app:create_app")
     given = settings.model_copy(update={"verify_graph": False}).environment()
-    socket = config.bind_socket()
+    sockets = sockets or [config.bind_socket()]
     with _environment(given), _shared_metrics():
-        workers = _Workers(config, [socket])
+        workers = _Workers(config, sockets)
         workers.run()
     return workers.started
 
@@ -71,7 +98,7 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[Socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            _announce(self.config.host, self.servers[0].sockets[0].getsockname()[1])
+            _announce(self.config.host, self.servers[0].sockets[0].getsockname())
 
 
 class _Workers(Multiprocess):
@@ -83,7 +110,7 @@ class _Workers(Multiprocess):
         super().init_processes()
         self.started = all(p.wait_until_ready(START_TIMEOUT_S) for p in self.processes)
         if self.started:
-            _announce(self.config.host, self.sockets[0].getsockname()[1])
+            _announce(self.config.host, self.sockets[0].getsockname())
         else:
             self.should_exit.set()
 
@@ -107,9 +134,10 @@ def _config(settings: Settings, app: object) -> uvicorn.Config:
     )
 
 
-def _announce(host: str, port: int) -> None:
+def _announce(host: str, address: Any) -> None:
     shown = f"[{host}]" if ":" in host else host
-    print(f"serving on http://{shown}:{port}", flush=True)
+    where = f"unix:{address}" if isinstance(address, str) else f"http://{shown}:{address[1]}"
+    print(f"serving on {where}", flush=True)
 
 
 def _is_loopback(host: str) -> bool:

@@ -34,18 +34,57 @@ class Settings(BaseSettings):
         max_length=64,
         description="Model that answers to the name `default`; the only model where there is one.",
     )
+    aliases: str = Field(
+        "",
+        pattern=r"^([a-z0-9][a-z0-9._-]{0,63}=[a-z0-9][a-z0-9._-]{0,63}(@[1-9][0-9]{0,8})?(,|$))*$",
+        description="Other names of models, as in `canary=fraud@3,live=fraud`.",
+    )
+    models_poll_s: float = Field(
+        2.0,
+        ge=0,
+        le=3600,
+        description="Seconds between two looks for new or deleted models; 0 never looks.",
+    )
+    require_certificate: bool = Field(
+        False,
+        description="Refuse models whose certificate of symmetry is missing or did not pass.",
+    )
     verify_graph: bool = Field(
         True, description="Read every byte of the graph at the start and compare checksums."
     )
 
     host: str = Field("127.0.0.1", max_length=255, description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    uds: Path | None = Field(
+        None, description="Unix socket to listen on in place of a port; its group may connect."
+    )
     workers: int = Field(1, ge=1, le=256, description="Server processes; they share the graph.")
     compute_threads: int = Field(
         0, ge=0, le=1024, description="Threads for one batch; 0 divides the cores by the workers."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe lines to log; `debug` adds one line per request."
+    )
+
+    api_keys_file: Path | None = Field(
+        None, description="File of API keys, as `gnn key` writes it; without keys all may call."
+    )
+    api_keys: str | None = Field(
+        None,
+        max_length=1 << 20,
+        repr=False,
+        description="The lines of such a file, where there is none, apart by line feeds or `;`.",
+    )
+    allow_anonymous: bool = Field(
+        False, description="Listen beyond the loopback address without API keys."
+    )
+    open_metrics: bool = Field(
+        False, description="Answer `/metrics` without a key where keys are set."
+    )
+    cors_origins: str = Field(
+        "",
+        pattern=r"^(\*|https?://[^\s,/]+(,https?://[^\s,/]+)*)?$",
+        description="Origins, with commas, whose pages may call from a browser; `*` is all.",
     )
 
     max_ids_per_request: int = Field(
@@ -69,14 +108,29 @@ class Settings(BaseSettings):
     max_graph_edges: int = Field(
         1_000_000, ge=1, le=1_000_000_000, description="Edges of all graphs in one request."
     )
+    max_overlay_edges: int = Field(
+        1000, ge=0, le=100_000, description="Edges in the overlay of one request; more is 422."
+    )
     max_neighbors: int = Field(
         10_000, ge=1, le=1_000_000, description="Neighbors in one answer of the graph endpoints."
+    )
+    max_similar_nodes: int = Field(
+        100, ge=1, le=10_000, description="Nodes in one request for similar nodes; more is 422."
+    )
+    similar_exact_rows: int = Field(
+        200_000,
+        ge=0,
+        le=1_000_000_000,
+        description="Rows of a table searched for similar nodes without an index; more is 409.",
     )
     max_body_bytes: int = Field(
         8 * MIB, ge=1024, le=1024 * MIB, description="Bytes in a request body; more is 413."
     )
     max_header_bytes: int = Field(
         64 * 1024, ge=1024, le=MIB, description="Bytes in request line and headers; more is 431."
+    )
+    max_headers: int = Field(
+        100, ge=10, le=10_000, description="Header fields of a request; more is 431."
     )
 
     exact_edge_budget: int = Field(
@@ -119,6 +173,32 @@ class Settings(BaseSettings):
         description="Bytes of computed embeddings kept in memory, per worker; 0 keeps none.",
     )
 
+    redis_url: str | None = Field(
+        None,
+        max_length=2048,
+        pattern=r"^(redis|rediss|unix)://",
+        repr=False,
+        description="Address of a Redis that all workers and hosts share computed embeddings "
+        "through, and that keeps the jobs for `gnn worker`: `redis://:PASSWORD@HOST:6379/0`.",
+    )
+    redis_prefix: str = Field(
+        "gnn",
+        pattern=r"^[A-Za-z0-9._-]{1,64}$",
+        description="First part of every key in Redis; one per deployment that shares it.",
+    )
+    redis_ttl_s: int = Field(
+        86_400, ge=1, le=31_536_000, description="Seconds until an embedding in Redis expires."
+    )
+    redis_timeout_ms: int = Field(
+        250,
+        ge=1,
+        le=10_000,
+        description="Milliseconds until a call of Redis is given up and it counts as lost.",
+    )
+    redis_retry_s: float = Field(
+        2.0, gt=0, le=3600, description="Seconds between two probes of a Redis that is lost."
+    )
+
     table_outputs_bytes: int = Field(
         256 * MIB,
         ge=0,
@@ -140,9 +220,75 @@ class Settings(BaseSettings):
     write_timeout_s: float = Field(
         30.0, gt=0, le=3600, description="Seconds a client may leave an answer unread."
     )
-    drain_timeout_s: float = Field(
-        25.0, ge=0, le=3600, description="Seconds that requests under way get after SIGTERM."
+    drain_delay_s: float = Field(
+        0.0,
+        ge=0,
+        le=3600,
+        description="Seconds after SIGTERM in which `/health/ready` is 503 and all else goes on.",
     )
+    drain_timeout_s: float = Field(
+        25.0,
+        ge=0,
+        le=3600,
+        description="Seconds that requests under way get once the door is closed.",
+    )
+
+    jobs: Path | None = Field(
+        None,
+        description="Directory of batch jobs and their results; `jobs` beside the models when "
+        "left out, made with the first job.",
+    )
+    run_jobs: bool = Field(
+        True,
+        description="Run jobs in a process of this server; where false, or with a Redis, "
+        "`gnn worker` runs them.",
+    )
+    job_threads: int = Field(
+        0, ge=0, le=1024, description="Threads of the process that runs jobs; 0 takes all cores."
+    )
+    job_tile_rows: int = Field(
+        0,
+        ge=0,
+        le=1 << 24,
+        description="Rows that a job computes at once, between looks at whether it is canceled; "
+        "0 chooses by the widths of the model.",
+    )
+    job_part_bytes: int = Field(
+        256 * MIB,
+        ge=64 * 1024,
+        le=1 << 40,
+        description="Bytes, before compression, after which the result of a job goes on in "
+        "another part.",
+    )
+    job_lease_s: float = Field(
+        30.0,
+        ge=0.5,
+        le=3600,
+        description="Seconds without a sign of life after which another runner takes up a job.",
+    )
+    job_max_attempts: int = Field(
+        3, ge=1, le=1000, description="Runners that a job may lose before it counts as failed."
+    )
+    job_ttl_hours: float = Field(
+        168.0, gt=0, le=100_000, description="Hours that the result of a job is kept."
+    )
+    job_results_bytes: int = Field(
+        256 << 30,
+        ge=MIB,
+        le=1 << 50,
+        description="Bytes of all results together; beyond that the oldest are discarded.",
+    )
+    max_queued_jobs: int = Field(
+        100, ge=0, le=10_000, description="Jobs that may wait; one more is 429; 0 takes none."
+    )
+    max_job_ids: int = Field(
+        1_000_000, ge=1, le=1 << 31, description="Node ids in one job; more is 422."
+    )
+
+    @property
+    def jobs_directory(self) -> Path:
+        """Where jobs and their results are."""
+        return self.jobs or self.models.absolute().parent / "jobs"
 
     @property
     def threads(self) -> int:

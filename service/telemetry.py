@@ -26,6 +26,7 @@ from prometheus_client import (
 from service.cache import CacheStats
 from service.microbatch import Batch
 from service.plan import SOURCES
+from service.shared import OUTCOMES
 
 __all__ = ["STAGES", "Telemetry", "configure_logging"]
 
@@ -43,6 +44,7 @@ class Telemetry:
         self.requests = Counter(
             "gnn_requests", "Requests answered.", ["route", "method", "status"], registry=registry
         )
+        self._models: dict[str, tuple[str, str, str]] = {}
         self._of_route: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.request_seconds = Histogram(
             "gnn_request_seconds",
@@ -83,6 +85,13 @@ class Telemetry:
         self.cache_entries = _gauge(registry, "gnn_cache_entries", "Embeddings in the cache.")
         self.cache_evictions = _gauge(
             registry, "gnn_cache_evictions", "Embeddings evicted from the cache since the start."
+        )
+        self.redis_rows = Counter(
+            "gnn_redis_rows", "Embeddings by what Redis did.", ["outcome"], registry=registry
+        )
+        self._of_outcome = {outcome: self.redis_rows.labels(outcome) for outcome in OUTCOMES}
+        self.redis_degraded = _gauge(
+            registry, "gnn_redis_degraded", "Processes whose Redis is lost or full."
         )
         self.queue_depth = _gauge(registry, "gnn_queue_depth", "Requests that wait.")
         self.graph_info = _gauge(
@@ -126,6 +135,19 @@ class Telemetry:
                     self.cache_hits.inc(count)
                 elif source == "computed":
                     self.cache_misses.inc(count)
+
+    def model(self, name: str, version: int, digest: str) -> None:
+        """Say which version of a model answers."""
+        before = self._models.get(name)
+        if before is not None:
+            self.model_info.labels(*before).set(0)
+        self._models[name] = (name, str(version), digest)
+        self.model_info.labels(*self._models[name]).set(1)
+
+    def redis(self, outcome: str, rows: int) -> None:
+        """Count what Redis did with some rows."""
+        if rows:
+            self._of_outcome[outcome].inc(rows)
 
     def render(self, cache: CacheStats, queue_depth: int) -> bytes:
         """The Prometheus text of this process, or of all workers."""

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -157,7 +158,7 @@ def parse(line: str) -> None:
     while arguments and getattr(command, "commands", None):
         command = command.commands[arguments.pop(0)]
     if "--help" not in arguments:
-        files = [a for a in arguments if a.endswith(".toml")]
+        files = [a for before, a in pairwise(arguments) if before == "--config"]
         arguments = [a for a in arguments if a not in ("--config", *files)]
         command.make_context(command.name, arguments, parent=context)
 

@@ -14,9 +14,10 @@ from torch import Tensor
 from gnn.errors import DivergedError, TrainingError
 from gnn.evaluate import using_threads
 from gnn.graph_evaluate import check_collection, graph_inputs, graph_logits, graph_parts
+from gnn.losses import balanced_seeds
 from gnn.model import GNN
 from gnn.optimize import Stepper
-from gnn.sessions.session import EpochResult, check_outputs, class_weight_of
+from gnn.sessions.session import EpochResult, check_outputs, class_weight_of, loss_of
 from gnn.tasks import Task, task_named
 from gnn.train_config import TrainConfig
 from sampling.errors import InputError
@@ -40,6 +41,7 @@ class GraphSession:
     stepper: Stepper
     loader: GraphLoader
     monitor: str
+    train_graphs: NDArray[np.int64]
 
     @classmethod
     def prepare(cls, model: GNN, data: object, config: TrainConfig) -> GraphSession:
@@ -65,23 +67,38 @@ class GraphSession:
         loader = GraphLoader(
             data, parts["train"], config.batch_size, shuffle=True, seed=config.seed
         )
-        weight = class_weight_of(config, targets, model.config.d_out)
+        weight = class_weight_of(config, task, targets, model.config.d_out)
         monitor = config.monitor or task.monitor
-        stepper = Stepper.of(model, config)
-        return cls(model, data, config, task, y, parts["val"], weight, stepper, loader, monitor)
+        stepper = Stepper.of(model, config, len(loader))
+        return cls(
+            model,
+            data,
+            config,
+            task,
+            y,
+            parts["val"],
+            weight,
+            stepper,
+            loader,
+            monitor,
+            parts["train"],
+        )
 
     def run_epoch(self, epoch: int) -> EpochResult:
         """One pass over the training graphs."""
         began = time.perf_counter()
         self.model.train()
         self.loader.epoch = epoch
+        if self.config.balanced_seeds:
+            codes = self.y[torch.from_numpy(self.train_graphs)].numpy()
+            self.loader.graphs = balanced_seeds(self.train_graphs, codes, self.config.seed, epoch)
         logits, targets, losses, edges = [], [], [], 0
         for i, batch in enumerate(self.loader):
             if self._is_too_small(batch.num_nodes, batch.num_graphs):
                 continue
             y = self.y[batch.graphs]
             rows = self.model(*graph_inputs(self.model, batch))
-            loss = self.task.loss(self.model, rows, y, self.class_weight)
+            loss = self._loss(rows, y)
             losses.append(self.stepper.step(loss, epoch, i) * len(rows))
             logits.append(rows.detach())
             targets.append(y)
@@ -98,10 +115,13 @@ class GraphSession:
         with using_threads(self.config.num_threads):
             logits = graph_logits(self.model, self.data, self.val_graphs)
         y = self.y[torch.from_numpy(self.val_graphs)]
-        loss = self.task.loss(self.model, logits, y, self.class_weight).item()
+        loss = self._loss(logits, y).item()
         if not math.isfinite(loss):
             raise DivergedError(epoch + 1, None, loss)
         return {"loss": loss, **self.task.metrics(logits, y, {self.task.monitor, self.monitor})}
+
+    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        return loss_of(self.config, self.task, self.model, logits, y, self.class_weight)
 
     def _is_too_small(self, num_nodes: int, num_graphs: int) -> bool:
         """A last batch of one row has no deviation to normalize by."""

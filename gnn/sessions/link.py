@@ -3,8 +3,8 @@
 A graph that is small enough is encoded whole, once a step, and a large batch of edges is scored
 on those rows; with fanouts, every node then hears from that many neighbors, drawn anew each step.
 A larger graph is trained on the Blocks around each batch (`sampling.links`). Either way the edges
-of a batch are no messages while they are predicted, unless the loss ranks against all candidates,
-as R-GCN and LightGCN do over all their edges.
+of a batch are no messages while they are predicted: a model that sees the answer among its
+neighbors learns to copy it, and is lost on edges that it does not see.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ class LinkSession:
 
     def _hidden(self, batch: Links) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
         """Edges that are no messages in this step: the batch's, and those that run back."""
-        if not self.config.exclude_targets or self.loss != "bce":
+        if not self.config.exclude_targets:
             return None
         ends = batch.src, batch.dst
         return np.concatenate(ends), np.concatenate(ends[::-1])

@@ -18,12 +18,13 @@ from torch import Tensor
 from gnn.errors import DivergedError, TrainingError
 from gnn.evaluate import EXACT_EDGES, logits_of, using_threads
 from gnn.inputs import with_inputs
+from gnn.losses import balanced_seeds
 from gnn.model import GNN
 from gnn.optimize import Stepper
 from gnn.reduce import reduce_inputs
-from gnn.sessions.session import EpochResult, check_outputs, class_weight_of
+from gnn.sessions.session import EpochResult, check_outputs, class_weight_of, loss_of
 from gnn.splits import split_nodes
-from gnn.tasks import Task, task_named
+from gnn.tasks import Task, task_for
 from gnn.train_config import TrainConfig
 from sampling import Dataset, MiniBatch, MiniBatchLoader, NeighborSampler
 from sampling.errors import InputError
@@ -48,11 +49,12 @@ class NodeSession:
     stepper: Stepper
     loader: MiniBatchLoader
     monitor: str
+    train_nodes: NDArray[np.int64]
     whole: list[MiniBatch] | None = field(default=None)
 
     @classmethod
     def prepare(cls, model: GNN, data: Dataset, config: TrainConfig) -> NodeSession:
-        task = task_named(config.task)
+        task = task_for(config.task, data)
         if data.features is None and model.config.d_in:
             raise TrainingError(
                 f"graph {data.meta.name!r} has no features; ingest it with --features"
@@ -72,10 +74,11 @@ class NodeSession:
             task,
             y,
             val_nodes,
-            class_weight_of(config, targets, model.config.d_out),
-            Stepper.of(model, config),
+            class_weight_of(config, task, targets, model.config.d_out),
+            Stepper.of(model, config, len(loader)),
             loader,
             config.monitor or task.monitor,
+            train_nodes,
             whole,
         )
 
@@ -111,13 +114,19 @@ class NodeSession:
         if self.whole is not None:
             return self.whole
         self.loader.epoch = epoch
+        if self.config.balanced_seeds:
+            y = self.y[torch.from_numpy(self.train_nodes)].numpy()
+            self.loader.seeds = balanced_seeds(self.train_nodes, y, self.config.seed, epoch)
         return self.loader
 
     def _step(self, epoch: int, i: int, batch: MiniBatch) -> tuple[Tensor, float]:
         assert batch.x is not None, "prepare checked that there are features"
         logits = self.model(batch.blocks, batch.x)
-        loss = self.task.loss(self.model, logits, self.y[batch.seeds], self.class_weight)
+        loss = self._loss(logits, self.y[batch.seeds])
         return logits.detach(), self.stepper.step(loss, epoch, i)
+
+    def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        return loss_of(self.config, self.task, self.model, logits, y, self.class_weight)
 
     def validate(self, epoch: int) -> dict[str, float]:
         """Loss and monitored metrics of the validation part; empty without one."""
@@ -126,7 +135,7 @@ class NodeSession:
         with using_threads(self.config.num_threads):
             logits = self.val_logits()
         y = self.y[torch.from_numpy(self.val_nodes)]
-        loss = self.task.loss(self.model, logits, y, self.class_weight).item()
+        loss = self._loss(logits, y).item()
         if not math.isfinite(loss):
             raise DivergedError(epoch + 1, None, loss)
         return {"loss": loss, **self.task.metrics(logits, y, {self.task.monitor, self.monitor})}
@@ -191,5 +200,7 @@ def _loader(
 
 
 def _is_whole(config: TrainConfig, num_seeds: int) -> bool:
+    if config.balanced_seeds:
+        return False
     takes_all = config.fanouts is None or all(k == ALL for k in config.fanouts)
     return takes_all and config.batch_size >= num_seeds

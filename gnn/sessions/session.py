@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from gnn.errors import TrainingError
+from gnn.losses import class_loss
 from gnn.metrics import LOWER_IS_BETTER
 from gnn.model import GNN
 from gnn.optimize import Stepper
+from gnn.tasks import Task
 from gnn.train_config import TrainConfig
 from sampling.kernels.reference import GOLDEN, MASK, mix
 
@@ -23,6 +25,7 @@ __all__ = [
     "check_outputs",
     "class_weight_of",
     "keyed_randomness",
+    "loss_of",
     "score_of",
 ]
 
@@ -86,13 +89,29 @@ def keyed_randomness(seed: int, epoch: int) -> Iterator[None]:
         yield
 
 
-def class_weight_of(config: TrainConfig, y: Tensor, num_classes: int) -> Tensor | None:
+def class_weight_of(config: TrainConfig, task: Task, y: Tensor, num_classes: int) -> Tensor | None:
     """Weights of the classes as the configuration says, (num_classes,); None for equal ones."""
-    if config.class_weights == "none" or y.is_floating_point():
-        return None
-    counts = torch.bincount(y, minlength=num_classes).float()
-    present = (counts > 0).sum()
-    return torch.where(counts > 0, len(y) / (present * counts.clamp(min=1)), 0.0)
+    return None if config.class_weights == "none" else task.class_weight(y, num_classes)
+
+
+def loss_of(
+    config: TrainConfig,
+    task: Task,
+    model: GNN,
+    logits: Tensor,
+    y: Tensor,
+    class_weight: Tensor | None,
+) -> Tensor:
+    """The mean loss of a batch as the configuration says, a scalar."""
+    if not (config.focal_gamma or config.label_smoothing):
+        return task.loss(model, logits, y, class_weight)
+    return class_loss(
+        logits,
+        y,
+        class_weight,
+        focal_gamma=config.focal_gamma,
+        label_smoothing=config.label_smoothing,
+    )
 
 
 def check_outputs(model: GNN, expected: int) -> None:

@@ -5,8 +5,8 @@
     dgi    -log D(h_u, s) - log (1 - D(h̃_u, s))    s = σ(mean h), h̃ from rows that were shuffled
            (Velickovic et al.: Deep Graph Infomax, 2019)
 
-D is the model's decoder, bilinear in the paper. Small graphs are encoded whole; of larger ones
-the Blocks around each batch of nodes.
+D is the model's decoder, bilinear in the paper; it reads rectified embeddings. Small graphs are
+encoded whole; of larger ones the Blocks around each batch of nodes.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ __all__ = ["UnsupervisedSession"]
 
 WALK_LENGTH = 5
 POWER = 0.75
+SLOPE = 0.25
+"""Of the rectifier behind the encoder, where the paper's learned one starts."""
 
 
 @dataclass(slots=True)
@@ -133,6 +135,8 @@ class UnsupervisedSession:
         assert self.model.decoder is not None, "prepare checked it"
         h, walked = self._encode(nodes, seed)
         shuffled, again = self._encode(nodes, seed, shuffle=True)
+        # Linear rows have the mean of the shuffled ones, and nothing would tell them apart.
+        h, shuffled = F.leaky_relu(h, SLOPE), F.leaky_relu(shuffled, SLOPE)
         summary = torch.sigmoid(h.mean(dim=0)).expand(len(h), -1)
         positive = self.model.decoder.pairs(h, summary, None)
         negative = self.model.decoder.pairs(shuffled, summary, None)

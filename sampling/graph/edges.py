@@ -24,7 +24,6 @@ from sampling.graph.arrays import ArrayWriter, write_array
 from sampling.graph.csc import MAX_EDGE_TYPES, index_dtype
 from sampling.graph.ids import NodeIds
 from sampling.graph.idset import utf8_parts
-from sampling.graph.linksets import INVERSE
 from sampling.graph.memory import release
 from sampling.graph.meta import ArrayInfo
 from sampling.graph.readers.ahead import read_ahead
@@ -83,20 +82,37 @@ class EdgeTypes:
 
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
+        self._given: set[str] = set()
+        self._inverse: set[str] = set()
 
     def encode(self, names: pa.Array) -> NDArray[np.int16]:
         """A provisional code for every name."""
         encoded = names.dictionary_encode()
-        codes = [self._code(name) for name in encoded.dictionary.to_pylist()]
+        distinct = encoded.dictionary.to_pylist()
+        self._given.update(distinct)
+        codes = [self._code(name) for name in distinct]
         places: NDArray[np.int32] = encoded.indices.to_numpy()
         return np.array(codes, np.int16)[places]
 
-    def inverse(self, codes: NDArray[np.int16]) -> NDArray[np.int16]:
-        """A provisional code of the type that runs against each of these."""
-        back = np.zeros(len(self._codes), np.int16)
+    def invert(self, codes: NDArray[np.int16]) -> NDArray[np.int16]:
+        """The code of the inverse of every type, whose name begins with `rev_`."""
+        names, inverse = list(self._codes), np.zeros(len(self._codes), np.int16)
         for code in np.unique(codes).tolist():
-            back[code] = self._code(f"{INVERSE}{list(self._codes)[code]}")
-        return back[codes]
+            name = f"rev_{names[code]}"
+            self._inverse.add(name)
+            inverse[code] = self._code(name)
+        return inverse[codes]
+
+    def check_inverses(self) -> None:
+        """Refuse a type that is the inverse of another by its name alone.
+
+        Raises:
+            InputError: the edges have such a type.
+        """
+        both = sorted(self._given & self._inverse)
+        if both:
+            raise InputError(f"the edges have a type {both[0]!r} already, which --reverse-edges "
+                             "would add; leave the option out")  # fmt: skip
 
     def _code(self, name: str) -> int:
         code = self._codes.setdefault(name, len(self._codes))

@@ -15,9 +15,18 @@ from sampling.errors import InputError, ParseError
 from sampling.graph.hashing import mix
 from sampling.graph.meta import LabelInfo
 
-__all__ = ["encode_labels", "plain_labels", "random_split", "split_codes"]
+__all__ = [
+    "UNLABELED",
+    "encode_labels",
+    "plain_labels",
+    "random_split",
+    "split_codes",
+    "without_gaps",
+]
 
 MAX_CLASSES = 1 << 20
+UNLABELED = 255
+"""What the row of a node without labels holds where nodes have several."""
 SPLIT_WORDS = {
     "": 0, "none": 0, "train": 1, "val": 2, "valid": 2, "validation": 2, "dev": 2, "test": 3,
 }  # fmt: skip
@@ -46,6 +55,20 @@ def plain_labels(label: Any, first_row: int, path: Path) -> Any:
     raise ParseError(path, f"has labels of type {kind}; give integers, text or floats")
 
 
+def without_gaps(parts: list[Any], sizes: Sequence[int]) -> list[Any]:
+    """Columns of labels, with empty ones of the same kind where there is none."""
+    kinds = ["text" if isinstance(p, pa.Array) else p.dtype.kind for p in parts if p is not None]
+    if not kinds:
+        return parts
+
+    def empty(size: int) -> Any:
+        if "text" in kinds:
+            return pa.nulls(size, pa.large_string())
+        return np.full(size, -1, np.int64) if "i" in kinds else np.full(size, np.nan, np.float32)
+
+    return [empty(n) if part is None else part for part, n in zip(parts, sizes, strict=True)]
+
+
 def encode_labels(parts: list[Any]) -> tuple[NDArray[Any] | None, LabelInfo | None]:
     """Codes or targets of all chunks, and what they mean."""
     if all(part is None for part in parts):
@@ -60,10 +83,17 @@ def encode_labels(parts: list[Any]) -> tuple[NDArray[Any] | None, LabelInfo | No
         return _text_classes(parts)
     if not any(part.dtype.kind == "f" for part in parts):
         return _int_classes(np.concatenate(parts))
-    values = np.concatenate(parts).astype(np.float32)
+    values = np.concatenate([_targets(part) for part in parts])
     if _are_classes_with_gaps(values):
         return _int_classes(np.where(np.isnan(values), -1, values).astype(np.int64))
     return values, LabelInfo(kind="real")
+
+
+def _targets(part: NDArray[Any]) -> NDArray[np.float32]:
+    """A column as targets; -1 among integers is none."""
+    if part.dtype.kind == "f":
+        return part.astype(np.float32, copy=False)
+    return np.where(part == -1, np.float32(np.nan), part.astype(np.float32))
 
 
 def _are_classes_with_gaps(values: NDArray[np.float32]) -> bool:
@@ -94,6 +124,13 @@ def _text_classes(parts: list[Any]) -> tuple[NDArray[np.int64], LabelInfo]:
     place = np.full(len(codes), -1, np.int64)
     place[[codes[name] for name in names]] = np.arange(len(names))
     return place[np.concatenate(columns)], LabelInfo(kind="class", classes=names)
+
+
+def _has_label(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    if labels.ndim == 2:
+        labels = np.where(labels[:, 0] == UNLABELED, -1, 0)
+    known: NDArray[np.bool_] = labels >= 0 if labels.dtype.kind == "i" else ~np.isnan(labels)
+    return known
 
 
 def _check_classes(count: int) -> None:
@@ -132,10 +169,7 @@ def random_split(
     if len(parts) != 3 or min(parts) < 0 or sum(parts) > 1 + 1e-9:
         raise InputError(f"a random split of {tuple(parts)} is none; give three fractions for "
                          "train, val and test that add up to at most 1")  # fmt: skip
-    if labels is None:
-        known = np.arange(num_nodes)
-    else:
-        known = np.flatnonzero(labels >= 0 if labels.dtype.kind == "i" else ~np.isnan(labels))
+    known = np.arange(num_nodes) if labels is None else np.flatnonzero(_has_label(labels))
     order = known[np.argsort(mix(known.astype(np.uint64), seed), kind="stable")]
     ends = np.rint(np.cumsum(parts) * len(known)).astype(np.int64)
     splits = np.zeros((num_nodes, 1), np.uint8)

@@ -17,7 +17,7 @@ from sampling.errors import InputError
 __all__ = ["INVERSE", "HeldOut", "LinkSet", "inverse_types"]
 
 PARTS = {"val": 2, "test": 3}
-INVERSE = "inverse:"
+INVERSE = "rev_"
 """What the name of an edge type begins with whose edges run against those of another."""
 
 ARRAYS = {

@@ -33,11 +33,14 @@ class IdInfo(BaseModel):
 
 
 class LabelInfo(BaseModel):
-    """What the labels are: class names in the order of their codes, or a real target."""
+    """What the labels are: class names in the order of their codes, or a real target.
+
+    "class" is one of them for a node, "multi" any number of them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["class", "real"]
+    kind: Literal["class", "real", "multi"]
     classes: list[int] | list[str] = Field(default_factory=list)
 
 
@@ -55,6 +58,9 @@ class GraphMeta(BaseModel):
     edge_types: list[str]
     feature_dim: int = Field(default=0, ge=0)
     feature_storage: str | None = None
+    feature_widths: dict[str, Annotated[int, Field(ge=0)]] | None = Field(
+        default=None, description="columns of each node type, the first ones; where they differ"
+    )
     labels: LabelInfo | None = None
     num_splits: int = Field(default=0, ge=0)
     ids: IdInfo

@@ -20,7 +20,7 @@ from sampling.errors import InputError, ParseError
 from sampling.graph.csc import NodeType
 from sampling.graph.ids import NodeIds
 from sampling.graph.idset import utf8_parts
-from sampling.graph.labels import encode_labels, plain_labels, split_codes
+from sampling.graph.labels import encode_labels, plain_labels, split_codes, without_gaps
 from sampling.graph.meta import LabelInfo
 from sampling.graph.readers.source import Ids, NodeChunk, NodeSource
 
@@ -41,7 +41,8 @@ class Nodes:
     Attributes:
         ids: their ids.
         node_types: ranges that cover them.
-        labels: (num_nodes,) int64 codes or float32 targets, or None.
+        labels: (num_nodes,) int64 codes or float32 targets, (num_nodes, classes) uint8 where a
+            node has several labels, or None.
         label_info: what the labels mean.
         splits: (num_nodes, 1) uint8, or None.
         time: (num_nodes,) int64, or None.
@@ -145,6 +146,8 @@ def read_nodes(sources: Sequence[NodeSource], rows: int) -> Iterator[int | Nodes
             _gather(columns, chunk, source.path)
             count += len(chunk.ids)
             yield count
+    if all(source.type for source in sources):
+        _fill_gaps(columns)
     yield _finish(columns, kind)
 
 
@@ -155,6 +158,17 @@ def _gather(columns: _Columns, chunk: NodeChunk, path: Path) -> None:
     columns.labels.append(None if chunk.label is None else plain_labels(chunk.label, row, path))
     columns.splits.append(None if chunk.split is None else split_codes(chunk.split, row, path))
     columns.times.append(chunk.time)
+
+
+def _fill_gaps(columns: _Columns) -> None:
+    """Types whose file has no column of labels or splits have none."""
+    sizes = [len(part) for part in columns.ids]
+    columns.labels = without_gaps(columns.labels, sizes)
+    if any(part is not None for part in columns.splits):
+        columns.splits = [
+            np.zeros((size, 1), np.uint8) if part is None else part
+            for part, size in zip(columns.splits, sizes, strict=True)
+        ]
 
 
 def _finish(columns: _Columns, kind: str) -> Nodes:

@@ -25,6 +25,7 @@ from sampling.graph.arrays import (
 from sampling.graph.csc import Graph, NodeType
 from sampling.graph.features import STORAGE_TYPES, FeatureTable
 from sampling.graph.ids import NodeIds
+from sampling.graph.labels import UNLABELED
 from sampling.graph.linksets import LinkSet
 from sampling.graph.meta import FORMAT_VERSION, ArrayInfo, GraphMeta, LabelInfo
 
@@ -33,6 +34,9 @@ __all__ = ["SPLIT_CODES", "Dataset", "GraphStore", "write_manifest"]
 MANIFEST = "graph.json"
 SPLIT_CODES = {"none": 0, "train": 1, "val": 2, "test": 3}
 OPEN_ATTEMPTS = 100
+UNCOUNTED = frozenset({"name", "version", "provenance", "fingerprint"})
+OPTIONAL = frozenset({"feature_widths"})
+"""Fields that a fingerprint counts where they are set: graphs without them keep theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,8 @@ class Dataset:
         meta: the manifest.
         features: one row per node, or None.
         labels: (num_nodes,) int64 class codes with -1 for none, or float32 targets with NaN
-            for none; None without labels.
+            for none, or (num_nodes, classes) uint8 where a node has several: 1 for its labels, 0
+            for the others, 255 in the whole row of a node without labels; None without labels.
         splits: (num_nodes, num_splits) uint8 of `SPLIT_CODES`, or None.
         node_time: (num_nodes,) int64, or None.
         positions: places of the nodes in space, (num_nodes, 3) float32, or None.
@@ -90,12 +95,16 @@ class Dataset:
         positions: NDArray[np.float32] | None = None,
         links: LinkSet | None = None,
         classes: list[int] | list[str] | None = None,
+        feature_widths: dict[str, int] | None = None,
         name: str = "graph",
     ) -> Dataset:
         """A data set that was never on disk: for notebooks, tests and posted graphs.
 
-        Integer labels are class codes (-1 for none), floating ones real targets.
+        Integer labels are class codes (-1 for none), floating ones real targets; a matrix holds
+        several labels per node.
         """
+        if labels is not None and labels.ndim == 2:
+            labels = _label_rows(labels, classes)
         if isinstance(features, np.ndarray):
             features = FeatureTable.from_rows(features)
         if splits is not None and splits.ndim == 1:
@@ -110,6 +119,7 @@ class Dataset:
             feature_dim=features.dim if features else 0,
             feature_storage=features.storage if features else None,
             labels=_label_info(labels, classes),
+            feature_widths=feature_widths,
             num_splits=0 if splits is None else splits.shape[1],
             ids=ids.header(),
         )
@@ -121,10 +131,25 @@ def _label_info(
 ) -> LabelInfo | None:
     if labels is None:
         return None
+    if labels.ndim == 2:
+        columns = classes if classes is not None else list(range(labels.shape[1]))
+        return LabelInfo(kind="multi", classes=columns)
     if labels.dtype.kind == "f":
         return LabelInfo(kind="real")
     names = classes if classes is not None else list(range(int(labels.max(initial=-1)) + 1))
     return LabelInfo(kind="class", classes=names)
+
+
+def _label_rows(labels: NDArray[Any], classes: list[int] | list[str] | None) -> NDArray[np.uint8]:
+    """Several labels per node as they are stored."""
+    if not labels.shape[1] or (classes is not None and len(classes) != labels.shape[1]):
+        count = "no" if classes is None else len(classes)
+        raise InputError(f"there are {count} classes for {labels.shape[1]} columns of labels")
+    rows = labels.astype(np.uint8)
+    if (rows != labels).any() or not _are_label_rows(rows):
+        raise InputError("a matrix of labels holds 1 for the labels of a node, 0 for others, and "
+                         f"{UNLABELED} in all of a row without labels")  # fmt: skip
+    return rows
 
 
 class GraphStore:
@@ -229,7 +254,8 @@ def _version_there(path: Path) -> int:
 
 def fingerprint(meta: GraphMeta) -> str:
     """Digest of what a graph holds, names and provenance left out, as 16 hex digits."""
-    content = meta.model_dump_json(exclude={"name", "version", "provenance", "fingerprint"})
+    unset = {name for name in OPTIONAL if getattr(meta, name) is None}
+    content = meta.model_dump_json(exclude={*UNCOUNTED, *unset})
     return xxhash.xxh3_64(content.encode()).hexdigest()
 
 
@@ -319,6 +345,8 @@ def _expected_shapes(meta: GraphMeta) -> dict[str, tuple[int, ...]]:
     per_edge = {"edge_type", "edge_weight", "edge_time"} & meta.arrays.keys()
     per_node = {"labels", "node_time"} & meta.arrays.keys()
     shapes |= dict.fromkeys(sorted(per_edge), (m,)) | dict.fromkeys(sorted(per_node), (n,))
+    if "labels" in shapes and meta.labels is not None and meta.labels.kind == "multi":
+        shapes["labels"] = (n, len(meta.labels.classes))
     if "edge_features" in meta.arrays:
         shapes["edge_features"] = (m, *meta.arrays["edge_features"].shape[1:][:1])
     if "positions" in meta.arrays:
@@ -360,6 +388,7 @@ def _check(path: Path, data: Dataset) -> None:
         ("links.npy", fault_of_links, lambda: not fault_of_links),
         ("ids", "are not those of the manifest", lambda: _ids_fit(data.ids)),
         (MANIFEST, "has node types that do not cover the nodes", lambda: _types_cover(data)),
+        (MANIFEST, "has widths of features that do not fit", lambda: _widths_fit(data.meta)),
     ]  # fmt: skip
     for name, what, passes in checks:
         if not passes():
@@ -374,7 +403,23 @@ def _labels_in(data: Dataset) -> bool:
     info = data.meta.labels
     if data.labels is None or info is None or info.kind == "real":
         return (data.labels is None) == (info is None)
+    if info.kind == "multi":
+        return data.labels.dtype == np.uint8 and _are_label_rows(data.labels)
     return _codes_in(data.labels, -1, len(info.classes))
+
+
+def _are_label_rows(rows: NDArray[np.uint8]) -> bool:
+    """Zeros and ones, or rows without labels."""
+    none = rows == UNLABELED
+    return bool(((rows <= 1) | none).all() and (none.all(axis=1) == none.any(axis=1)).all())
+
+
+def _widths_fit(meta: GraphMeta) -> bool:
+    widths = meta.feature_widths
+    if widths is None:
+        return True
+    names = [name for name, _, _ in meta.node_types]
+    return sorted(widths) == sorted(names) and max(widths.values(), default=0) <= meta.feature_dim
 
 
 def _ids_fit(ids: NodeIds) -> bool:

@@ -39,6 +39,7 @@ from sampling.kernels.reference import sample_negatives as sample_negatives
 from sampling.kernels.reference import sample_neighbors as sample_neighbors
 from sampling.kernels.reference import sum_random_lines as sum_random_lines
 from sampling.kernels.reference import sum_stream as sum_stream
+from sampling.kernels.reference import take as take
 from sampling.kernels.reference import temporal_blocks as temporal_blocks
 from sampling.kernels.reference import transpose as transpose
 from sampling.kernels.reference import typed_blocks as typed_blocks

@@ -93,7 +93,7 @@ class NodeRuleSampler(RuleSampler, ABC):
         nodes = checked_seeds(seeds, self.graph.num_nodes)
         with self._workspace() as workspace, too_large_is_an_input_error():
             src_nodes, hops = self._draw(workspace, nodes, self._randomness(seed))
-        return to_blocks(self.graph, src_nodes, hops)
+        return to_blocks(self.graph, src_nodes, hops, self.num_threads)
 
     @abstractmethod
     def _draw(
@@ -113,11 +113,13 @@ def too_large_is_an_input_error() -> Iterator[None]:
                          "fanouts, and check the graph")  from None  # fmt: skip
 
 
-def to_blocks(graph: Graph, src_nodes: NDArray[np.int64], hops: Hops) -> tuple[Block, ...]:
+def to_blocks(
+    graph: Graph, src_nodes: NDArray[np.int64], hops: Hops, num_threads: int
+) -> tuple[Block, ...]:
     """Blocks of a batch; each hop reads a prefix of its nodes."""
     nodes, indptr = torch.from_numpy(src_nodes), as_tensor(graph.indptr)
     return tuple(
-        make_block(graph, indptr, nodes[:num_src], offsets, local, edge_ids)
+        make_block(graph, indptr, nodes[:num_src], offsets, local, edge_ids, num_threads)
         for offsets, local, num_src, edge_ids in hops
     )
 

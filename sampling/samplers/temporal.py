@@ -128,7 +128,7 @@ class TemporalNeighborSampler(RuleSampler):
                 dst_times=times_of[: block.num_dst],
                 degrees_then=degrees[: block.num_src],
             )
-            for block in to_blocks(self.graph, src_nodes, hops)
+            for block in to_blocks(self.graph, src_nodes, hops, self.num_threads)
         )
         return TemporalBatch(blocks, tuple(times_of[: block.num_src] for block in blocks))
 

@@ -45,6 +45,9 @@ def embed(
     tile_rows: Annotated[
         int | None, typer.Option(min=1, help="Rows at a time; chosen when left out.")
     ] = None,
+    index: Annotated[
+        bool, typer.Option("--index", help="Also build an index of nearest rows by cosine.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a run that was killed.")
     ] = False,
@@ -64,6 +67,7 @@ def embed(
         layer_storage=layer_storage,
         memory=None if memory is None else parse_size(memory),
         tile_rows=tile_rows,
+        index=index,
         resume=resume,
         overwrite=overwrite,
         num_threads=threads,
@@ -97,6 +101,7 @@ def run_embedding(graph: Path, model: Path, out: Path, **settings: Any) -> dict[
         "dim": saved.model.d_embedding,
         "storage": meta.storage,
         "max_error": meta.max_error,
+        "has_index": meta.index is not None,
         "layers_out_of_core": streamed,
         "size_bytes": sum(path.stat().st_size for path in out.iterdir()),
         "seconds": round(seconds, 3),

@@ -35,8 +35,8 @@ def evaluate(
     """Measure a saved model on one part of a graph's labeled nodes."""
     from gnn import evaluate as measure
     from gnn import load_model
+    from gnn.measure import reading_fanouts
     from sampling import GraphStore
-    from service.commands.train import reading_fanouts
 
     saved = load_model(model)
     training = saved.info.training

@@ -113,11 +113,15 @@ def _labels(data: Dataset) -> dict[str, Any] | None:
         return None
     if about.kind == "real":
         return {"kind": "real", "labeled": int(np.isfinite(data.labels).sum())}
-    known = data.labels[data.labels >= 0]
-    counts = np.bincount(known, minlength=len(about.classes)).tolist()
+    if about.kind == "multi":
+        known = data.labels[data.labels[:, 0] <= 1]
+        counts = known.sum(axis=0, dtype=np.int64).tolist()
+    else:
+        known = data.labels[data.labels >= 0]
+        counts = np.bincount(known, minlength=len(about.classes)).tolist()
     per_class = {str(name): n for name, n in zip(about.classes, counts, strict=True)}
     return {
-        "kind": "class",
+        "kind": about.kind,
         "labeled": len(known),
         "num_classes": len(counts),
         "classes": per_class,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -22,16 +22,19 @@ from service.commands.options import (
 from service.commands.writing import naming_when_full
 from service.console import Progress, note, show
 
+if TYPE_CHECKING:
+    from sampling.graph.ingest import TypedFile
+
 __all__ = ["ingest", "repeat_options", "run_ingest"]
 
-LIST_OPTIONS = ("--edges", "--nodes", "--val-edges", "--test-edges", "--val-negatives",
-                "--test-negatives")  # fmt: skip
+LIST_OPTIONS = ("--edges", "--nodes", "--features", "--labels", "--val-edges", "--test-edges",
+                "--val-negatives", "--test-negatives")  # fmt: skip
 COLUMN_PANEL = "Columns that files name otherwise"
 
 Column = str | None
 Format = Literal[
-    "auto", "csv", "dimacs", "gml", "graphml", "matrix-market", "metis", "npy", "npz", "parquet",
-    "snap",
+    "auto", "csv", "dimacs", "gml", "graphml", "matrix-market", "metis", "npy", "npz", "ntriples",
+    "parquet", "snap",
 ]  # fmt: skip
 column = partial(typer.Option, rich_help_panel=COLUMN_PANEL)
 
@@ -39,10 +42,12 @@ column = partial(typer.Option, rich_help_panel=COLUMN_PANEL)
 def ingest(
     out: Annotated[Path, typer.Option(help="Graph directory to write.")],
     edges: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE…", help="Files of edges.")
+        list[str] | None,
+        typer.Option(metavar="FILE…", help="Files of edges; TYPE=FILE names their type."),
     ] = None,
     nodes: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE…", help="Lists of nodes (Parquet, CSV, TSV).")
+        list[str] | None,
+        typer.Option(metavar="FILE…", help="Lists of nodes (Parquet, CSV, TSV), or TYPE=FILE."),
     ] = None,
     val_edges: Annotated[
         list[Path] | None,
@@ -59,7 +64,16 @@ def ingest(
         list[Path] | None, typer.Option(metavar="FILE…", help="The same for test.")
     ] = None,
     features: Annotated[
-        Path | None, typer.Option(help=".npy, or .npz dense or SciPy sparse, one row per node.")
+        list[str] | None,
+        typer.Option(
+            metavar="FILE…",
+            help=".npy, or .npz dense or SciPy sparse, one row per node; or TYPE=FILE, one per "
+            "node type.",
+        ),
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE…", help="Pairs of id and label, where nodes have several."),
     ] = None,
     splits: Annotated[
         Path | None,
@@ -74,10 +88,16 @@ def ingest(
     undirected: Annotated[
         bool, typer.Option("--undirected", help="Every edge runs both ways.")
     ] = False,
-    inverse_edges: Annotated[
+    reverse_edges: Annotated[
         bool,
-        typer.Option("--inverse-edges", help="Edges of type t also run back, as inverse:t."),
+        typer.Option("--reverse-edges", help="Every edge has an inverse, of a type rev_TYPE."),
     ] = False,
+    id_prefix: Annotated[
+        bool, typer.Option("--id-prefix", help="Ids are per type: 17 becomes author:17.")
+    ] = False,
+    literals: Annotated[
+        Literal["drop", "keep"], typer.Option(help="Literals of N-Triples: dropped, or nodes.")
+    ] = "drop",
     duplicates: Annotated[
         Literal["auto", "keep", "drop"],
         typer.Option(help="Equal edges; auto drops them where edges run both ways."),
@@ -165,14 +185,17 @@ def ingest(
         "edge_split": edge_split,
     }
     result = run_ingest(
-        edges=edges or (),
-        nodes=nodes or (),
+        edges=_files(edges),
+        nodes=_files(nodes),
+        features=_files(features) or None,
+        labels=_files(labels),
+        id_prefix=id_prefix,
+        literals=literals,
+        reverse_edges=reverse_edges,
         val_edges=val_edges or (),
         test_edges=test_edges or (),
         val_negatives=val_negatives or (),
         test_negatives=test_negatives or (),
-        inverse_edges=inverse_edges,
-        features=features,
         splits=splits,
         out=out,
         name=name,
@@ -192,6 +215,13 @@ def ingest(
         num_threads=threads,
     )
     show(result, json)
+
+
+def _files(given: Sequence[str] | None) -> list[TypedFile]:
+    """Files, with the types that go with their names."""
+    from sampling.graph.ingest import TypedFile
+
+    return [TypedFile.parse(text) for text in given or ()]
 
 
 def run_ingest(**settings: Any) -> dict[str, Any]:
@@ -219,6 +249,7 @@ def run_ingest(**settings: Any) -> dict[str, Any]:
         "edge_types": list(meta.edge_types),
         "feature_dim": meta.feature_dim,
         "feature_dtype": meta.feature_storage,
+        "feature_widths": meta.feature_widths,
         "num_classes": len(meta.labels.classes) if meta.labels else 0,
         "num_splits": meta.num_splits,
         "size_bytes": last.bytes,

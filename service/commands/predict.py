@@ -30,7 +30,7 @@ __all__ = ["predict"]
 
 IDS_PER_PART = 10_000
 PAIRS_PER_PART = IDS_PER_PART // 2
-INCLUDES = ("label", "probabilities", "embedding")
+INCLUDES = ("label", "probabilities", "embedding", "prediction_set")
 FORMATS = (".csv", ".jsonl", ".parquet")
 
 Entry = dict[str, Any]
@@ -60,7 +60,10 @@ def predict(
         typer.Option(help="table, all neighbors, the model's fanouts, or the cheapest of them."),
     ] = "auto",
     include: Annotated[
-        str, typer.Option(help="What to answer: label, probabilities, embedding; with commas.")
+        str,
+        typer.Option(
+            help="What to answer: label, probabilities, prediction_set, embedding; with commas."
+        ),
     ] = "label,probabilities",
     embeddings: Annotated[
         Path | None, typer.Option(help="Directory of embeddings, used while they are fresh.")
@@ -146,7 +149,7 @@ def _score(
     _give(answer, rows, "scores", out, output_format, json)
 
 
-def _includes(text: str) -> list[Literal["label", "probabilities", "embedding"]]:
+def _includes(text: str) -> list[str]:
     from sampling.errors import InputError
 
     wanted = [part.strip() for part in text.split(",") if part.strip()]
@@ -154,7 +157,7 @@ def _includes(text: str) -> list[Literal["label", "probabilities", "embedding"]]
     if wrong or not wanted:
         got = wrong[0] if wrong else text
         raise InputError(f"cannot include {got!r}; choose from {', '.join(INCLUDES)}")
-    return wanted  # type: ignore[return-value] # checked just above
+    return wanted
 
 
 def _model_name(model: Path) -> tuple[str, int | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tomllib
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ from service.commands.writing import naming_when_full
 from service.console import Progress, show
 
 if TYPE_CHECKING:
-    from gnn import GNN, TrainConfig
+    from gnn import TrainConfig
     from gnn.data import Data
     from gnn.recipes import Recipe
 
@@ -46,6 +45,7 @@ ConvName = Literal[
     "egnn", "transformer", "tgat", "lightgcn",
 ]  # fmt: skip
 architecture = partial(typer.Option, rich_help_panel="Architecture")
+optimization = partial(typer.Option, rich_help_panel="Optimization")
 
 
 def read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -106,7 +106,7 @@ def train(
     ] = None,
     residual: Annotated[bool, architecture(help="Add a layer's input to its output.")] = False,
     jumping: Annotated[
-        Literal["none", "cat", "max"] | None,
+        Literal["none", "cat", "max", "mean"] | None,
         architecture(help="Embeddings of the rows of every layer (jumping knowledge)."),
     ] = None,
     heads: Annotated[int | None, architecture(min=1, help="Attention heads.")] = None,
@@ -142,6 +142,22 @@ def train(
         int | None, typer.Option(help="Training nodes per step; by the size of the graph.")
     ] = None,
     lr: Annotated[float | None, typer.Option(help="Learning rate; by the convolution.")] = None,
+    lr_schedule: Annotated[
+        Literal["constant", "cosine", "step", "plateau"],
+        optimization(help="How the learning rate goes on."),
+    ] = "constant",
+    lr_every: Annotated[
+        int, optimization(min=1, help="Epochs between steps, or without a better score.")
+    ] = 10,
+    lr_factor: Annotated[
+        float, optimization(help="What a step or a plateau multiplies the rate by.")
+    ] = 0.5,
+    lr_warmup: Annotated[
+        int, optimization(min=0, help="Steps over which the rate first rises.")
+    ] = 0,
+    max_grad_norm: Annotated[
+        float | None, optimization(help="Longer gradients are scaled down to this norm.")
+    ] = None,
     weight_decay: Annotated[
         float | None, typer.Option(help="Strength of the L2 penalty; by the convolution.")
     ] = None,
@@ -159,6 +175,18 @@ def train(
     class_weights: Annotated[
         Literal["none", "balanced"], typer.Option(help="balanced: rare classes weigh more.")
     ] = "none",
+    balanced_seeds: Annotated[
+        bool, optimization(help="Train on every class equally often per epoch.")
+    ] = False,
+    focal_gamma: Annotated[
+        float, optimization(help="Rows that are already right count less (focal loss); 0: not.")
+    ] = 0.0,
+    label_smoothing: Annotated[
+        float, optimization(help="Share of every label spread over all classes.")
+    ] = 0.0,
+    conformal_alpha: Annotated[
+        float, typer.Option(help="How often label sets of a classifier may miss the label.")
+    ] = 0.1,
     split_index: Annotated[int, typer.Option(min=0, help="Which split, if several.")] = 0,
     split: Annotated[
         str | None,
@@ -182,6 +210,10 @@ def train(
         int | None,
         typer.Option(min=0, help="Negatives per edge; of softmax candidates per step, 0 for all."),
     ] = None,
+    keep_targets: Annotated[
+        bool,
+        typer.Option("--keep-targets", help="Edges stay messages while they are predicted."),
+    ] = False,
     temporal: Annotated[
         bool,
         typer.Option(
@@ -204,6 +236,9 @@ def train(
             callback=read_config, is_eager=True, exists=True, dir_okay=False,
             help="TOML file with any of these options; flags override it.",
         ),
+    ] = None,
+    log: Annotated[
+        str | None, typer.Option(help="Write every epoch to tensorboard:DIRECTORY or mlflow:URI.")
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a training that was killed.")
@@ -256,40 +291,68 @@ def train(
         optimizer=optimizer,
         monitor=monitor,
         class_weights=class_weights,
+        balanced_seeds=balanced_seeds,
+        focal_gamma=focal_gamma,
+        label_smoothing=label_smoothing,
+        conformal_alpha=conformal_alpha,
+        lr_schedule=lr_schedule,
+        lr_every=lr_every,
+        lr_factor=lr_factor,
+        lr_warmup=lr_warmup,
+        max_grad_norm=max_grad_norm,
         seed=seed,
         split_index=split_index,
         split=_shares(task, split, temporal),
         temporal=temporal,
         strategy=strategy,
         link_loss=link_loss,
+        exclude_targets=not keep_targets,
         objective=objective,
         eval_fanouts=_layers(eval_fanouts),
         max_train_seeds=max_train_seeds,
         num_threads=threads,
     )
     built = architecture_for(task, data, recipe, _given(chosen_model))
-    show(run_training(data, built, training, out, resume), json)
+    show(run_training(data, built, training, out, resume, log), json)
 
 
 def run_training(
-    data: Data, architecture: Any, training: TrainConfig, out: Path, resume: bool = False
+    data: Data,
+    architecture: Any,
+    training: TrainConfig,
+    out: Path,
+    resume: bool = False,
+    log: str | None = None,
 ) -> dict[str, Any]:
-    """Train, measure, save; returns what `gnn train --json` prints."""
+    """Train, measure, certify, save; returns what `gnn train --json` prints."""
     import torch
 
-    from gnn import build_model, load_model, save_model
+    from gnn import build_model, certify, load_model, save_model
     from gnn import train as training_epochs
+    from gnn.measure import measure
+    from gnn.tracking import tracking
 
     torch.manual_seed(training.seed)
     model = build_model(architecture)
     unfinished = out / UNFINISHED
     report = None
-    with Progress("epochs") as progress:
+    with tracking(log, out.name, asdict(training)) as log_of, Progress("epochs") as progress:
         for report in training_epochs(model, data, training, resume_dir=unfinished, resume=resume):
             progress.update("train", report.epoch, report.num_epochs, _detail(report))
-    metrics = measure(model, data, training)
+            log_of.epoch(report)
+        measured = measure(model, data, training)
+        log_of.final(measured.metrics)
+    certificate = certify(model, data, seed=training.seed, num_threads=training.num_threads)
     with naming_when_full(out):
-        path = save_model(out, model, data, training, metrics)
+        path = save_model(
+            out,
+            model,
+            data,
+            training,
+            measured,
+            certificate=certificate,
+            history=report.history if report else (),
+        )
     shutil.rmtree(unfinished, ignore_errors=True)
     info = load_model(path).info
     return {
@@ -297,35 +360,11 @@ def run_training(
         "version": info.version,
         "path": str(path),
         "task": training.task,
-        "metrics": metrics,
+        "metrics": measured.metrics,
+        "certified": certificate.passed,
         "epochs": report.epoch if report else training.epochs,
         "best_epoch": report.best_epoch if report else None,
     }
-
-
-def measure(model: GNN, data: Data, training: TrainConfig) -> dict[str, dict[str, float]]:
-    """All metrics of every part that has labeled nodes."""
-    from gnn.evaluate import evaluate_parts
-
-    return evaluate_parts(
-        model,
-        data,
-        task=training.task,
-        fanouts=reading_fanouts(asdict(training)),
-        temporal=training.temporal,
-        strategy=training.strategy,
-        num_threads=training.num_threads,
-        split_index=training.split_index,
-        split=training.split,
-        seed=training.seed,
-    )
-
-
-def reading_fanouts(training: Mapping[str, Any]) -> Sequence[int] | None:
-    """Neighbors per layer of an evaluation; of edges in time those of training."""
-    in_time = training.get("temporal", False) and training["task"] == "link-prediction"
-    fanouts: Sequence[int] | None = training["eval_fanouts"]
-    return training["fanouts"] if fanouts is None and in_time else fanouts
 
 
 def _detail(report: Any) -> str:
@@ -338,11 +377,12 @@ def _recipe(task: str, conv: str, data: Any, layers: int | None, temporal: bool)
     from gnn.link_recipes import link_recipe, unsupervised_recipe
     from gnn.recipes import recipe_for
     from gnn.temporal_recipes import temporal_recipe
+    from sampling import Dataset
 
     if temporal:
         return temporal_recipe(conv, data, layers, task)
     makers = {"link-prediction": link_recipe, "unsupervised": unsupervised_recipe}
-    if task in makers:
+    if task in makers and isinstance(data, Dataset):
         return makers[task](conv, data, layers)
     return recipe_for(conv, data, layers, task)
 

@@ -15,6 +15,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import RedirectResponse, Response
 
+from service.access import needs
 from service.errors import PROBLEMS
 
 __all__ = ["add_routes"]
@@ -60,17 +61,19 @@ def add_routes(app: FastAPI) -> None:
     """`/docs`, and `/` that leads there."""
 
     @app.get("/", include_in_schema=False)
+    @needs(None)
     async def root() -> Response:
         return RedirectResponse("/docs")
 
     @app.get("/docs", include_in_schema=False)
+    @needs(None)
     async def docs(request: Request) -> Response:
         page = _page(request.app.openapi())
         policy = (
             f"default-src 'none'; connect-src 'self'; style-src {_digest(STYLE)}; "
             f"script-src {_digest(SCRIPT)}; base-uri 'none'; form-action 'none'"
         )
-        headers = {"content-security-policy": policy, "x-content-type-options": "nosniff"}
+        headers = {"content-security-policy": policy}
         return Response(page, media_type="text/html", headers=headers)
 
 
@@ -121,7 +124,7 @@ def _operation(path: str, method: str, operation: dict[str, Any], schemas: dict[
 def _example(model: dict[str, Any]) -> dict[str, Any]:
     fields = model.get("properties", {})
     given = {name: f["default"] for name, f in fields.items() if f.get("default") is not None}
-    return given | {"nodes": [0]}
+    return given | ({"nodes": [0]} if "nodes" in fields else {})
 
 
 def _problem_table() -> str:

@@ -16,16 +16,20 @@ __all__ = ["DirectRoute", "body_of", "problems"]
 
 REASONS = {
     400: "The body is not JSON.",
-    404: "No such model, version or node.",
+    404: "No such model, version, node or job.",
     405: "No such method here.",
     408: "The body came too slowly.",
-    409: "No fresh table, or a model that does not fit the graph.",
+    409: "No fresh table, a model that does not fit the graph, or a job without a result.",
+    410: "The result of the job is gone.",
     413: "The body is over the limit.",
     415: "The body is not plain JSON.",
+    416: "The range lies behind the end of the file.",
     422: "The request is not valid.",
+    429: "Too many jobs wait; see Retry-After.",
     500: "The server failed; the answer has the request id.",
-    503: "The queue is full, or the server is not ready; see Retry-After.",
+    503: "The queue is full, jobs cannot be reached, or the server is not ready; see Retry-After.",
     504: "The deadline has passed.",
+    507: "The disk is full.",
 }
 
 

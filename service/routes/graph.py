@@ -10,6 +10,7 @@ from fastapi import FastAPI, Path, Query, Request
 from starlette.responses import Response
 
 from sampling import Dataset
+from sampling.graph.labels import UNLABELED
 from service.errors import LimitError, NodeNotFoundError
 from service.exchange import json_response
 from service.routes.documented import problems
@@ -101,13 +102,24 @@ def _node(data: Dataset, text: str) -> dict[str, Any]:
     key, row = _find(data, text)
     features = data.features
     kinds = [t.name for t in data.graph.node_types if t.start <= row < t.end]
+    several = data.meta.labels is not None and data.meta.labels.kind == "multi"
     return {
         "node": key,
         "type": kinds[0],
         "degree": len(data.graph.in_neighbors(row)),
-        "label": _label(data, row),
+        "label": None if several else _label(data, row),
+        **({"labels": _labels(data, row)} if several else {}),
         "features": None if features is None else features.rows(row, row + 1)[0].numpy(),
     }
+
+
+def _labels(data: Dataset, row: int) -> list[int] | list[str] | None:
+    """All labels of a node that may have several; None where none are known."""
+    assert data.labels is not None and data.meta.labels is not None, "the caller looked"
+    flags = data.labels[row]
+    if (flags == UNLABELED).any():
+        return None
+    return [data.meta.labels.classes[code] for code in np.flatnonzero(flags).tolist()]  # type: ignore[return-value]
 
 
 def _label(data: Dataset, row: int) -> int | str | float | None:

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from service.access import key_of, needs
 from service.errors import NotReadyError
 from service.exchange import json_response
 from service.routes.documented import problems
@@ -19,6 +20,7 @@ def add_routes(app: FastAPI) -> None:
     """`/health/live` and `/health/ready`."""
 
     @app.get("/health/live", tags=["health"], response_model=HealthResponse)
+    @needs(None)
     async def live() -> Response:
         """The event loop turns."""
         return json_response({"status": "live", "checks": {}})
@@ -26,12 +28,18 @@ def add_routes(app: FastAPI) -> None:
     @app.get(
         "/health/ready", tags=["health"], response_model=HealthResponse, responses=problems(503)
     )
+    @needs(None)
     async def ready(request: Request) -> Response:
-        """Graph and models are open, and a test prediction was computed at the start."""
+        """Graph and models are open, and a test prediction was computed at the start.
+
+        Where keys are set, `checks` is empty for those who send none.
+        """
         resources = request.app.state.resources
-        if not resources.batcher.is_open:
+        if not resources.batcher.is_open or resources.draining.has_begun:
             raise NotReadyError
-        return json_response({"status": "ready", "checks": _checks(resources)})
+        is_stranger = resources.keys is not None and key_of(request, resources.keys) is None
+        checks = {} if is_stranger else _checks(resources)
+        return json_response({"status": "ready", "checks": checks})
 
 
 def _checks(resources: Any) -> dict[str, Any]:
@@ -45,10 +53,11 @@ def _checks(resources: Any) -> dict[str, Any]:
         "self_test": "passed",
         "table": _table(registry.table, opened),
         "queue": {"waiting": resources.batcher.depth},
+        "redis": "none" if resources.shared is None else resources.shared.state,
     }
 
 
 def _table(table: Any, models: list[Any]) -> str:
-    if table is None:
-        return "none"
-    return "fresh" if any(m is not None and m.table is not None for m in models) else "stale"
+    if any(m is not None and m.table is not None for m in models):
+        return "fresh"
+    return "none" if table is None else "stale"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import FastAPI, Request
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.responses import Response
+
+from service.access import needs
+from service.jobs.metrics import render_jobs
 
 __all__ = ["add_routes"]
 
@@ -14,9 +19,13 @@ def add_routes(app: FastAPI) -> None:
     described = {"content": {"text/plain": {"schema": {"type": "string"}}}}
 
     @app.get("/metrics", tags=["health"], response_class=Response, responses={200: described})
+    @needs("metrics")
     async def metrics(request: Request) -> Response:
         """Prometheus text."""
         resources = request.app.state.resources
         stats = resources.predictor.cache.stats()
+        if resources.shared is not None:
+            resources.telemetry.redis_degraded.set(resources.shared.state == "degraded")
         text = resources.telemetry.render(stats, resources.batcher.depth)
+        text += await asyncio.to_thread(render_jobs, resources.jobs)
         return Response(text, media_type=CONTENT_TYPE_LATEST)

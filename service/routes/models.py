@@ -8,7 +8,9 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Path, Request
 from starlette.responses import Response
 
+from gnn import list_versions
 from service.exchange import json_response
+from service.graph_predictor import GraphPredictor
 from service.registry import ModelRegistry
 from service.routes.documented import problems
 from service.schemas import ModelResponse, ModelsResponse
@@ -23,8 +25,13 @@ def add_routes(app: FastAPI) -> None:
     async def models(request: Request) -> Response:
         """Every model with its versions."""
         registry: ModelRegistry = request.app.state.resources.predictor.registry
-        listed = await asyncio.to_thread(lambda: [_summary(registry, n) for n in registry.names])
-        return json_response({"models": listed})
+        graphs: GraphPredictor = request.app.state.resources.graphs.predictor
+
+        def listed() -> list[dict[str, Any]]:
+            of_nodes = [_summary(registry, name) for name in registry.names]
+            return of_nodes + [_graph_summary(graphs, name) for name in graphs.names]
+
+        return json_response({"models": await asyncio.to_thread(listed)})
 
     @app.get(
         "/v1/models/{name:text}",
@@ -37,6 +44,9 @@ def add_routes(app: FastAPI) -> None:
     ) -> Response:
         """Task, classes, metrics, model card."""
         registry: ModelRegistry = request.app.state.resources.predictor.registry
+        graphs: GraphPredictor = request.app.state.resources.graphs.predictor
+        if name in graphs.names:
+            return json_response(await asyncio.to_thread(_graph_detail, graphs, name))
         return json_response(await asyncio.to_thread(_detail, registry, name))
 
 
@@ -47,8 +57,34 @@ def _summary(registry: ModelRegistry, name: str) -> dict[str, Any]:
         "name": own,
         "version": registry.newest(own),
         "versions": registry.versions(own),
+        "aliases": registry.aliases_of(own),
         "task": model.saved.info.task if model else None,
         "is_default": own == registry.default,
+    }
+
+
+def _graph_summary(graphs: GraphPredictor, name: str) -> dict[str, Any]:
+    saved = graphs.model(name, None)
+    return {
+        "name": name,
+        "version": saved.info.version,
+        "versions": list(list_versions(graphs.root, name)),
+        "task": saved.info.task,
+        "is_default": graphs.names == [name],
+    }
+
+
+def _graph_detail(graphs: GraphPredictor, name: str) -> dict[str, Any]:
+    saved = graphs.model(name, None)
+    return _graph_summary(graphs, name) | {
+        "classes": saved.info.classes or None,
+        "metrics": saved.metrics,
+        "card": saved.card,
+        "config": saved.info.model_dump(mode="json")["config"],
+        "fanouts": [],
+        "digest": saved.info.digest,
+        "graph_fingerprint": saved.info.graph_fingerprint,
+        "has_fresh_table": False,
     }
 
 

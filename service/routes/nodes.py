@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
-from service.errors import DeadlineError, LimitError
+from service.answers import rows_of
+from service.errors import LimitError
 from service.exchange import (
-    exchange_of,
     json_response,
     parse,
     read_body,
-    timeout_ms,
-    while_connected,
 )
-from service.plan import SOURCES, Plan, Query
+from service.overlay import EdgeEdits
+from service.plan import Plan, Query
 from service.predictor import Answer, Predictor
-from service.registry import ServedModel
 from service.routes.documented import DirectRoute, body_of, problems
+from service.routes.planning import SMALL, planned
 from service.schemas import (
+    EdgeOverlay,
     EmbedRequest,
     EmbedResponse,
     NodesRequest,
@@ -39,9 +38,6 @@ from service.settings import Settings
 __all__ = ["OF_POST", "SMALL", "add_routes", "planned", "request_models"]
 
 ARROW = "application/vnd.apache.arrow.stream"
-SMALL = 256
-"""Ids up to which the event loop does what it would take longer to hand over."""
-
 OF_POST = (400, 404, 408, 409, 413, 415, 422, 500, 503, 504)
 
 
@@ -59,8 +55,10 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
     async def predict(request: Request) -> Response:
         """A prediction for every node, in the order sent."""
         body = parse(predict_model, await read_body(request, settings))
-        _check_edges(body, settings.max_new_edges)
+        _check_edges(body, settings)
         query = _query(body, body.include, body.on_unknown, body.new_nodes)
+        if body.overlay is not None:
+            query = replace(query, overlay=_edits(body.overlay))
         plan = await planned(request, query, settings)
         predictor = _predictor(request)
         if len(plan.ids) <= SMALL:
@@ -95,10 +93,20 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
     )
 
 
-def _check_edges(body: PredictRequest, limit: int) -> None:
-    got = sum(len(node.in_edges) for node in body.new_nodes)
+def _check_edges(body: PredictRequest, settings: Settings) -> None:
+    got, limit = sum(len(node.in_edges) for node in body.new_nodes), settings.max_new_edges
     if got > limit:
         raise LimitError("in_edges of all new_nodes", limit, got)
+    overlay, limit = body.overlay or EdgeOverlay(), settings.max_overlay_edges
+    got = len(overlay.add_edges) + len(overlay.remove_edges)
+    if got > limit:
+        raise LimitError("edges of the overlay", limit, got)
+
+
+def _edits(overlay: EdgeOverlay) -> EdgeEdits:
+    added, removed = ([(u, v) for u, v in edges] for edges in (overlay.add_edges,
+                      overlay.remove_edges))  # fmt: skip
+    return EdgeEdits(added, removed)
 
 
 def _query(
@@ -114,43 +122,6 @@ def _predictor(request: Request) -> Predictor:
     return predictor
 
 
-async def planned(request: Request, query: Query, settings: Settings) -> Plan:
-    """The plan of a query with no work left, within the deadline."""
-    limit_ms = timeout_ms(request, settings)
-    deadline = exchange_of(request).started + limit_ms / 1e3
-    if time.perf_counter() >= deadline:
-        raise DeadlineError(limit_ms)
-    predictor = _predictor(request)
-    model = predictor.registry.opened(query.model, query.version)
-    try:
-        if model is None or len(query.nodes) > SMALL or query.new_nodes:
-            async with asyncio.timeout(deadline - time.perf_counter()):
-                plan = await asyncio.to_thread(_plan, predictor, query, model)
-        else:
-            plan = predictor.plan(query, model)
-        if plan.work:
-            await while_connected(request, _work(request, plan, deadline))
-    except (TimeoutError, DeadlineError):
-        raise DeadlineError(limit_ms) from None
-    counts = np.bincount(plan.source, minlength=len(SOURCES)).tolist()
-    request.app.state.resources.telemetry.sources(zip(SOURCES, counts, strict=True))
-    return plan
-
-
-def _plan(predictor: Predictor, query: Query, model: ServedModel | None) -> Plan:
-    return predictor.plan(query, model or predictor.registry.get(query.model, query.version))
-
-
-async def _work(request: Request, plan: Plan, deadline: float) -> None:
-    resources = request.app.state.resources
-    for work in plan.work:
-        left_s = deadline - time.perf_counter()
-        computed = await resources.batcher.submit(work.key, work.nodes, work.costs, left_s)
-        exchange_of(request).spent(computed.seconds)
-        resources.telemetry.queued(computed.seconds.get("queue", 0.0))
-        plan.finish(work, computed)
-
-
 def _predicted(predictor: Predictor, plan: Plan) -> Response:
     answer = predictor.answer(plan, as_arrays=True)
     return json_response(_head(answer) | {"predictions": answer.predictions})
@@ -164,20 +135,14 @@ def _head(answer: Answer) -> dict[str, Any]:
     }
 
 
-def _rows(plan: Plan) -> np.ndarray[Any, np.dtype[np.float32]]:
-    if plan.rows is not None:
-        return plan.rows
-    return np.zeros((0, plan.model.saved.model.d_embedding), np.float32)
-
-
 def _embedded(predictor: Predictor, plan: Plan) -> Response:
     head = _head(predictor.answer(plan, as_arrays=True))
-    return json_response(head | {"embeddings": _rows(plan)})
+    return json_response(head | {"embeddings": rows_of(plan)})
 
 
 def _arrow(predictor: Predictor, plan: Plan) -> Response:
     """An IPC stream: the node ids and a fixed-size list of float32 for each."""
-    rows = _rows(plan)
+    rows = rows_of(plan)
     head = _head(predictor.answer(plan, as_arrays=True))
     kind = pa.string() if predictor.data.ids.is_string else pa.int64()
     columns = {

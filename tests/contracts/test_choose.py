@@ -114,6 +114,19 @@ def test_hubs_are_drawn_alike_by_every_rule(wide):
             )  # fmt: skip
 
 
+def test_rows_of_every_length_are_cut_alike_at_every_time():
+    """Searches side by side leave their ring at different turns."""
+    lengths = np.random.default_rng(0).permutation(np.arange(60).repeat(2))
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    indices = (np.arange(indptr[-1]) % len(lengths)).astype(np.int32)
+    times = np.concatenate([np.arange(n) // 3 for n in lengths])
+    nodes, cuts = np.divmod(np.arange(len(lengths) * 22), 22)
+    for window in (None, 4):
+        assert_equal_batches(
+            "temporal_blocks", indptr, indices, None, times, nodes, cuts - 1, [-1], False, window, 7
+        )
+
+
 def test_the_logarithm_is_right():
     x = np.concatenate(
         [1 - 0.5 ** np.arange(2, 54), 0.5 ** np.arange(54), np.linspace(0.4, 1, 999)]

@@ -29,6 +29,25 @@ def test_gathered_rows_are_equal(storage, rows, columns, picks, seed):
     np.testing.assert_array_equal(_core.gather(*given_rows), reference.gather(*given_rows))
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.int64, np.float32])
+@given(st.integers(1, 50), st.integers(0, 40_000), st.integers(0, 2**32 - 1))
+@settings(max_examples=20)
+def test_taken_values_are_equal_under_any_threads(dtype, size, picks, seed):
+    values = np.arange(size).astype(dtype)
+    positions = np.random.default_rng(seed).integers(0, size, picks)
+    expected = reference.take(values, positions, 1)
+    for threads in (1, 3):
+        taken = _core.take(values, positions, threads)
+        assert taken.dtype == dtype
+        np.testing.assert_array_equal(taken, expected)
+
+
+def test_a_position_outside_the_values_is_refused():
+    for outside in (-1, 3):
+        with pytest.raises(ValueError, match="a position is outside the values"):
+            _core.take(np.zeros(3, np.float32), np.array([0, outside]), 2)
+
+
 def test_every_float16_and_bfloat16_is_widened_exactly():
     bits = np.arange(2**16, dtype=np.uint16).reshape(-1, 64)
     rows = np.arange(len(bits))

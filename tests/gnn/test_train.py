@@ -12,9 +12,10 @@ from torch import Tensor
 
 from gnn import EpochReport, TrainConfig, evaluate, train
 from gnn.errors import DivergedError, ResumeError, SchemaMismatchError, TrainingError
+from gnn.optimize import Stepper
 from gnn.resume import STATE_FILE
 from gnn.tasks import outputs
-from sampling import Dataset
+from sampling import Dataset, FeatureTable, NodeIds
 from sampling.errors import DamagedError, InputError
 
 SAMPLED = TrainConfig(epochs=6, batch_size=8, fanouts=(3, 2), seed=7)
@@ -58,7 +59,16 @@ def test_training_leaves_the_callers_randomness_and_threads_alone(data, make_mod
     assert torch.get_num_threads() == before
 
 
-@pytest.mark.parametrize("config", [SAMPLED, replace(WHOLE, patience=2, optimizer="adamw")])
+WHOLE_AND_SAMPLED = [
+    SAMPLED,
+    replace(WHOLE, patience=2, optimizer="adamw"),
+    replace(SAMPLED, lr_schedule="cosine", lr_warmup=7, max_grad_norm=0.1, label_smoothing=0.1),
+    replace(SAMPLED, lr_schedule="plateau", lr_every=1, lr=0.3, balanced_seeds=True),
+    replace(SAMPLED, lr_schedule="step", lr_every=2, focal_gamma=2.0, optimizer="adamw"),
+]
+
+
+@pytest.mark.parametrize("config", WHOLE_AND_SAMPLED)
 @pytest.mark.parametrize("stop_after", [1, 3])
 def test_stopping_between_epochs_and_resuming_gives_the_same_bits(
     data, make_model, tmp_path, config, stop_after
@@ -88,6 +98,13 @@ def test_more_epochs_continue_a_finished_training(data, make_model, tmp_path):
     list(train(make_model(), data, replace(SAMPLED, epochs=3), resume_dir=tmp_path))
     longer, _ = weights_after(make_model(), data, SAMPLED, resume_dir=tmp_path, resume=True)
     assert_same_bits(longer, weights_after(make_model(), data, SAMPLED)[0])
+
+
+def test_a_cosine_is_not_continued_to_another_number_of_epochs(data, make_model, tmp_path):
+    config = replace(SAMPLED, lr_schedule="cosine")
+    list(train(make_model(), data, replace(config, epochs=3), resume_dir=tmp_path))
+    with pytest.raises(ResumeError, match="another epochs"):
+        list(train(make_model(), data, config, resume_dir=tmp_path, resume=True))
 
 
 def test_resuming_with_other_settings_names_them(data, make_model, tmp_path):
@@ -232,6 +249,38 @@ def test_weights_that_break_in_the_last_step_of_an_epoch_are_noticed_in_validati
         next(training)
 
 
+def test_a_node_whose_features_are_not_finite_is_named_by_its_id(data, make_model):
+    x = data.features.array.copy()
+    x[41, 2] = np.nan
+    ids = NodeIds.range(60, 1000)
+    features = FeatureTable(x)
+    broken = Dataset.in_memory(
+        data.graph, features=features, labels=data.labels, splits=data.splits, ids=ids
+    )
+    with pytest.raises(DivergedError, match="node 1041 are not finite"):
+        list(train(make_model(), broken, WHOLE))
+
+
+def test_a_gradient_that_cannot_be_clipped_is_no_step(data, make_model):
+    model = make_model()
+    stepper = Stepper.of(model, replace(WHOLE, max_grad_norm=1.0))
+    before = {name: w.clone() for name, w in model.state_dict().items()}
+    weight = next(model.parameters())
+    loss = (weight.double() * 0).sum().sqrt()  # zero, with an infinite slope
+    with pytest.raises(DivergedError, match="norm of the gradient is nan in epoch 2, batch 3"):
+        stepper.step(loss, 1, 2)
+    assert_same_bits(before, model.state_dict())
+
+
+def test_a_long_gradient_is_scaled_to_the_norm_and_a_short_one_left(data, make_model):
+    model = make_model()
+    for limit, expected in ((0.5, 0.5), (100.0, 3.0)):
+        stepper = Stepper.of(model, replace(WHOLE, max_grad_norm=limit))
+        bias = model.convs[0].own.bias
+        stepper.step(bias[0] * 3.0, 0, 0)
+        assert bias.grad.norm().item() == pytest.approx(expected)
+
+
 def test_a_graph_with_other_features_is_refused(data, make_model):
     with pytest.raises(SchemaMismatchError, match="width 5, but the graph has 6"):
         list(train(make_model(d_in=5), data, WHOLE))
@@ -245,6 +294,9 @@ def test_a_graph_with_other_features_is_refused(data, make_model):
         {"task": "dance"}, {"epochs": 0}, {"batch_size": 0}, {"lr": 0.0}, {"lr": float("nan")},
         {"lr": 1e38},
         {"weight_decay": -1.0}, {"monitor": "rmse"}, {"split": (0.5, 0.5, 0.5)}, {"patience": 0},
+        {"lr_schedule": "sine"}, {"lr_every": 0}, {"lr_factor": 1.0}, {"lr_warmup": -1},
+        {"max_grad_norm": 0.0}, {"focal_gamma": -1.0}, {"label_smoothing": 1.0},
+        {"focal_gamma": float("nan")},
         {"optimizer": "sgd"}, {"class_weights": "some"}, {"weight_decay_layers": "last"},
     ],
 )  # fmt: skip
@@ -252,6 +304,14 @@ def test_a_configuration_that_cannot_be_is_refused(wrong):
     (name,) = wrong
     with pytest.raises(InputError, match=name):
         TrainConfig(**wrong)
+
+
+def test_settings_that_do_not_go_together_are_refused():
+    with pytest.raises(InputError, match="'plateau', which looks at validation"):
+        TrainConfig(lr_schedule="plateau", monitor="none")
+    for name, value in {"focal_gamma": 2.0, "label_smoothing": 0.1, "balanced_seeds": True}.items():
+        with pytest.raises(InputError, match=f"{name} is .* it is for node-classification"):
+            TrainConfig(task="node-regression", **{name: value})
 
 
 def test_wrong_fanouts_and_parts_are_refused(data, make_model):

@@ -24,7 +24,7 @@ NAMES = [
 ]
 
 NEIGHBORS = "/v1/graph/nodes/{id}/neighbors"
-POSTS = {"/v1/nodes/predict", "/v1/nodes/embed"}
+POSTS = {"/v1/nodes/predict", "/v1/nodes/embed", "/v1/jobs"}
 
 
 @pytest.fixture(scope="module")

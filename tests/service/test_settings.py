@@ -18,7 +18,7 @@ def test_every_setting_has_a_sentence_and_stands_in_the_document_with_its_defaul
     assert field.description
     assert field.description.endswith(".")
     default = "" if field.is_required() or field.default is None else f"`{field.default}`"
-    default = default.replace("`True`", "`true`")
+    default = default.replace("`True`", "`true`").replace("`False`", "`false`")
     assert f"| `GNN_{name.upper()}` | {default} | {field.description} |" in DOCS.read_text()
 
 

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from sampling.graph.ingest.config import IngestConfig, IngestReport
 from sampling.graph.ingest.run import ingest
+from sampling.graph.ingest.typed import TypedFile
 
-__all__ = ["IngestConfig", "IngestReport", "ingest"]
+__all__ = ["IngestConfig", "IngestReport", "TypedFile", "ingest"]

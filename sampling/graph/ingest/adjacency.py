@@ -16,6 +16,7 @@ from sampling.graph.edges import Edges, EdgeSink, EdgeTypes, dense_nodes, mirror
 from sampling.graph.ingest.config import Clock, IngestConfig, Reports
 from sampling.graph.ingest.inputs import Inputs
 from sampling.graph.ingest.numbering import id_kind_of
+from sampling.graph.ingest.typed import constant
 from sampling.graph.linksets import HeldOut, LinkSet
 from sampling.graph.memory import MemoryBudget
 from sampling.graph.meta import ArrayInfo
@@ -106,7 +107,7 @@ def _fill(
                 both = config.undirected or chunk.mirrored
                 mirrored |= both
                 if edges is not None:
-                    _keep(config, sink, edges, both)
+                    _keep(config, sink, edges, source, both)
                 read += len(chunk.src)
                 del edges, chunk
                 yield clock.report(read, inputs.num_edges)
@@ -120,11 +121,21 @@ def _fill(
                 yield clock.report(read, None)
     if dangling.count and config.on_dangling == "error":
         raise dangling.error()
+    sink.types.check_inverses()
     return {
         "edges_read": read,
         "mirrored": mirrored,
         "dangling_edges_dropped": dangling.count,
     }
+
+
+def _inverse(edges: Edges, types: EdgeTypes, source: EdgeSource, mirrored: bool) -> Edges:
+    """The same edges backwards, each of the inverse of its type; self-loops too."""
+    if mirrored:
+        raise InputError(f"the edges of {source.path.name} run both ways already; leave "
+                         "--reverse-edges out")  # fmt: skip
+    assert edges.type is not None, "reversed edges are typed"
+    return edges._replace(src=edges.dst, dst=edges.src, type=types.invert(edges.type))
 
 
 def _check_columns(present: set[tuple[bool, bool, bool]], source: EdgeSource) -> None:
@@ -144,7 +155,10 @@ def _translate(
     """A chunk between dense nodes, with its splits; None once an edge must not be."""
     src = dense_nodes(nodes.ids, chunk.src, config.threads)
     dst = dense_nodes(nodes.ids, chunk.dst, config.threads)
-    type_ = None if chunk.type is None else types.encode(chunk.type)
+    names = chunk.type
+    if names is None and config.reverse_edges:
+        names = constant("edge", len(src))
+    type_ = None if names is None else types.encode(names)
     edges, split = Edges(src, dst, type_, chunk.time, chunk.weight), chunk.split
     if src.min(initial=0) < 0 or dst.min(initial=0) < 0:
         dangling.note(source, chunk, src, dst)
@@ -154,19 +168,15 @@ def _translate(
     return (None, None) if refused else (edges, split)
 
 
-def _keep(config: IngestConfig, sink: EdgeSink, edges: Edges, both: bool) -> None:
+def _keep(
+    config: IngestConfig, sink: EdgeSink, edges: Edges, source: EdgeSource, both: bool
+) -> None:
     """Put messages into the sink, with those that run back where there are such."""
-    if config.inverse_edges:
-        types = edges.type
-        if types is None:
-            types = np.repeat(sink.types.encode(pa.array(["edge"])), len(edges.src))
-        sink.add(edges._replace(type=types))
-        back = sink.types.inverse(types)
-        sink.add(edges._replace(src=edges.dst, dst=edges.src, type=back))
-        return
     sink.add(edges)
     if both:
         sink.add(mirror(edges))
+    if config.reverse_edges:
+        sink.add(_inverse(edges, sink.types, source, both))
 
 
 def _hold_out(held_out: HeldOut, edges: Edges, split: Any, label: int) -> None:

@@ -14,6 +14,7 @@ from sampling import kernels
 from sampling.errors import InputError
 from sampling.graph.arrays import check_replaceable
 from sampling.graph.features import STORAGE_TYPES
+from sampling.graph.ingest.typed import TypedFile
 from sampling.graph.meta import GraphMeta
 from sampling.graph.store import MANIFEST
 
@@ -25,15 +26,21 @@ class IngestConfig:
     """What to ingest, and how.
 
     Attributes:
-        edges: files of edges; some formats bring nodes, features and splits along.
-        nodes: lists of nodes (Parquet, CSV or TSV).
-        features: `.npy`, or `.npz` dense or SciPy CSR.
+        edges: files of edges; some formats bring nodes, features and splits along. A `TypedFile`
+            says which type they have.
+        nodes: lists of nodes (Parquet, CSV or TSV); a `TypedFile` says which type they have.
+        features: `.npy`, or `.npz` dense or SciPy CSR: one file for all nodes, or a `TypedFile`
+            for each node type that has features.
+        labels: pairs of a node id and one of its labels (Parquet, CSV or TSV).
         splits: `.npz` with an array `split`, or `.npy`: (num_nodes, num_splits).
         out: the graph directory.
         name: name of the graph; the name of `out` when left out.
         columns: role → column, where a file names it otherwise (see `ReadOptions`).
         format: a key of `FORMATS` for all files of edges, or one for each.
+        id_prefix: ids are per type: id 17 of type "author" becomes "author:17".
+        literals: "drop" or "keep": whether literals of N-Triples are nodes.
         undirected: every edge runs both ways; self-loops are kept once.
+        reverse_edges: every edge has an inverse, of type `rev_` and the name of its own.
         duplicates: "keep", "drop" (edges equal in everything are one), or "auto": drop where
             edges run both ways.
         id_type: "int", "string", or "auto": integers where all ids of text files are, text where
@@ -47,7 +54,6 @@ class IngestConfig:
         test_edges: the same for test; a split column of `edges` says it as well.
         val_negatives: files of pairs that are no edges, to measure validation with.
         test_negatives: the same for test.
-        inverse_edges: every edge of type t also runs back, as an edge of type "inverse:t".
         random_split: fractions for train, val and test, drawn from the labeled nodes.
         split_seed: seed of that draw.
         reorder: "none", "degree" or "community": other dense numbers, for locality; ids hide them.
@@ -55,15 +61,19 @@ class IngestConfig:
         num_threads: threads; all cores when left out.
     """
 
-    edges: Sequence[Path] = ()
-    nodes: Sequence[Path] = ()
-    features: Path | None = None
+    edges: Sequence[Path | TypedFile] = ()
+    nodes: Sequence[Path | TypedFile] = ()
+    features: Path | Sequence[Path | TypedFile] | None = None
+    labels: Sequence[Path | TypedFile] = ()
     splits: Path | None = None
     out: Path
     name: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     format: str | Sequence[str] = "auto"
+    id_prefix: bool = False
+    literals: str = "drop"
     undirected: bool = False
+    reverse_edges: bool = False
     duplicates: str = "auto"
     id_type: str = "auto"
     feature_storage: str = "float32"
@@ -77,7 +87,6 @@ class IngestConfig:
     test_edges: Sequence[Path] = ()
     val_negatives: Sequence[Path] = ()
     test_negatives: Sequence[Path] = ()
-    inverse_edges: bool = False
     overwrite: bool = False
     num_threads: int | None = None
 
@@ -91,7 +100,7 @@ class IngestReport:
     """How far an ingest is.
 
     Attributes:
-        stage: "nodes", "ids", "edges", "build", "order", "features" or "done".
+        stage: "nodes", "ids", "labels", "edges", "build", "order", "features" or "done".
         rows: rows done in this stage.
         total_rows: rows of this stage, where known.
         bytes: bytes of the input files, or of the graph when done.
@@ -124,18 +133,19 @@ def check(config: IngestConfig) -> None:
         "feature_rows": (config.feature_rows, ("auto", "id", "nodes")),
         "on_dangling": (config.on_dangling, ("error", "drop", "create")),
         "id_type": (config.id_type, ("auto", "int", "string")),
+        "literals": (config.literals, ("drop", "keep")),
         "reorder": (config.reorder, ("none", "degree", "community")),
     }
     for name, (got, allowed) in choices.items():
         if got not in allowed:
             raise InputError(f"{name} is {got!r}; choose one of {', '.join(allowed)}")
-    if config.inverse_edges and config.undirected:
-        raise InputError("edges run both ways with one type or with two; give --undirected or "
-                         "--inverse-edges, not both")  # fmt: skip
     if not config.edges and not config.nodes:
         raise InputError("there is nothing to ingest; give files of edges")
     if config.splits is not None and config.random_split is not None:
         raise InputError("splits come from a file or are drawn at random, not both")
+    if config.undirected and config.reverse_edges:
+        raise InputError("edges run both ways with one type (--undirected), or back with a type of "
+                         "their own (--reverse-edges), not both")  # fmt: skip
     check_replaceable(config.out, config.overwrite, MANIFEST)
 
 

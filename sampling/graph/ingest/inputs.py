@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sampling.errors import InputError
+from sampling.errors import InputError, ParseError
 from sampling.graph.ingest.config import IngestConfig
+from sampling.graph.ingest.typed import TypedFile, typed_edges, typed_nodes
 from sampling.graph.memory import MemoryBudget
 from sampling.graph.readers.features import open_features, open_splits
 from sampling.graph.readers.formats import open_edges, open_nodes
@@ -46,6 +48,8 @@ class Inputs:
     features: FeatureSource | None
     splits: NDArray[np.uint8] | None
     chunk_rows: int
+    labels: list[NodeSource] = field(default_factory=list)
+    typed_features: dict[str, FeatureSource] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     num_edges: int | None = None
     links: tuple[LinkInput, ...] = ()
@@ -72,18 +76,16 @@ def as_text(source: SourceT) -> SourceT:
 
 
 def open_inputs(config: IngestConfig, budget: MemoryBudget) -> Inputs:
-    options = ReadOptions(config.columns, budget.free() // 3)
-    paths = [Path(path) for path in config.edges]
-    formats = [config.format] * len(paths) if isinstance(config.format, str) else config.format
-    if len(formats) != len(paths):
-        raise InputError(f"{len(formats)} formats were given for {len(paths)} files of edges")
-    edges = [open_edges(p, options, f) for p, f in zip(paths, formats, strict=True)]
-    nodes = [open_nodes(Path(path), options) for path in config.nodes]
+    options = ReadOptions(config.columns, budget.free() // 3, config.literals)
+    edges = _open_edges(config, options)
+    nodes = _open_nodes(config, config.nodes, options)
     nodes = nodes or [s.nodes for s in edges if s.nodes is not None]
+    labels = _open_nodes(config, config.labels, options)
     links = _open_links(config, options)
     if config.id_type == "string":
         edges, nodes = [as_text(s) for s in edges], [as_text(s) for s in nodes]
         links = [replace(link, source=as_text(link.source)) for link in links]
+    plain, typed = _open_features(config, options)
     rows = [s.num_rows for s in edges]
     known = None if any(r is None for r in rows) else sum(r or 0 for r in rows)
     sources: list[EdgeSource | NodeSource] = [*edges, *nodes, *(link.source for link in links)]
@@ -97,15 +99,75 @@ def open_inputs(config: IngestConfig, budget: MemoryBudget) -> Inputs:
     return Inputs(
         edges,
         nodes,
-        _only([s.features for s in edges]) if config.features is None
-        else open_features(Path(config.features), options),
+        plain or (None if typed else _only([s.features for s in edges])),
         _only([s.splits for s in edges]) if config.splits is None
         else open_splits(Path(config.splits), options),
         int(np.clip(budget.free() // CHUNK_ROW_BYTES, 1 << 14, CHUNK_ROWS)),
+        labels,
+        typed,
         notes,
         known,
         tuple(links),
     )  # fmt: skip
+
+
+def _open_edges(config: IngestConfig, options: ReadOptions) -> list[EdgeSource]:
+    files = [TypedFile.of(given) for given in config.edges]
+    formats = [config.format] * len(files) if isinstance(config.format, str) else config.format
+    if len(formats) != len(files):
+        raise InputError(f"{len(formats)} formats were given for {len(files)} files of edges")
+    return [
+        typed_edges(open_edges(file.path, options, name), file, prefix=config.id_prefix)
+        for file, name in zip(files, formats, strict=True)
+    ]
+
+
+def _open_nodes(
+    config: IngestConfig, given: Sequence[Path | TypedFile], options: ReadOptions
+) -> list[NodeSource]:
+    files = [TypedFile.of(item) for item in given]
+    named = len(files) > 1 and all(file.type for file in files)
+    sources = _open_some(files, options) if named else [open_nodes(f.path, options) for f in files]
+    return [
+        typed_nodes(source, file, prefix=config.id_prefix)
+        for source, file in zip(sources, files, strict=True)
+    ]
+
+
+def _open_some(files: Sequence[TypedFile], options: ReadOptions) -> list[NodeSource]:
+    """Lists of several types: a column that the user named is in one of them, not in all.
+
+    Raises:
+        ParseError: it is in none.
+    """
+    lenient = replace(options, optional=frozenset({"label", "split", "node_time"}))
+    sources, missing = [], []
+    for file in files:
+        try:
+            sources.append(open_nodes(file.path, options))
+        except ParseError as error:
+            sources.append(open_nodes(file.path, lenient))
+            missing.append(error)
+    if len(missing) == len(files):
+        raise missing[0]
+    return sources
+
+
+def _open_features(
+    config: IngestConfig, options: ReadOptions
+) -> tuple[FeatureSource | None, dict[str, FeatureSource]]:
+    """Features of all nodes from one file, or of node types from one file each."""
+    given = config.features
+    if given is None:
+        return None, {}
+    files = [TypedFile.of(f) for f in ([given] if isinstance(given, Path | str) else given)]
+    names = [file.type for file in files]
+    if names == [""]:
+        return open_features(files[0].path, options), {}
+    if "" in names or len(set(names)) < len(names):
+        raise InputError(f"{len(files)} files of features are given; give one for all nodes, or "
+                         "one for each node type as TYPE=FILE")  # fmt: skip
+    return None, {file.type: open_features(file.path, options) for file in files}
 
 
 def _open_links(config: IngestConfig, options: ReadOptions) -> list[LinkInput]:

@@ -1,29 +1,38 @@
-"""Rows of features and splits, matched to nodes and written in dense order."""
+"""Rows of features and splits, matched to nodes and written in dense order.
+
+Node types may have features of different widths, or none: their rows lie in one table, each
+in its first columns and zeros behind them, so that one pass gathers a mixture of types.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sampling.errors import FeatureError
 from sampling.graph.arrays import ArrayWriter, write_array
+from sampling.graph.csc import NodeType
 from sampling.graph.features import STORAGE_TYPES, column_scale, encode_rows
 from sampling.graph.ingest.config import Clock, IngestConfig, Reports
 from sampling.graph.ingest.inputs import Inputs
 from sampling.graph.labels import random_split
-from sampling.graph.nodes import Nodes
+from sampling.graph.nodes import Nodes, strings_of
 from sampling.graph.readers.ahead import read_ahead
 from sampling.graph.readers.source import FeatureSource
 
-__all__ = ["splits_of", "write_features"]
+__all__ = ["feature_rows", "splits_of", "write_features"]
 
 FEATURE_CHUNK_BYTES = 16 << 20
+COUNTED = r"^(0|[1-9][0-9]{0,17})$"
 
 
 def _row_order(config: IngestConfig, inputs_rows: int, nodes: Nodes) -> NDArray[np.int64] | None:
@@ -52,31 +61,121 @@ def _row_order(config: IngestConfig, inputs_rows: int, nodes: Nodes) -> NDArray[
     return nodes.file_rows
 
 
-def write_features(
-    config: IngestConfig,
-    source: FeatureSource,
-    nodes: Nodes,
-    numbers: NDArray[np.int64] | None,
-    temporary: Path,
-) -> Reports:
-    """Write one row per node; returns what the manifest says of the arrays.
+def feature_rows(
+    config: IngestConfig, inputs: Inputs, nodes: Nodes, numbers: NDArray[np.int64] | None
+) -> FeatureSource | None:
+    """One row per node, in dense order; None without features.
 
     `numbers` holds the number in `nodes` of every node, where rows come in another order.
+
+    Raises:
+        FeatureError: rows and nodes cannot be matched.
     """
-    order = _row_order(config, source.num_rows, nodes)
-    if numbers is not None:
-        order = numbers if order is None else order[numbers]
-    storage, n = config.feature_storage, nodes.ids.num_nodes
+    if inputs.typed_features:
+        return _typed_rows(config, inputs.typed_features, nodes, numbers)
+    source = inputs.features
+    if source is None:
+        return None
+    order = _reordered(_row_order(config, source.num_rows, nodes), numbers)
+    read = source.read
+    return replace(source, num_rows=nodes.ids.num_nodes, read=lambda _, rows: read(order, rows))
+
+
+def _reordered(
+    order: NDArray[np.int64] | None, numbers: NDArray[np.int64] | None
+) -> NDArray[np.int64] | None:
+    if numbers is None:
+        return order
+    return numbers if order is None else order[numbers]
+
+
+def _typed_rows(
+    config: IngestConfig,
+    sources: Mapping[str, FeatureSource],
+    nodes: Nodes,
+    numbers: NDArray[np.int64] | None,
+) -> FeatureSource:
+    """Rows of all types, each with zeros behind its own columns."""
+    known = [kind.name for kind in nodes.node_types]
+    for name in sources:
+        if name not in known:
+            raise FeatureError(
+                f"features are given for node type {name!r}, and there is "
+                f"{', '.join(known)}; name types with --nodes TYPE=FILE"
+            )
+    if config.feature_storage == "int8" and len(sources) > 1:
+        raise FeatureError("int8 has one scale for each column, and a column is something else in "
+                           "every node type; choose float16 or bfloat16")  # fmt: skip
+    dim = max(source.dim for source in sources.values())
+    orders = {
+        kind.name: _reordered(
+            _row_order_of(config, sources[kind.name], nodes, kind),
+            None if numbers is None else numbers[kind.start : kind.end] - kind.start,
+        )
+        for kind in nodes.node_types
+        if kind.name in sources
+    }
+
+    def read(_: NDArray[np.int64] | None, rows: int) -> Iterator[NDArray[Any]]:
+        for kind in nodes.node_types:
+            if kind.name in sources:
+                for chunk in sources[kind.name].read(orders[kind.name], rows):
+                    yield np.pad(chunk, ((0, 0), (0, dim - chunk.shape[1])))
+            else:
+                for start in range(kind.start, kind.end, rows):
+                    yield np.zeros((min(rows, kind.end - start), dim), np.float32)
+
+    first = next(iter(sources.values()))
+    return FeatureSource(first.path, nodes.ids.num_nodes, dim, read)
+
+
+def _row_order_of(
+    config: IngestConfig, source: FeatureSource, nodes: Nodes, kind: NodeType
+) -> NDArray[np.int64] | None:
+    """Row of the type's features that belongs to every node of it; None where row i is its i-th.
+
+    Raises:
+        FeatureError: rows and nodes cannot be matched.
+    """
+    count, rows = kind.end - kind.start, source.num_rows
+    keys = None if config.feature_rows == "nodes" else _counted_ids(config, nodes, kind)
+    inside = keys is not None and len(keys) > 0 and keys.min() >= 0 and keys.max() < rows
+    if inside and (count == rows or config.feature_rows == "id"):
+        return keys
+    if config.feature_rows == "id" or count != rows:
+        raise FeatureError(f"{source.path.name} has {rows} rows for {count} nodes of type "
+                           f"{kind.name!r}; give one row per node, in the order of its list or by "
+                           "ids 0 … rows - 1")  # fmt: skip
+    return None
+
+
+def _counted_ids(config: IngestConfig, nodes: Nodes, kind: NodeType) -> NDArray[np.int64] | None:
+    """Ids of a type as integers, without their prefix; None where they are text."""
+    if not nodes.ids.is_string:
+        return nodes.ids.to_ints(np.arange(kind.start, kind.end))
+    if not config.id_prefix:
+        return None
+    texts = strings_of(nodes.ids).slice(kind.start, kind.end - kind.start)
+    counts = pc.utf8_slice_codeunits(texts, len(kind.name) + 1)
+    if not pc.all(pc.match_substring_regex(counts, COUNTED)).as_py():
+        return None
+    keys: NDArray[np.int64] = counts.cast(pa.int64()).to_numpy()
+    return keys
+
+
+def write_features(config: IngestConfig, source: FeatureSource, temporary: Path) -> Reports:
+    """Write rows in the order of the source; returns what the manifest says of the arrays."""
+    storage, n = config.feature_storage, source.num_rows
     dtype = cast("np.dtype[Any]", STORAGE_TYPES[storage])
     _check_space(temporary, n * source.dim * dtype.itemsize)
     rows = max(1, FEATURE_CHUNK_BYTES // (source.dim * 4))
     clock, done, arrays, scale = Clock("features"), 0, {}, None
     if storage == "int8":
-        scale = column_scale(_finite(source.read(order, rows)))
+        scale = column_scale(_finite(source.read(None, rows)))
         arrays["feature_scale"] = write_array(temporary / "feature_scale.npy", scale)
     writer = ArrayWriter(temporary / "features.npy", dtype, (n, source.dim))
     try:
-        with closing(read_ahead(_encoded(source.read(order, rows), storage, scale))) as chunks:
+        with closing(read_ahead(_encoded(source.read(None, rows), storage, scale))) as chunks:
             for chunk in chunks:
                 writer.write(chunk)
                 done += len(chunk)

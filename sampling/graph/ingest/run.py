@@ -21,12 +21,14 @@ from sampling.graph.arrays import publish, write_array
 from sampling.graph.ingest.adjacency import Adjacency, write_edges
 from sampling.graph.ingest.config import Clock, IngestConfig, IngestReport, Reports, check
 from sampling.graph.ingest.inputs import Inputs, open_inputs
+from sampling.graph.ingest.label_pairs import with_label_pairs
 from sampling.graph.ingest.numbering import number_nodes
 from sampling.graph.ingest.reorder import reorder
-from sampling.graph.ingest.rows import splits_of, write_features
+from sampling.graph.ingest.rows import feature_rows, splits_of, write_features
 from sampling.graph.memory import MemoryBudget
 from sampling.graph.meta import GraphMeta
 from sampling.graph.nodes import Nodes
+from sampling.graph.readers.source import FeatureSource
 from sampling.graph.store import MANIFEST, write_manifest
 
 __all__ = ["ingest"]
@@ -45,10 +47,13 @@ def ingest(config: IngestConfig) -> Iterator[IngestReport]:
     with publish(config.out, overwrite=config.overwrite, marker=MANIFEST) as temporary:
         inputs = open_inputs(config, budget)
         nodes = yield from number_nodes(config, inputs, budget)
+        if inputs.labels:
+            nodes = yield from with_label_pairs(config, inputs, nodes, budget)
         adjacency, order = yield from _write_adjacency(config, inputs, nodes, budget, temporary)
-        arrays, meta = dict(adjacency.arrays), _meta(config, inputs, nodes, adjacency)
-        if inputs.features is not None:
-            arrays |= yield from write_features(config, inputs.features, nodes, order, temporary)
+        features = feature_rows(config, inputs, nodes, order)
+        arrays, meta = dict(adjacency.arrays), _meta(config, inputs, nodes, adjacency, features)
+        if features is not None:
+            arrays |= yield from write_features(config, features, temporary)
         splits, links = splits_of(config, inputs, nodes), adjacency.links
         if order is not None:
             nodes, splits = nodes.renumbered(order), None if splits is None else splits[order]
@@ -81,8 +86,13 @@ def node_arrays(nodes: Nodes, splits: NDArray[np.uint8] | None) -> dict[str, NDA
     return {n: a for n, a in named.items() if a is not None} | nodes.ids.arrays()
 
 
-def _meta(config: IngestConfig, inputs: Inputs, nodes: Nodes, adjacency: Adjacency) -> GraphMeta:
-    features = inputs.features
+def _meta(
+    config: IngestConfig,
+    inputs: Inputs,
+    nodes: Nodes,
+    adjacency: Adjacency,
+    features: FeatureSource | None,
+) -> GraphMeta:
     return GraphMeta(
         name=config.name or config.out.name,
         num_nodes=nodes.ids.num_nodes,
@@ -91,10 +101,18 @@ def _meta(config: IngestConfig, inputs: Inputs, nodes: Nodes, adjacency: Adjacen
         edge_types=list(adjacency.edge_types),
         feature_dim=features.dim if features else 0,
         feature_storage=config.feature_storage if features else None,
+        feature_widths=_feature_widths(inputs, nodes),
         labels=nodes.label_info,
         ids=nodes.ids.header(),
         provenance=_provenance(config, inputs) | adjacency.facts,
     )
+
+
+def _feature_widths(inputs: Inputs, nodes: Nodes) -> dict[str, int] | None:
+    if not inputs.typed_features:
+        return None
+    dims = {name: source.dim for name, source in inputs.typed_features.items()}
+    return {kind.name: dims.get(kind.name, 0) for kind in nodes.node_types}
 
 
 def _provenance(config: IngestConfig, inputs: Inputs) -> dict[str, Any]:
@@ -107,6 +125,11 @@ def _provenance(config: IngestConfig, inputs: Inputs) -> dict[str, Any]:
     }
     if inputs.features is not None:
         found["features"] = _file(inputs.features.path)
+    if inputs.typed_features:
+        files = sorted(inputs.typed_features.items())
+        found["features"] = {name: _file(source.path) for name, source in files}
+    if inputs.labels:
+        found["labels"] = [_file(source.path) for source in inputs.labels]
     if config.splits is not None:
         found["splits"] = _file(Path(config.splits))
     if unit := next((s.time_unit for s in inputs.edges), None):

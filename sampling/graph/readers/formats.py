@@ -15,6 +15,7 @@ from sampling.graph.readers import (
     matrix_market,
     metis,
     npy,
+    ntriples,
     parquet,
     snap,
 )
@@ -32,6 +33,7 @@ FORMATS: dict[str, Callable[[Path, ReadOptions], EdgeSource]] = {
     "metis": metis.open_edges,
     "npy": npy.open_edges,
     "npz": npy.open_archive_edges,
+    "ntriples": ntriples.open_edges,
     "parquet": parquet.open_edges,
     "snap": snap.open_edges,
 }
@@ -40,7 +42,7 @@ SUFFIXES = {
     ".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet", ".mtx": "matrix-market",
     ".mm": "matrix-market", ".graph": "metis", ".metis": "metis", ".gr": "dimacs",
     ".dimacs": "dimacs", ".col": "dimacs", ".graphml": "graphml", ".gml": "gml", ".npy": "npy",
-    ".npz": "npz",
+    ".npz": "npz", ".nt": "ntriples",
 }  # fmt: skip
 
 

@@ -30,10 +30,14 @@ class ReadOptions:
         columns: role ("src", "dst", "type", "time", "weight", "id", "node_type", "node_time",
             "label", "split", "edge_split") → name in the file, where it differs.
         limit_bytes: the most that one array held whole may take.
+        optional: roles whose column may be missing even where the user named it.
+        literals: "drop" or "keep" as nodes, where a format has them (N-Triples).
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     limit_bytes: int = 1 << 62
+    literals: str = "drop"
+    optional: frozenset[str] = frozenset()
 
     def name(self, role: str) -> str:
         """The column that plays a role; "node_type", "edge_split" … default to "type", "split"."""
@@ -79,12 +83,22 @@ class NodeChunk:
 
 @dataclass(frozen=True, slots=True)
 class NodeSource:
-    """A list of nodes. `id_kind` is "int", "string", or "text" (a text file: either)."""
+    """A list of nodes.
+
+    Attributes:
+        path: the file.
+        read: `read(kind, rows)` yields chunks of at most `rows` nodes with ids of `kind`.
+        id_kind: "int", "string", or "text" (a text file: either).
+        ignored: columns that nobody asked for.
+        type: the node type that the user names for the whole file, or empty. Other files may
+            then have columns that this one lacks.
+    """
 
     path: Path
     read: Callable[[str, int], Iterator[NodeChunk]]
     id_kind: str = "int"
     ignored: tuple[str, ...] = ()
+    type: str = ""
 
 
 @dataclass(frozen=True, slots=True)

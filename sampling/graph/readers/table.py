@@ -54,7 +54,7 @@ def pick(
         here = [name for name in names if name in found]
         if here:
             picked[role] = here[0]
-        elif role in NEEDED or role in options.columns:
+        elif role in NEEDED or (role in options.columns and role not in options.optional):
             raise ParseError(path, f"has no column {names[0]!r} but {_shown(found)}; "
                              f"name it with --{role.replace('_', '-')}")  # fmt: skip
     twice = [name for name in picked.values() if list(found).count(name) > 1]

@@ -8,7 +8,7 @@ using namespace nb::literals;
 
 namespace {
 
-// Destinations are checked where edges are partitioned.
+// Destinations are checked where edges are partitioned; for `build_csc`, sources as well.
 template <class Node>
 void check_sources(const In<Node>& src, const In<Node>& dst, int64_t num_nodes, int threads) {
   require(src.shape(0) == dst.shape(0), "src and dst differ in length");
@@ -18,11 +18,11 @@ void check_sources(const In<Node>& src, const In<Node>& dst, int64_t num_nodes, 
 
 template <class Node, class Index>
 nb::object build(const In<Node>& src, const In<Node>& dst, int64_t num_nodes, int threads) {
+  require(src.shape(0) == dst.shape(0), "src and dst differ in length");
   Buffer<int64_t> indptr(num_nodes + 1);
   Buffer<Index> indices(src.shape(0));
   {
     nb::gil_scoped_release unlocked;
-    check_sources(src, dst, num_nodes, threads);
     build_csc(src.data(), dst.data(), src.shape(0), num_nodes, indptr.data(), indices.data(),
               threads);
   }

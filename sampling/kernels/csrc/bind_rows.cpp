@@ -1,6 +1,7 @@
 // Kernels over rows of features.
 #include "aggregate.h"
 #include "bindings.h"
+#include "prefetch.h"
 #include "stored_rows.h"
 
 using namespace gnn;
@@ -28,6 +29,26 @@ nb::object py_gather(Any2 x, In<int64_t> index, std::optional<In<float>> scale, 
     });
   }
   return nb::cast(to_numpy(out, {size_t(size), size_t(columns)}));
+}
+
+template <class T>
+Out<T> py_take(In<T> values, In<int64_t> positions, int threads) {
+  constexpr int64_t kAhead = 32, kPiece = 1 << 14;
+  const int64_t size = positions.shape(0);
+  const int64_t* at = positions.data();
+  Buffer<T> out(size);
+  {
+    nb::gil_scoped_release unlocked;
+    parallel_pieces(size, kPiece, threads, [&](int64_t begin, int64_t end) {
+      require(all_below(at + begin, end - begin, values.shape(0), 1),
+              "a position is outside the values");
+      for (int64_t i = begin; i < end; ++i) {
+        if (i + kAhead < end) prefetch(values.data() + at[i + kAhead]);
+        out[i] = values.data()[at[i]];
+      }
+    });
+  }
+  return to_numpy(out);
 }
 
 template <class Node>
@@ -93,6 +114,9 @@ nb::object py_max_backward(In2<int64_t> arg, In<Node> indices, In2<float> grad, 
 void gnn::bind_rows(nb::module_& m) {
   m.def("gather", &py_gather, "x"_a.noconvert(), "rows"_a.noconvert(), "scale"_a.none(),
         "num_threads"_a);
+  m.def("take", &py_take<int16_t>, "values"_a.noconvert(), "positions"_a.noconvert(), "num_threads"_a);
+  m.def("take", &py_take<float>, "values"_a.noconvert(), "positions"_a.noconvert(), "num_threads"_a);
+  m.def("take", &py_take<int64_t>, "values"_a.noconvert(), "positions"_a.noconvert(), "num_threads"_a);
   BOTH_NODE_TYPES("aggregate", py_aggregate, "indptr"_a.noconvert(), "indices"_a.noconvert(),
                   "x"_a.noconvert(), "scale"_a.none(), "edge_weight"_a.none(), "node_weight"_a.none(),
                   "reduce"_a, "num_threads"_a);

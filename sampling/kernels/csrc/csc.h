@@ -27,16 +27,84 @@ void finish_rows(const Buckets& buckets, int64_t num_nodes, int64_t* indptr, Out
   });
 }
 
+// The sources of all edges by destination bucket, in `sources`, and beside each its destination
+// within the bucket.
+template <class Local, class Node, class Out>
+Buffer<Local> split_edges(const Node* src, const Node* dst, int64_t size, int64_t num_nodes,
+                          const Shares& shares, Out* sources, int threads) {
+  Buffer<Local> locals(size);
+  const uint64_t mask = (uint64_t(1) << shares.shift) - 1;
+  run_threads(threads, [&](int t) {
+    auto [begin, end] = share(size, t, threads);
+    std::vector<int64_t> next = shares.place[t];
+    GroupWriter<Out, Local> writer(shares.place[t], sources, locals.data());
+    for (int64_t block = begin; block < end; block += kBlock) {
+      const int64_t stop = std::min(block + kBlock, end);
+      require_inside(src + block, stop - block, num_nodes);
+      for (int64_t i = block; i < stop; ++i) {
+        const uint64_t node = uint64_t(dst[i]), b = node >> shares.shift;
+        writer.put(b, next[b]++, Out(src[i]), Local(node & mask));
+      }
+    }
+    writer.finish(next);
+  });
+  return locals;
+}
+
+// What a thread puts the edges of a bucket in order with.
+template <class Out>
+struct RowScratch {
+  std::vector<int64_t> next;  // of each row, the place of its next edge
+  Buffer<Out> sources;
+};
+
+// The edges of one bucket row by row: offsets from `begin` on, sources sorted in place.
+template <class Out, class Local>
+void finish_bucket(Out* sources, const Local* locals, int64_t begin, int64_t size, int64_t* indptr,
+                   int64_t rows, RowScratch<Out>& scratch) {
+  scratch.sources.reserve(size, 0);
+  scratch.next.assign(rows + 1, 0);
+  int64_t* next = scratch.next.data();
+  Out* from = scratch.sources.data();
+  std::memcpy(from, sources, size * sizeof(Out));
+  for (int64_t i = 0; i < size; ++i) next[locals[i] + 1]++;
+  for (int64_t row = 0; row < rows; ++row) {
+    indptr[row] = begin + next[row];
+    next[row + 1] += next[row];
+  }
+  for (int64_t i = 0; i < size; ++i) sources[next[locals[i]]++] = from[i];
+  sort_rows(sources, 0, next, rows);
+}
+
+// The least memory: sources are partitioned where they will stay, and only their local
+// destinations (two bytes up to 2^27 nodes) are kept beside them. Fresh pages are what a large
+// build pays for most.
+template <class Local, class Node, class Out>
+void build_by_buckets(const Node* src, const Node* dst, int64_t size, int64_t num_nodes,
+                      int64_t* indptr, Out* indices, int threads) {
+  const Shares shares = count_buckets(dst, size, num_nodes, threads);
+  const auto locals = split_edges<Local>(src, dst, size, num_nodes, shares, indices, threads);
+  const auto order = fullest_first(shares.start);
+  const int64_t width = int64_t(1) << shares.shift;
+  indptr[num_nodes] = size;
+  std::atomic<int64_t> turn{0};
+  run_threads(threads, [&](int) {
+    RowScratch<Out> scratch;
+    for (int64_t i; (i = turn.fetch_add(1)) < int64_t(order.size());) {
+      const int64_t b = order[i], low = b * width, begin = shares.start[b];
+      finish_bucket(indices + begin, locals.data() + begin, begin, shares.start[b + 1] - begin,
+                    indptr + low, std::min(num_nodes - low, width), scratch);
+    }
+  });
+}
+
 template <class Node, class Out>
 void build_csc(const Node* src, const Node* dst, int64_t size, int64_t num_nodes, int64_t* indptr,
                Out* indices, int threads) {
   threads = int(std::clamp<int64_t>(size / 65536, 1, threads));
-  const auto sources = [=](int64_t) { return [=](int64_t i) { return src[i]; }; };
-  const auto buckets = partition(dst, size, num_nodes, bits_for(num_nodes), sources, threads);
-  finish_rows(buckets, num_nodes, indptr, indices, threads,
-              [](Out* values, int64_t begin, const int64_t* ends, int64_t rows) {
-                sort_rows(values, begin, ends, rows);
-              });
+  const auto build = local_bits(num_nodes) <= 16 ? build_by_buckets<uint16_t, Node, Out>
+                                                 : build_by_buckets<uint32_t, Node, Out>;
+  build(src, dst, size, num_nodes, indptr, indices, threads);
 }
 
 // What rows are sorted by besides the source; null where the graph has no such array.

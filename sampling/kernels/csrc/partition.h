@@ -2,11 +2,14 @@
 // write buffers (Satish et al., SIGMOD 2010).
 #pragma once
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <numeric>
 #include <stdexcept>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #ifdef __SSE2__
@@ -19,7 +22,6 @@
 namespace gnn {
 
 constexpr int kBucketBits = 11;
-constexpr int kLine = 8;  // 64-bit words in a cache line
 
 inline int bits_for(uint64_t count) {
   int bits = 0;
@@ -37,35 +39,16 @@ struct Buckets {
   int64_t count() const { return int64_t(start.size()) - 1; }
   uint64_t payload(uint64_t word) const { return word & ((uint64_t(1) << payload_bits) - 1); }
   uint64_t local(uint64_t word) const { return word >> payload_bits; }
-  // Bucket numbers, fullest first, so that the last piece of work is a small one.
-  std::vector<int64_t> by_size() const {
-    std::vector<int64_t> order(count());
-    std::iota(order.begin(), order.end(), 0);
-    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-      return start[a + 1] - start[a] > start[b + 1] - start[b];
-    });
-    return order;
-  }
 };
 
-// Write a full line past the caches; its first `skip` words are not ours when that is positive.
-inline void flush_line(const uint64_t* line, uint64_t* to, int64_t skip) {
-  if (skip > 0) {
-    std::memcpy(to + skip, line + skip, (kLine - skip) * sizeof(uint64_t));
-    return;
-  }
-#ifdef __SSE2__
-  for (int i = 0; i < kLine; i += 2)
-    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
-                     _mm_load_si128(reinterpret_cast<const __m128i*>(line + i)));
-#else
-  std::memcpy(to, line, kLine * sizeof(uint64_t));
-#endif
-}
-inline void finish_streaming() {
-#ifdef __SSE2__
-  _mm_sfence();
-#endif
+// Bucket numbers, fullest first, so that the last piece of work is a small one.
+inline std::vector<int64_t> fullest_first(const std::vector<int64_t>& start) {
+  std::vector<int64_t> order(start.size() - 1);
+  std::iota(order.begin(), order.end(), 0);
+  std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+    return start[a + 1] - start[a] > start[b + 1] - start[b];
+  });
+  return order;
 }
 
 constexpr int64_t kBlock = 4096;  // edges that are looked at twice while they are in the cache
@@ -77,6 +60,12 @@ bool in_range(const Node* nodes, int64_t size, int64_t num_nodes) {
   return inside;
 }
 
+template <class Node>
+void require_inside(const Node* nodes, int64_t size, int64_t num_nodes) {
+  if (!in_range(nodes, size, num_nodes))
+    throw std::invalid_argument("an edge names a node outside 0 … num_nodes - 1");
+}
+
 // The bits of a node that are left inside its bucket.
 inline int local_bits(int64_t num_nodes) {
   int shift = 0;
@@ -84,26 +73,26 @@ inline int local_bits(int64_t num_nodes) {
   return shift;
 }
 
-// Partition `size` edges, in the given order, by dst[i]; throws unless all are below num_nodes.
-// payloads(begin)(i) gives what is kept with edge i, for i = begin, begin + 1, …
-template <class Node, class Payloads>
-Buckets partition(const Node* dst, int64_t size, int64_t num_nodes, int payload_bits,
-                  const Payloads& payloads, int threads) {
-  Buckets out;
-  out.shift = local_bits(num_nodes);
-  out.payload_bits = payload_bits;
-  if (out.shift + out.payload_bits > 64) throw std::invalid_argument("too many nodes for one build");
-  const int64_t buckets = ((std::max<int64_t>(num_nodes, 1) - 1) >> out.shift) + 1;
-  const uint64_t local_mask = (uint64_t(1) << out.shift) - 1;
+// Where each bucket begins, and where in it the share of each thread does.
+struct Shares {
+  int shift;                                // a bucket spans 2^shift nodes
+  std::vector<int64_t> start;               // one more entry than buckets
+  std::vector<std::vector<int64_t>> place;  // of thread t: place[t]
+};
 
-  std::vector<std::vector<int64_t>> place(threads, std::vector<int64_t>(buckets, 0));
+// Throws unless all of dst are below num_nodes.
+template <class Node>
+Shares count_buckets(const Node* dst, int64_t size, int64_t num_nodes, int threads) {
+  Shares out;
+  out.shift = local_bits(num_nodes);
+  const int64_t buckets = ((std::max<int64_t>(num_nodes, 1) - 1) >> out.shift) + 1;
+  out.place.assign(threads, std::vector<int64_t>(buckets, 0));
   run_threads(threads, [&](int t) {
     auto [begin, end] = share(size, t, threads);
-    auto& counts = place[t];
+    auto& counts = out.place[t];
     for (int64_t block = begin; block < end; block += kBlock) {
       const int64_t stop = std::min(block + kBlock, end);
-      if (!in_range(dst + block, stop - block, num_nodes))
-        throw std::invalid_argument("an edge names a node outside 0 … num_nodes - 1");
+      require_inside(dst + block, stop - block, num_nodes);
       for (int64_t i = block; i < stop; ++i) counts[uint64_t(dst[i]) >> out.shift]++;
     }
   });
@@ -111,32 +100,94 @@ Buckets partition(const Node* dst, int64_t size, int64_t num_nodes, int payload_
   int64_t total = 0;
   for (int64_t b = 0; b < buckets; ++b) {
     out.start[b] = total;
-    for (int t = 0; t < threads; ++t) total += std::exchange(place[t][b], total);
+    for (int t = 0; t < threads; ++t) total += std::exchange(out.place[t][b], total);
   }
   out.start[buckets] = total;
-  out.packed = Buffer<uint64_t>(size);
+  return out;
+}
 
+// Write whole cache lines past the caches.
+template <class T>
+void stream_lines(T* out, const T* values, int64_t count) {
+#ifdef __SSE2__
+  auto* from = reinterpret_cast<const __m128i*>(values);
+  auto* to = reinterpret_cast<__m128i*>(out);
+  for (int64_t i = 0; i < count * int64_t(sizeof(T)) / 16; ++i)
+    _mm_stream_si128(to + i, _mm_load_si128(from + i));
+#else
+  std::memcpy(out, values, count * sizeof(T));
+#endif
+}
+
+// One thread's writes to its places of all buckets, in arrays side by side. Each bucket has a group
+// of a few cache lines, which stands for the group of the arrays that its next place lies in and
+// goes past the caches when it is full.
+template <class... T>
+class GroupWriter {
+ public:
+  // The arrays begin cache lines; `begin` are the first places, and must stay.
+  explicit GroupWriter(const std::vector<int64_t>& begin, T*... out)
+      : out_(out...), begin_(begin), groups_(begin.size(), kHugeScratch) {}
+
+  void put(int64_t bucket, int64_t place, T... values) {
+    const int64_t at = place % kGroup;
+    Group& group = groups_[bucket];
+    ((std::get<std::array<T, kGroup>>(group.values)[at] = values), ...);
+    if (at == kGroup - 1) flush(group, std::max(place - at, begin_[bucket]), place + 1);
+  }
+  // Write what is left of every bucket, whose next place is next[bucket].
+  void finish(const std::vector<int64_t>& next) {
+    for (size_t b = 0; b < begin_.size(); ++b)
+      flush(groups_[b], std::max(next[b] / kGroup * kGroup, begin_[b]), next[b]);
+#ifdef __SSE2__
+    _mm_sfence();
+#endif
+  }
+
+ private:
+  static constexpr int64_t kGroup = 64 / std::min({sizeof(T)...});
+  struct alignas(64) Group {
+    std::tuple<std::array<T, kGroup>...> values;
+  };
+
+  // Write places first … last - 1; of a group that is shared with others, only those.
+  void flush(const Group& group, int64_t first, int64_t last) {
+    const bool whole = last - first == kGroup;
+    (write(std::get<T*>(out_) + first,
+           std::get<std::array<T, kGroup>>(group.values).data() + first % kGroup, last - first,
+           whole),
+     ...);
+  }
+  template <class V>
+  static void write(V* out, const V* values, int64_t count, bool whole) {
+    if (whole) stream_lines(out, values, kGroup); else std::memcpy(out, values, count * sizeof(V));
+  }
+
+  std::tuple<T*...> out_;
+  const std::vector<int64_t>& begin_;
+  Buffer<Group> groups_;
+};
+
+// Partition `size` edges, in the given order, by dst[i]; throws unless all are below num_nodes.
+// payloads(begin)(i) gives what is kept with edge i, for i = begin, begin + 1, …
+template <class Node, class Payloads>
+Buckets partition(const Node* dst, int64_t size, int64_t num_nodes, int payload_bits,
+                  const Payloads& payloads, int threads) {
+  if (local_bits(num_nodes) + payload_bits > 64)
+    throw std::invalid_argument("too many nodes for one build");
+  Shares shares = count_buckets(dst, size, num_nodes, threads);
+  Buckets out{Buffer<uint64_t>(size), std::move(shares.start), shares.shift, payload_bits};
+  const uint64_t local_mask = (uint64_t(1) << out.shift) - 1;
   run_threads(threads, [&](int t) {
     auto [begin, end] = share(size, t, threads);
-    auto& next = place[t];
     auto payload = payloads(begin);
-    Buffer<uint64_t> lines(buckets * kLine);
-    // A buffer stands for the line of memory that next[b] lies in: it is filled from that place on.
-    const std::vector<int64_t> begin_of = next;
+    std::vector<int64_t> next = shares.place[t];
+    GroupWriter<uint64_t> writer(shares.place[t], out.packed.data());
     for (int64_t i = begin; i < end; ++i) {
       const uint64_t node = uint64_t(dst[i]), b = node >> out.shift;
-      uint64_t* line = lines.data() + b * kLine;
-      const int64_t place = next[b]++;
-      line[place % kLine] = (node & local_mask) << out.payload_bits | uint64_t(payload(i));
-      if (place % kLine == kLine - 1)
-        flush_line(line, out.packed.data() + place - (kLine - 1), begin_of[b] - (place - (kLine - 1)));
+      writer.put(b, next[b]++, (node & local_mask) << payload_bits | uint64_t(payload(i)));
     }
-    for (int64_t b = 0; b < buckets; ++b) {
-      const int64_t first = std::max(begin_of[b], next[b] / kLine * kLine);
-      std::memcpy(out.packed.data() + first, lines.data() + b * kLine + first % kLine,
-                  (next[b] - first) * sizeof(uint64_t));
-    }
-    finish_streaming();
+    writer.finish(next);
   });
   return out;
 }
@@ -159,7 +210,7 @@ struct Bucket {
 template <class Work>
 void each_bucket(const Buckets& buckets, int64_t num_nodes, int64_t* indptr, int threads,
                  const Work& work) {
-  const auto order = buckets.by_size();
+  const auto order = fullest_first(buckets.start);
   const int64_t width = int64_t(1) << buckets.shift;
   indptr[num_nodes] = buckets.start.back();
   std::atomic<int64_t> turn{0};

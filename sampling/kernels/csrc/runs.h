@@ -42,12 +42,9 @@ struct Merge {
 template <class Out, class Value, class SortRow>
 void merge_runs(const Merge& job, int64_t* indptr, Out* out, int threads, const Value& value,
                 const SortRow& sort_row) {
-  std::vector<int64_t> start(job.buckets + 1), order(job.buckets);
+  std::vector<int64_t> start(job.buckets + 1);
   for (int64_t b = 0; b < job.buckets; ++b) start[b + 1] = start[b] + job.size(b);
-  std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-    return start[a + 1] - start[a] > start[b + 1] - start[b];
-  });
+  const auto order = fullest_first(start);
   const int64_t width = int64_t(1) << job.shift;
   indptr[job.num_rows] = start.back();
   parallel_pieces(job.buckets, 1, threads, [&](int64_t turn, int64_t) {

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <utility>
+#include <vector>
 
 #include "choose.h"
 #include "rules.h"
@@ -18,26 +20,40 @@ struct Era {
   int64_t first, before;
 };
 
-// The first of rows[i]'s positions whose time is at least limit(i), for all rows at once.
+// Positions that are counted rather than halved: no more than two cache lines of times.
+constexpr int64_t kCounted = 8;
+
+// The first of rows[i]'s positions whose time is at least limit(i), for all rows at once. Rows
+// leave the ring when few of their positions are left; nothing branches on a time.
 template <class Limit>
 void search_together(const int64_t* times, const Row* rows, int64_t count, const Limit& limit,
                      int64_t* found) {
-  int64_t left[kRowBlock], longest = 0;
+  int64_t left[kRowBlock], limits[kRowBlock], ring[kRowBlock], size = 0;
+  const auto fetch = [&](int64_t i) {
+    const int64_t* first = times + rows[i].start + found[i];
+    prefetch(left[i] > kCounted ? first + left[i] / 2 : first);
+  };
+  const auto keep = [&](int64_t i) {
+    ring[size] = i;
+    size += left[i] > kCounted;
+    fetch(i);
+  };
   for (int64_t i = 0; i < count; ++i) {
-    found[i] = 0;
-    left[i] = rows[i].degree;
-    longest = std::max(longest, left[i]);
-    prefetch(times + rows[i].start + left[i] / 2);
+    found[i] = 0, left[i] = rows[i].degree, limits[i] = limit(i);
+    keep(i);
   }
-  for (; longest > 0; longest /= 2)
-    for (int64_t i = 0; i < count; ++i) {
-      if (left[i] == 0) continue;
-      const int64_t half = left[i] / 2, middle = rows[i].start + found[i] + half;
-      const bool earlier = times[middle] < limit(i);
+  while (size > 0)
+    for (int64_t r = 0, turn = std::exchange(size, 0); r < turn; ++r) {
+      const int64_t i = ring[r], half = left[i] / 2;
+      const bool earlier = times[rows[i].start + found[i] + half] < limits[i];
       found[i] += earlier ? half + 1 : 0;
       left[i] = earlier ? left[i] - half - 1 : half;
-      prefetch(times + rows[i].start + found[i] + left[i] / 2);
+      keep(i);
     }
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t* first = times + rows[i].start + found[i];
+    for (int64_t j = 0; j < left[i]; ++j) found[i] += first[j] < limits[i];
+  }
 }
 
 struct BeforeTime {
@@ -72,8 +88,9 @@ struct BeforeTime {
   }
 
   int64_t choose(const Row& row, int64_t* out, Scratch& scratch) const {
+    if (!edge_type) return of_one_run(row, out, scratch);
     scratch.runs.clear();
-    if (edge_type) find_runs(row, scratch.runs); else scratch.runs.push_back({0, row.degree});
+    find_runs(row, scratch.runs);
     int64_t eligible = 0;
     for (const Run& run : scratch.runs) eligible += run.end - run.begin;
     if (!recent || fanout < 0 || eligible <= fanout) return any(row, eligible, out, scratch);
@@ -81,6 +98,17 @@ struct BeforeTime {
   }
 
  private:
+  uint64_t key(const Row& row) const {
+    return stream_key(row.key, uint64_t(eras[row.tag].before));
+  }
+
+  int64_t of_one_run(const Row& row, int64_t* out, Scratch& scratch) const {
+    if (!recent || fanout < 0 || row.degree <= fanout)
+      return subset(row.degree, fanout, key(row), out, scratch.marks);
+    for (int64_t j = 0; j < fanout; ++j) out[j] = row.degree - fanout + j;
+    return fanout;
+  }
+
   void find_runs(const Row& row, std::vector<Run>& runs) const {
     const int16_t* types = edge_type + row.start;
     const int64_t* times = edge_time + row.start;
@@ -94,8 +122,7 @@ struct BeforeTime {
   }
 
   int64_t any(const Row& row, int64_t eligible, int64_t* out, Scratch& scratch) const {
-    const uint64_t key = stream_key(row.key, uint64_t(eras[row.tag].before));
-    const int64_t count = subset(eligible, fanout, key, out, scratch.marks);
+    const int64_t count = subset(eligible, fanout, key(row), out, scratch.marks);
     for (int64_t j = 0; j < count; ++j) {
       const Run* run = scratch.runs.data();
       for (; out[j] >= run->end - run->begin; ++run) out[j] -= run->end - run->begin;
@@ -114,7 +141,7 @@ struct BeforeTime {
           best = &run;
       out[j] = --best->end;
     }
-    if (runs.size() > 1) std::sort(out, out + fanout);
+    std::sort(out, out + fanout);
     return fanout;
   }
 };

@@ -43,7 +43,7 @@ from sampling.kernels.reference.neighbors import (
 from sampling.kernels.reference.probe import sum_random_lines, sum_stream
 from sampling.kernels.reference.random import GOLDEN, MASK, draw, mix, stream_key
 from sampling.kernels.reference.reorder import propagate_communities
-from sampling.kernels.reference.rows import aggregate, gather, max_backward, to_float32
+from sampling.kernels.reference.rows import aggregate, gather, max_backward, take, to_float32
 from sampling.kernels.reference.runs import merge_runs, order_runs, partition_edges
 from sampling.kernels.reference.subgraphs import induced_subgraph
 from sampling.kernels.reference.text import parse_integers
@@ -102,6 +102,7 @@ __all__ = [
     "subset",
     "sum_random_lines",
     "sum_stream",
+    "take",
     "temporal_blocks",
     "to_float32",
     "transpose",

@@ -11,6 +11,7 @@ __all__ = [
     "aggregate",
     "gather",
     "max_backward",
+    "take",
     "to_float32",
 ]
 
@@ -28,6 +29,11 @@ def to_float32(x: Array, scale: Array | None) -> Array:
 def gather(x: Array, rows: Array, scale: Array | None, num_threads: int) -> Array:
     """Rows of `x` as float32, (len(rows), d)."""
     return to_float32(x[rows], scale)
+
+
+def take(values: Array, positions: Array, num_threads: int) -> Array:
+    """The int16, int64 or float32 values at these positions, as edge data is read."""
+    return values[positions]
 
 
 def aggregate(

@@ -1,0 +1,77 @@
+"""What is measured of a trained model before it is saved: one pass for all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gnn.calibration import Calibration, calibrate
+from gnn.class_report import ClassReport, class_report
+from gnn.data import Data
+from gnn.evaluate import evaluate_parts, part_logits
+from gnn.model import GNN
+from gnn.tasks import task_for
+from gnn.train_config import CLASS_TASKS, TrainConfig
+
+__all__ = ["Measured", "measure", "reading_fanouts"]
+
+POINT_TASKS = (*CLASS_TASKS, "node-regression", "graph-regression")
+"""Tasks with a target for every node or graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Quality of a model.
+
+    Attributes:
+        metrics: by name, per part.
+        sizes: labeled nodes, or graphs, of every part.
+        calibration: of class probabilities, from the validation part; None for other tasks.
+        classes: class by class on the test part, or the last there is; None for other tasks.
+    """
+
+    metrics: dict[str, dict[str, float]]
+    sizes: dict[str, int]
+    calibration: Calibration | None = None
+    classes: ClassReport | None = None
+
+
+def measure(model: GNN, data: Data, training: TrainConfig) -> Measured:
+    """All metrics of every part that has labels, calibration and classes where there are any."""
+    options = {
+        "task": training.task,
+        "fanouts": reading_fanouts(asdict(training)),
+        "temporal": training.temporal,
+        "strategy": training.strategy,
+        "num_threads": training.num_threads,
+        "split_index": training.split_index,
+        "split": training.split,
+        "seed": training.seed,
+    }
+    if training.task not in POINT_TASKS:
+        return Measured(evaluate_parts(model, data, **options), {})  # type: ignore[arg-type]
+    task = task_for(training.task, data)
+    found = part_logits(model, data, **options)  # type: ignore[arg-type]
+    metrics = {part: task.metrics(logits, y) for part, (logits, y) in found.items()}
+    sizes = {part: len(y) for part, (_, y) in found.items()}
+    info = data.meta.labels
+    if training.task not in CLASS_TASKS or info is None or info.kind != "class":
+        return Measured(metrics, sizes)
+    calibration = None
+    if "val" in found:
+        logits, y = found["val"]
+        rows = task.outputs(logits).numpy()
+        calibration = calibrate(rows, y.numpy(), training.conformal_alpha, training.seed)
+    part = list(found)[-1]
+    logits, y = found[part]
+    predicted = logits.argmax(dim=1).numpy()
+    classes = class_report(predicted, y.numpy(), model.config.d_out, part)
+    return Measured(metrics, sizes, calibration, classes)
+
+
+def reading_fanouts(training: Mapping[str, Any]) -> Sequence[int] | None:
+    """Neighbors per layer of an evaluation; of edges in time those of training."""
+    in_time = training.get("temporal", False) and training["task"] == "link-prediction"
+    fanouts: Sequence[int] | None = training["eval_fanouts"]
+    return training["fanouts"] if fanouts is None and in_time else fanouts

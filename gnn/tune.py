@@ -1,0 +1,339 @@
+"""Searching for settings: a declared space, trials drawn by TPE, poor ones stopped early.
+
+A space names fields of `TrainConfig` and `ModelConfig` (`model`, `hidden` and `layers` as `gnn
+train` has them). A table `{low, high, log, step}` is a range, a list holds choices, anything else
+is fixed. Trials are drawn by the tree-structured Parzen estimator (Bergstra et al. 2011) and
+stopped when they fall behind the median of the others at the same epoch. Each trial's draws are
+keyed by (seed, trials done), and all trials are in a journal of JSON lines: a search that was
+stopped goes on as it would have.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gnn.architecture import architecture_for
+from gnn.data import Data
+from gnn.errors import DivergedError, MissingPackageError, ResumeError, TrainingError
+from gnn.metrics import LOWER_IS_BETTER
+from gnn.model import build_model
+from gnn.model_config import ModelConfig
+from gnn.recipes import RECIPES, recipe_for
+from gnn.tasks import task_named
+from gnn.train import train
+from gnn.train_config import TrainConfig
+from sampling.errors import DamagedError, InputError
+from sampling.kernels.reference import GOLDEN, MASK, mix
+
+__all__ = ["Space", "Trial", "best_of", "settings_of", "tune"]
+
+ALIASES = {"hidden": "d_hidden", "layers": "num_layers", "model": "conv"}
+LISTS = ("fanouts", "eval_fanouts", "split")
+RESERVED = ("task", "seed", "num_threads", "d_in", "d_out")
+RANGE_KEYS = {"low", "high", "log", "step"}
+TRAIN_FIELDS = {field.name for field in fields(TrainConfig)}
+MODEL_FIELDS = {field.name for field in fields(ModelConfig)}
+MAX_CHOICES = 1000
+STUDY = "gnn"
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Numbers from `low` to `high`, integers where both are; even on a log scale with `log`."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What may be chosen, by name.
+
+    Attributes:
+        fixed: values that every trial has.
+        choices: values to choose from.
+        ranges: numbers to choose.
+    """
+
+    fixed: Settings
+    choices: dict[str, list[Any]]
+    ranges: dict[str, Range]
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any]) -> Space:
+        """A space from the content of a TOML file.
+
+        Raises:
+            InputError: names the key that is wrong, and why.
+        """
+        space = cls({}, {}, {})
+        for key, value in content.items():
+            _check_key(key)
+            if isinstance(value, Mapping):
+                space.ranges[key] = _range(key, value)
+            elif isinstance(value, list) and (key not in LISTS or _nested(value)):
+                if not 1 <= len(value) <= MAX_CHOICES:
+                    raise InputError(f"{key} has {len(value)} choices; give 1 to {MAX_CHOICES}")
+                space.choices[key] = value
+            else:
+                space.fixed[key] = value
+        if not (space.choices or space.ranges):
+            raise InputError("the space leaves nothing to choose; give a list or {low, high}")
+        return space
+
+    def check(self, data: Data, task: str, seed: int) -> None:
+        """Refuse a value that no training takes.
+
+        Raises:
+            InputError: names its key.
+        """
+        self._check_one(data, task, seed, self._lowest(), "the space")
+        for key, bound in self.ranges.items():
+            self._check_one(data, task, seed, {**self._lowest(), key: bound.high}, key)
+        for key, values in self.choices.items():
+            for value in values:
+                self._check_one(data, task, seed, {**self._lowest(), key: value}, key)
+
+    def _lowest(self) -> Settings:
+        first = {key: values[0] for key, values in self.choices.items()}
+        return {**self.fixed, **first, **{key: bound.low for key, bound in self.ranges.items()}}
+
+    def _check_one(self, data: Data, task: str, seed: int, chosen: Settings, key: str) -> None:
+        try:
+            settings_of(data, task, seed, chosen)
+        except (TypeError, ValueError, InputError) as error:
+            said = f" = {json.dumps(chosen[key])}" if key in chosen else ""
+            raise InputError(f"{key}{said} cannot be trained with: {error}") from None
+
+    def draw(self, trial: Any) -> Settings:
+        """The settings of one Optuna trial."""
+        drawn = dict(self.fixed)
+        for key, values in self.choices.items():
+            texts = [json.dumps(value) for value in values]  # Optuna keeps plain scalars only
+            drawn[key] = json.loads(trial.suggest_categorical(key, texts))
+        for key, r in self.ranges.items():
+            if isinstance(r.low, int) and isinstance(r.high, int):
+                drawn[key] = trial.suggest_int(key, r.low, r.high, log=r.log, step=r.step or 1)
+            else:
+                drawn[key] = trial.suggest_float(key, r.low, r.high, log=r.log, step=r.step)
+        return drawn
+
+    def as_json(self) -> str:
+        """The same space as text, to compare with."""
+        ranges = {key: [r.low, r.high, r.log, r.step] for key, r in self.ranges.items()}
+        return json.dumps([self.fixed, self.choices, ranges], sort_keys=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One training of the search.
+
+    Attributes:
+        number: from 0.
+        state: "complete", "pruned" or "failed" (the loss was no number).
+        value: the best score in validation; None where there is none.
+        settings: what it was trained with, by name.
+    """
+
+    number: int
+    state: str
+    value: float | None
+    settings: Settings
+
+
+def settings_of(
+    data: Data, task: str, seed: int, chosen: Mapping[str, Any], num_threads: int | None = None
+) -> tuple[ModelConfig, TrainConfig]:
+    """Architecture and training from names and values; the recipe has what is left out.
+
+    Raises:
+        InputError: a value is out of range.
+        TrainingError: the data lack what the convolution or the task reads.
+    """
+    named = {ALIASES.get(key, key): value for key, value in chosen.items()}
+    for key in LISTS:
+        if not all(isinstance(item, int | float) for item in named.get(key) or ()):
+            raise InputError(f"{key} must be a list of numbers")
+    conv = named.pop("conv", "sage")
+    if conv not in RECIPES:
+        raise InputError(f"there is no model {conv!r}; choose one of {', '.join(RECIPES)}")
+    recipe = recipe_for(conv, data, named.get("num_layers"), task)
+    of_training = {key: named.pop(key) for key in list(named) if key in TRAIN_FIELDS}
+    training = TrainConfig(
+        **{**recipe.train, **of_training}, task=task, seed=seed, num_threads=num_threads
+    )
+    return architecture_for(task, data, recipe, named), training
+
+
+def tune(
+    data: Data,
+    space: Space,
+    journal: Path,
+    *,
+    task: str = "node-classification",
+    trials: int = 20,
+    timeout_s: float | None = None,
+    seed: int = 0,
+    num_threads: int | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Trial]:
+    """Trials until there are `trials`, those in the journal included.
+
+    Args:
+        data: a graph or a collection.
+        space: what may be chosen.
+        journal: file of all trials; continued where it is there.
+        task: what is trained for.
+        trials: how many.
+        timeout_s: no trial begins after this many seconds.
+        seed: randomness of the search and of every training.
+        num_threads: threads; torch's own setting when left out.
+        clock: seconds.
+
+    Raises:
+        InputError: a value cannot be trained with, or there is no validation to choose by.
+        ResumeError: the journal belongs to another search.
+        MissingPackageError: Optuna is not installed.
+    """
+    optuna = _optuna()
+    space.check(data, task, seed)
+    monitor = space.fixed.get("monitor") or task_named(task).monitor
+    if monitor == "none" or "monitor" in space.choices:
+        raise InputError("monitor must be one metric of validation, to compare trials by")
+    study = _study(optuna, journal, monitor, {"space": space.as_json(), "task": task, "seed": seed})
+    ends, done = None if timeout_s is None else clock() + timeout_s, _finished(study)
+    yield from done
+    for number in range(len(done), trials):
+        if ends is not None and clock() >= ends:
+            return
+        study.sampler = optuna.samplers.TPESampler(seed=mix((seed * GOLDEN + number) & MASK) >> 32)
+        trial = study.ask()
+        chosen = space.draw(trial)
+        trial.set_user_attr("settings", chosen)
+        configs = settings_of(data, task, seed, chosen, num_threads)
+        yield _run(optuna, study, trial, data, configs, monitor, chosen)
+
+
+def _run(
+    optuna: Any,
+    study: Any,
+    trial: Any,
+    data: Data,
+    configs: tuple[ModelConfig, TrainConfig],
+    monitor: str,
+    chosen: Settings,
+) -> Trial:
+    states, better = optuna.trial.TrialState, min if monitor in LOWER_IS_BETTER else max
+    torch.manual_seed(configs[1].seed)
+    value: float | None = None
+    try:
+        for report in train(build_model(configs[0]), data, configs[1]):
+            score = report.metrics["val"][monitor]
+            value = score if value is None else better(value, score)
+            trial.report(value, report.epoch)
+            if trial.should_prune():
+                study.tell(trial, state=states.PRUNED)
+                return Trial(trial.number, "pruned", value, chosen)
+    except DivergedError:
+        trial.set_user_attr("diverged", True)
+        study.tell(trial, state=states.FAIL)
+        return Trial(trial.number, "failed", None, chosen)
+    study.tell(trial, value)
+    return Trial(trial.number, "complete", value, chosen)
+
+
+def _study(optuna: Any, journal: Path, monitor: str, identity: dict[str, Any]) -> Any:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        study = optuna.create_study(
+            storage=JournalStorage(JournalFileBackend(str(journal))),
+            study_name=STUDY,
+            load_if_exists=True,
+            direction="minimize" if monitor in LOWER_IS_BETTER else "maximize",
+            pruner=optuna.pruners.MedianPruner(),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(journal.parent, journal.name, f"cannot be read ({error})") from None
+    for key, value in identity.items():
+        if study.user_attrs.setdefault(key, value) != value:
+            raise ResumeError(journal, [key])
+        study.set_user_attr(key, value)
+    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    return study
+
+
+def _finished(study: Any) -> list[Trial]:
+    """Trials of the journal that came to their end; what a kill cut off is drawn again."""
+    names = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+    found = []
+    for trial in study.get_trials():
+        cut_off = trial.state.name == "FAIL" and "diverged" not in trial.user_attrs
+        if trial.state.name in names and not cut_off:
+            settings = trial.user_attrs["settings"]
+            found.append(Trial(trial.number, names[trial.state.name], trial.value, settings))
+    return found
+
+
+def best_of(trials: list[Trial], lower: bool) -> Trial:
+    """The complete trial with the best score, the first of equals.
+
+    Raises:
+        TrainingError: none is complete.
+    """
+    complete = [t for t in trials if t.state == "complete" and t.value is not None]
+    if not complete:
+        raise TrainingError("no trial came to its end; give more --trials, or milder settings")
+    sign = 1 if lower else -1
+    return min(complete, key=lambda t: (sign * (t.value or 0.0), t.number))
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingPackageError("optuna", error, "`pip install optuna`") from None
+    return optuna
+
+
+def _check_key(key: str) -> None:
+    name = ALIASES.get(key, key)
+    if name not in TRAIN_FIELDS | MODEL_FIELDS or key in RESERVED:
+        raise InputError(f"the space names {key!r}; it takes settings of gnn train, as in lr")
+
+
+def _nested(value: list[Any]) -> bool:
+    return any(isinstance(item, list) for item in value)
+
+
+def _range(key: str, table: Mapping[str, Any]) -> Range:
+    if not {"low", "high"} <= table.keys() <= RANGE_KEYS:
+        raise InputError(f"{key} has {', '.join(table) or 'nothing'}; a range has low and high, "
+                         "and may have log and step")  # fmt: skip
+    for name in ("low", "high", "step"):
+        value = table.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InputError(f"{key} has {name} = {value!r}; give a number")
+    found = Range(table["low"], table["high"], table.get("log") is True, table.get("step"))
+    if not found.low < found.high:
+        raise InputError(f"{key} runs from {found.low} to {found.high}; low must be below high")
+    if found.log and (found.low <= 0 or found.step is not None):
+        raise InputError(f"{key} is on a log scale, which needs a positive low and no step")
+    if found.step is not None and found.step <= 0:
+        raise InputError(f"{key} has step {found.step}; it must be positive")
+    return found

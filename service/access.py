@@ -1,0 +1,137 @@
+"""Who may call what: every route is closed, unless its endpoint says that it is open.
+
+The check stands around the route, behind the router: it sees which endpoint was matched, and no
+path is ever compared as text. A route needs `read` for GET and `predict` for other methods; an
+endpoint marked with `needs` says otherwise. Without keys no route is touched, and nothing is paid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, TypeVar
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import ForbiddenError, UnauthorizedError
+from service.keys import ApiKey, KeyRing
+from service.settings import Settings
+
+__all__ = ["close_routes", "describe_access", "key_of", "keys_of", "needs"]
+
+Need = Literal["read", "predict", "admin", "metrics"] | None
+EndpointT = TypeVar("EndpointT", bound=Callable[..., Any])
+
+BEARER = b"bearer "
+MOST_BYTES = 256
+
+
+def needs(scope: Need) -> Callable[[EndpointT], EndpointT]:
+    """Marks an endpoint with the scope that opens it; None leaves it open to all.
+
+    `metrics` is open or needs `read`, as the settings say.
+    """
+
+    def mark(endpoint: EndpointT) -> EndpointT:
+        endpoint.scope = scope  # type: ignore[attr-defined]
+        return endpoint
+
+    return mark
+
+
+def keys_of(settings: Settings) -> KeyRing | None:
+    """The keys that are set, or None where anyone may call.
+
+    Raises:
+        InputError: the keys cannot be read, or there is none where there should be.
+    """
+    if settings.api_keys_file is not None:
+        return KeyRing.open(settings.api_keys_file)
+    if settings.api_keys is not None:
+        return KeyRing.parse(settings.api_keys.replace(";", "\n"), "GNN_API_KEYS")
+    return None
+
+
+def key_of(request: Request, keys: KeyRing) -> ApiKey | None:
+    """The valid key that came with a request, or None."""
+    return _find(request.scope["headers"], keys)
+
+
+def close_routes(app: FastAPI, keys: KeyRing, settings: Settings) -> None:
+    """Put the check around all routes that there are by now."""
+    for route in app.routes:
+        need = _need(app, route, settings)
+        if need is not None:
+            guarded: Any = route
+            guarded.app = _Guard(guarded.app, keys, need)
+
+
+def describe_access(app: FastAPI, document: dict[str, Any], settings: Settings) -> None:
+    """Say in the OpenAPI document which operations need a key."""
+    document["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer"},
+        "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+    }
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/"
+               "ProblemResponse"}}}  # fmt: skip
+    refusals = {
+        "401": {"description": "No valid key came with the request.", "content": problem},
+        "403": {"description": "The key has not the scope.", "content": problem},
+    }
+    for route in app.routes:
+        need = _need(app, route, settings)
+        operations = document["paths"].get(getattr(route, "path_format", ""), {})
+        for method in getattr(route, "methods", None) or ():
+            if need is not None and method.lower() in operations:
+                operation = operations[method.lower()]
+                operation["security"] = [{"bearer": []}, {"header": []}]
+                operation["responses"] |= refusals
+                operation["x-scope"] = need
+
+
+class _Guard:
+    """One route behind its scope."""
+
+    def __init__(self, app: ASGIApp, keys: KeyRing, need: str) -> None:
+        self.app, self.keys, self.need = app, keys, need
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        key = _find(scope["headers"], self.keys)
+        if key is None:
+            raise UnauthorizedError
+        if not key.allows(self.need):
+            raise ForbiddenError(self.need)
+        await self.app(scope, receive, send)
+
+
+def _need(app: FastAPI, route: BaseRoute, settings: Settings) -> str | None:
+    """The scope that opens a route; what is not known to be open is not."""
+    if getattr(route, "path", "") == app.openapi_url:
+        return None
+    methods = getattr(route, "methods", None) or {"POST"}
+    default = "read" if set(methods) <= {"GET", "HEAD"} else "predict"
+    need = getattr(getattr(route, "endpoint", None), "scope", default)
+    if need == "metrics":
+        return None if settings.open_metrics else "read"
+    return need if need is None else str(need)
+
+
+def _find(headers: Iterable[tuple[bytes, bytes]], keys: KeyRing) -> ApiKey | None:
+    """The one key that was sent, if it is valid; two different ones are none."""
+    sent = set(_sent(headers))
+    if len(sent) != 1:
+        return None
+    [secret] = sent
+    if not 0 < len(secret) <= MOST_BYTES:
+        return None
+    return keys.find(secret.decode("latin-1"))
+
+
+def _sent(headers: Iterable[tuple[bytes, bytes]]) -> Iterable[bytes]:
+    for name, value in headers:
+        if name == b"x-api-key":
+            yield value
+        elif name == b"authorization":
+            yield value[len(BEARER) :].strip() if value[: len(BEARER)].lower() == BEARER else b""

@@ -1,0 +1,73 @@
+"""`gnn certify`: by how much the answers of a model change when nodes are renumbered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.commands.options import Debug, Json, ModelPath, Seed, Threads
+from service.commands.writing import naming
+from service.console import show
+
+if TYPE_CHECKING:
+    from gnn import Certificate, SavedModel
+
+__all__ = ["certify"]
+
+
+def certify(
+    model: ModelPath,
+    graph: Annotated[Path, typer.Option(help="A graph, or a collection, that the model fits.")],
+    renumberings: Annotated[int, typer.Option(min=1, help="Random numberings to try.")] = 3,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Largest relative error that passes.")
+    ] = 1e-4,
+    seed: Seed = 0,
+    threads: Threads = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a saved model's symmetry, and keep the certificate where it has none."""
+    from gnn import certify as measure
+    from gnn import load_model
+    from gnn.data import open_data
+    from gnn.errors import NotCertifiedError
+
+    saved = load_model(model)
+    found = measure(
+        saved.model,
+        open_data(graph),
+        renumberings=renumberings,
+        tolerance=tolerance,
+        seed=seed,
+        num_threads=threads,
+    )
+    show(_about(saved, found), json)
+    if not found.passed:
+        raise NotCertifiedError(saved.info.name, saved.info.version, failed=True)
+
+
+def _about(saved: SavedModel, found: Certificate) -> dict[str, Any]:
+    from gnn.checkpoint import add_certificate
+
+    if saved.certificate is None:
+        with naming(saved.path):
+            add_certificate(saved, found)
+    stored = saved.certificate or found
+    return {
+        "model": saved.info.name,
+        "version": saved.info.version,
+        "passed": found.passed,
+        "errors": found.errors,
+        "tolerance": found.tolerance,
+        "nodes": found.num_nodes,
+        "edges": found.num_edges,
+        "whole_graph": found.whole_graph,
+        "stored": {
+            "new": saved.certificate is None,
+            "passed": stored.passed,
+            "errors": stored.errors,
+        },
+    }
