@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from gnn.recipes import Recipe, recipe_for
+from gnn.recipes import RECIPES, Recipe, recipe_for
 from sampling import Dataset
 
 __all__ = ["temporal_recipe"]
 
 FANOUT, BATCH = 20, 200
-OWN = ("heads", "alpha", "encoder")
+OWN = ("heads", "alpha", "encoder", "jumping")
+LIGHT = {"encoder": "linear", "jumping": "mean"}
 LINKS = {"d_hidden": 64, "num_layers": 1, "dropout": 0.1, "head": "none", "decoder": "mlp"}
 
 
@@ -29,16 +30,21 @@ def temporal_recipe(
         num_layers: where it is not the recipe's own.
         task: "link-prediction", or one on nodes.
     """
-    base = recipe_for(conv, data, num_layers, task)
     if task != "link-prediction":
-        fanouts = (FANOUT,) * base.model["num_layers"]
-        batch_size = min(base.train["batch_size"], BATCH)
-        return Recipe(base.model, base.train | {"fanouts": fanouts, "batch_size": batch_size})
-    own = {name: value for name, value in base.model.items() if name in OWN}
+        return _for_nodes(recipe_for(conv, data, num_layers, task))
+    base = RECIPES[conv].model if conv in RECIPES else LIGHT
+    own = {name: base[name] for name in OWN if name in base}
     model: dict[str, Any] = {**own, **LINKS, "conv": conv}
     model |= {"num_layers": num_layers or 1, "num_relations": len(data.graph.edge_types)}
     train: dict[str, Any] = {
-        "epochs": 20, "batch_size": BATCH, "lr": 0.001, "weight_decay": 0.0, "patience": 4,
+        "epochs": 10, "batch_size": BATCH, "lr": 0.003, "weight_decay": 0.0, "patience": 5,
         "fanouts": (FANOUT,) * model["num_layers"],
     }  # fmt: skip
     return Recipe(model, train)
+
+
+def _for_nodes(base: Recipe) -> Recipe:
+    """The same, of the latest neighbors, in batches that their number allows."""
+    fanouts = (FANOUT,) * base.model["num_layers"]
+    batch_size = min(base.train["batch_size"], BATCH)
+    return Recipe(base.model, base.train | {"fanouts": fanouts, "batch_size": batch_size})
