@@ -162,3 +162,56 @@ EXPERIMENTS += [
         ("squirrel_filtered", "gat", "35.62 ± 2.06", "accuracy", SMALL),
     )
 ]  # fmt: skip
+
+GRAPHS = "--task", "graph-classification"
+ERRICA = "Errica et al. 2020, GIN"
+
+
+def tables(data: str, edges: str, graphs: str, *more: str) -> dict[str, tuple[str, ...]]:
+    return {
+        data: (
+            "ingest-graphs", "--format", "tables", "--graphs", f"{{data}}/graphs.{graphs}",
+            "--edges", f"{{data}}/edges.{edges}", "--undirected", *more,
+        )
+    }  # fmt: skip
+
+
+FOLDS = {
+    "mutag": (
+        tables("mutag", "csv.gz", "csv.gz", "--nodes", "{data}/nodes.csv.gz"),
+        "89.4 ± 5.6", "Xu et al. 2019, GIN",
+    ),
+    "proteins": (
+        tables("proteins", "parquet", "parquet", "--nodes", "{data}/nodes.parquet"),
+        "73.3 ± 4.0", ERRICA,
+    ),
+    "imdb_binary": (
+        tables("imdb_binary", "csv.gz", "csv.gz", "--degree-features", "135"),
+        "71.2 ± 3.9", ERRICA,
+    ),
+    "dd": (
+        tables("dd", "parquet", "parquet", "--nodes", "{data}/nodes.parquet"),
+        "75.3 ± 2.9", ERRICA,
+    ),
+}  # fmt: skip
+EXPERIMENTS += [
+    Experiment(data, "gin", figure, source, ingest, (data, *GRAPHS, "--model", "gin"),
+               varies="--split-index")
+    for data, (ingest, figure, source) in FOLDS.items()
+]  # fmt: skip
+
+OGB = "Hu et al. 2020, GIN"
+EXPERIMENTS += [
+    Experiment(
+        data, "gine", figure, OGB,
+        tables(data, "parquet", "csv.gz", "--nodes", "{data}/nodes.parquet"),
+        (data, "--task", task, "--model", "gine", *monitor),
+        metric, runs=3, scale=scale, digits=digits,
+    )
+    for data, figure, task, metric, scale, digits, monitor in (
+        ("esol", "1.173 ± 0.057", "graph-regression", "rmse", 1.0, 3, ()),
+        ("freesolv", "2.755 ± 0.349", "graph-regression", "rmse", 1.0, 3, ()),
+        ("bbbp", "68.2 ± 1.5", "graph-classification", "roc_auc", 100.0, 1,
+         ("--monitor", "roc_auc")),
+    )
+]  # fmt: skip

@@ -113,6 +113,13 @@ BROUGHT = Recipe(
     train={**SAMPLED, "lr": 0.01, "weight_decay": 5e-5},
 )
 
+MOLECULES = Recipe(
+    model={
+        "d_hidden": 64, "num_layers": 4, "norm": "batch", "readout": "mean", "jumping": "none",
+        "head": "linear", "dropout": 0.1, "activation": "relu",
+    },
+    train={"batch_size": 64, "epochs": 100, "patience": 40, "lr": 0.002, "weight_decay": 0.0},
+)  # fmt: skip
 GRAPH_LEVEL = Recipe(
     model={
         "d_hidden": 64, "num_layers": 4, "norm": "batch", "readout": "sum", "jumping": "cat",
@@ -137,7 +144,8 @@ def recipe_for(
         task: what is trained for.
     """
     if isinstance(data, GraphCollection):
-        return _graph_recipe(conv, num_layers, task)
+        has_codes = data.meta.node_cardinalities is not None
+        return _graph_recipe(MOLECULES if has_codes else GRAPH_LEVEL, conv, num_layers)
     recipe = _recipe_of(conv)
     layers = num_layers or recipe.model["num_layers"]
     norm = _input_norm(data.features)
@@ -159,16 +167,20 @@ def _recipe_of(conv: str) -> Recipe:
     return RECIPES.get(conv, BROUGHT)
 
 
-def _graph_recipe(conv: str, num_layers: int | None, task: str) -> Recipe:
-    """Layers with batch normalization and a readout of all of them, after Xu et al. (2019)."""
+def _graph_recipe(base: Recipe, conv: str, num_layers: int | None) -> Recipe:
+    """Layers with batch normalization and a readout, after Xu et al. (2019).
+
+    The rows of all layers are summed where features are plain; where they are codes, as for
+    molecules, the mean of the last layer does better.
+    """
     own = {k: v for k, v in _recipe_of(conv).model.items() if k in ("heads", "alpha", "encoder")}
-    model = {**GRAPH_LEVEL.model, **own, "conv": conv}
+    model = {**base.model, **own, "conv": conv}
     if conv in CARRYING:
         model |= {"jumping": "none", "norm": "none"}
     if conv in ("gat", "gatv2", "transformer", "tgat"):
         model["heads"] = 4
     model["num_layers"] = num_layers or model["num_layers"]
-    return Recipe(model, GRAPH_LEVEL.train)
+    return Recipe(model, base.train)
 
 
 def _batch_size(data: Dataset) -> int:
