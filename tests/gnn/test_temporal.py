@@ -25,7 +25,7 @@ from gnn.train import session_for
 from gnn.train_config import TrainConfig
 from sampling import Dataset, Graph, NodeType
 from sampling.errors import InputError
-from sampling.graph.linksets import LinkSet
+from sampling.graph.linksets import INVERSE, LinkSet
 from sampling.temporal_links import SeenDestinations, TemporalLinkLoader, TimedLinks
 
 NODES, NOW, END = 24, 50, 90
@@ -205,7 +205,7 @@ def test_undirected_and_inverse_edges_are_asked_for_once():
     ends = np.append(src, dst), np.append(dst, src)
     undirected = Dataset.in_memory(Graph.from_edges(*ends, **both))
     assert split_by_time(undirected).links.times.tolist() == when.tolist()
-    types = {"edge_type": np.repeat([0, 1], 4), "edge_types": ("e", "inverse:e")}
+    types = {"edge_type": np.repeat([0, 1], 4), "edge_types": ("e", INVERSE + "e")}
     inverse = split_by_time(Dataset.in_memory(Graph.from_edges(*ends, **both, **types)))
     assert np.array_equal(inverse.links.src, src)
     assert np.array_equal(inverse.links.dst, dst)
