@@ -38,6 +38,7 @@ def temporal_recipe(
     model |= {"num_layers": num_layers or 1, "num_relations": len(data.graph.edge_types)}
     train: dict[str, Any] = {
         "epochs": 10, "batch_size": BATCH, "lr": 0.003, "weight_decay": 0.0, "patience": 5,
+        "num_negatives": 3,
         "fanouts": (FANOUT,) * model["num_layers"],
     }  # fmt: skip
     return Recipe(model, train)

@@ -71,6 +71,7 @@ class TemporalLinkSession:
         if monitor != "none" and not len(parts.part("val")):
             raise TrainingError("there are no val edges to choose the best epoch with; give val a "
                                 'share, or pass --monitor none (monitor="none")')  # fmt: skip
+        loader = _loader(model, data, parts, config)
         return cls(
             model,
             data,
@@ -78,8 +79,8 @@ class TemporalLinkSession:
             parts,
             _reading(config, config.eval_fanouts or config.fanouts),
             "bce" if config.link_loss == "auto" else config.link_loss,
-            Stepper.of(model, config),
-            _loader(model, data, parts, config),
+            Stepper.of(model, config, len(loader)),
+            loader,
             monitor,
         )
 

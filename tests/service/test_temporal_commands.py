@@ -31,9 +31,9 @@ def tables(folder: Path) -> tuple[Path, Path]:
 def test_edges_and_nodes_are_trained_in_time_and_measured_again(tmp_path: Path, capsys):
     edges, nodes = tables(tmp_path)
     graph, models = tmp_path / "graph", tmp_path / "models"
-    code, *_ = said(capsys, "ingest", "--edges", edges, "--nodes", nodes, "--inverse-edges",
+    code, _, err = said(capsys, "ingest", "--edges", edges, "--nodes", nodes, "--reverse-edges",
                     "--out", graph, "--json")  # fmt: skip
-    assert code == 0
+    assert code == 0, err
     common = ("--temporal", "--epochs", 1, "--hidden", 8, "--layers", 2, "--json", "--threads", 1)
     for task, conv, metric in (("link-prediction", "tgat", "average_precision"),
                                ("node-classification", "sage", "accuracy")):  # fmt: skip
