@@ -26,7 +26,7 @@ from gnn.convs import CONVS, make_convs
 from gnn.decoders import check_relations, make_decoder
 from gnn.dropout import dropout
 from gnn.encoder import LinearEncoder, make_encoder
-from gnn.model_config import ModelConfig, is_brought
+from gnn.model_config import UNDROPPED, ModelConfig, is_brought
 from gnn.norms import make_norm, normalized
 from gnn.pooling import SAGPool, TopKPool
 from gnn.readout import build_readout
@@ -282,7 +282,7 @@ class GNN(nn.Module):
         return x[:, : -self.config.d_position], x[:, -self.config.d_position :]
 
     def _input(self, i: int, x: Tensor) -> Tensor:
-        drops = self.training and self.conv(i).activates
+        drops = self.training and self.config.conv not in UNDROPPED
         return dropout(x, self.config.dropout) if drops else x
 
     def _between(self, i: int, block: Block, h: Tensor, x_dst: Tensor) -> Tensor:

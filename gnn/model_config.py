@@ -32,6 +32,9 @@ PoolingName = Literal["none", "topk", "sag"]
 ReadoutName = Literal["none", "sum", "mean", "max", "attention", "set2set"]
 
 CARRYING = ("appnp", "egnn")
+"""Convolutions whose rows hold state of their own between layers."""
+UNDROPPED = (*CARRYING, "sgc", "lightgcn")
+"""Convolutions whose input is not dropped out: they propagate it, or hold positions in it."""
 BROUGHT = "module:"
 BROUGHT_PATTERN = re.compile(rf"{BROUGHT}[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 MAX_NAME = 200
