@@ -215,3 +215,47 @@ EXPERIMENTS += [
          ("--monitor", "roc_auc")),
     )
 ]  # fmt: skip
+
+EXPERIMENTS += [
+    Experiment(
+        "college_msg", "tgat", "79.6 (TGAT), 92.3 (TGN)", "Yu et al. 2023",
+        {
+            "college_msg": (
+                "ingest", "--edges", "{data}/CollegeMsg.txt.gz", "--time", "time",
+                "--reverse-edges",
+            )
+        },
+        ("college_msg", "--task", "link-prediction", "--temporal", "--model", "tgat"),
+        "average_precision", runs=3,
+    )
+]  # fmt: skip
+
+TYPED = {
+    "dblp_hetero": (
+        "ingest", *(f for t in ("author", "paper", "term", "venue")
+                    for f in ("--nodes", f"{t}={{data}}/{t}.csv.gz")),
+        "--edges", "author:writes:paper={data}/author__writes__paper.csv.gz",
+        "--edges", "paper:has:term={data}/paper__has__term.csv.gz",
+        "--edges", "paper:in:venue={data}/paper__published_in__venue.csv.gz",
+        "--id-prefix", "--reverse-edges",
+    )
+}  # fmt: skip
+EXPERIMENTS += [
+    Experiment(
+        "dblp_hetero", "rgcn", "91.5", "Lv et al. 2021 (other features)", TYPED,
+        ("dblp_hetero", *NODES, "--model", "rgcn", "--hidden", "64", "--layers", "3", "--dropout",
+         "0.5", "--epochs", "60", "--monitor", "macro_f1"),
+        "macro_f1", runs=3,
+    ),
+    Experiment(
+        "aifb_rdf", "rgcn", "95.8", "Schlichtkrull et al. 2018",
+        {
+            "aifb_rdf": (
+                "ingest", "--edges", "{data}/aifb_stripped.nt.gz", "--literals", "keep",
+                "--reverse-edges", "--nodes", "{data}/labels.csv.gz", "--id", "entity",
+                "--on-dangling", "create",
+            )
+        },
+        ("aifb_rdf", *NODES, "--model", "rgcn", "--monitor", "none"),
+    ),
+]  # fmt: skip

@@ -16,7 +16,7 @@ __all__ = ["temporal_recipe"]
 FANOUT, BATCH = 20, 200
 OWN = ("heads", "alpha", "encoder", "jumping")
 LIGHT = {"encoder": "linear", "jumping": "mean"}
-LINKS = {"d_hidden": 64, "num_layers": 1, "dropout": 0.1, "head": "none", "decoder": "mlp"}
+LINKS = {"d_hidden": 64, "num_layers": 1, "dropout": 0.3, "head": "none", "decoder": "mlp"}
 
 
 def temporal_recipe(
