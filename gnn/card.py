@@ -13,6 +13,7 @@ from gnn.certify import Certificate
 from gnn.class_report import ClassReport
 from gnn.data import Data
 from gnn.measure import Measured
+from gnn.tasks import WITHOUT_OUTPUTS
 from gnn.train_config import CLASS_TASKS
 from sampling import Dataset
 from sampling.graph.collection import GraphCollection
@@ -172,6 +173,9 @@ def _calibration(calibration: Calibration | None) -> list[str]:
 
 def _outputs(info: Mapping[str, Any]) -> str:
     classes = info["classes"]
+    if info["task"] in WITHOUT_OUTPUTS:
+        scores = ", and a score for a pair of them" if info["config"]["decoder"] != "none" else ""
+        return f"embeddings of nodes{scores}"
     if info["task"] not in CLASS_TASKS:
         return "real values"
     many = "any" if info.get("label_kind") == "multi" else "one"
