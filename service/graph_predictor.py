@@ -31,7 +31,7 @@ from service.errors import (
 )
 from service.settings import Settings
 
-__all__ = ["GraphPredictor", "PostedGraph", "is_for_graphs"]
+__all__ = ["GraphPredictor", "PostedGraph", "graph_entries", "is_for_graphs"]
 
 DEFAULT = "default"
 MAX_OPEN = 16
@@ -121,11 +121,7 @@ class GraphPredictor:
             answers = outputs(saved.info.task, saved.model.head(rows)).numpy()
         if not np.isfinite(answers).all():
             raise NonFiniteError(saved.info.name, saved.info.version)
-        entries = _entries(saved, answers, include)
-        if "embedding" in include:
-            for entry, row in zip(entries, rows.float().tolist(), strict=True):
-                entry["embedding"] = row
-        return entries
+        return graph_entries(saved, answers, rows, include)
 
 
 def is_for_graphs(root: Path, name: str) -> bool:
@@ -197,6 +193,17 @@ def _edges(
         parts.append(edges + offsets[number])
     both = np.concatenate(parts)
     return both[:, 0].copy(), both[:, 1].copy()
+
+
+def graph_entries(
+    saved: SavedModel, answers: NDArray[np.float32], rows: Tensor, include: Sequence[str]
+) -> list[dict[str, Any]]:
+    """One entry per graph: what is asked for of its outputs and of its embedding."""
+    entries = _entries(saved, answers, include)
+    if "embedding" in include:
+        for entry, row in zip(entries, rows.float().tolist(), strict=True):
+            entry["embedding"] = row
+    return entries
 
 
 def _entries(

@@ -350,9 +350,13 @@ class Predictor:
 
 
 def open_predictor(
-    graph: Path, models: Path, embeddings: Path | None, settings: Settings
+    graph: Path,
+    models: Path,
+    embeddings: Path | None,
+    settings: Settings,
+    only: str | None = None,
 ) -> Predictor:
-    """A predictor over directories; the same answers as REST.
+    """A predictor over directories, of all models or `only` one; the same answers as REST.
 
     Raises:
         GnnError: a directory is missing or damaged, or the default model does not fit.
@@ -370,6 +374,7 @@ def open_predictor(
         settings.aliases,
         settings.allowed_modules,
         settings.require_certificate,
+        only,
     )
     return Predictor(data, registry, MemoryCache(settings.cache_bytes), settings)
 

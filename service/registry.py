@@ -115,6 +115,7 @@ class ModelRegistry:
         aliases: other names, as in `canary=fraud@3,live=fraud`.
         allow_modules: modules that a model may import a convolution from.
         require_certificate: refuse models without a certificate that passed.
+        only: open no model but this one.
 
     Raises:
         InputError: there is no model, or no such default.
@@ -132,8 +133,9 @@ class ModelRegistry:
         aliases: str = "",
         allow_modules: Sequence[str] = (),
         require_certificate: bool = False,
+        only: str | None = None,
     ) -> None:
-        self.allow_modules = allow_modules
+        self.allow_modules, self.only = allow_modules, only
         self.root, self.data, self.table, self.num_threads = root, data, table, num_threads
         self.table_outputs_bytes = table_outputs_bytes
         self.require_certificate = require_certificate
@@ -296,6 +298,8 @@ class ModelRegistry:
     def _open_newest(self) -> None:
         names = self._listed()
         for name in names:
+            if self.only not in (None, name):
+                continue
             versions = list_versions(self.root, name)
             self._newest[name] = versions[-1]
             try:

@@ -31,6 +31,7 @@ from sampling.graph.meta import FORMAT_VERSION, UNLABELED, ArrayInfo, GraphMeta,
 __all__ = ["SPLIT_CODES", "Dataset", "GraphStore", "write_manifest"]
 
 MANIFEST = "graph.json"
+COLLECTION = "graphs.json"
 SPLIT_CODES = {"none": 0, "train": 1, "val": 2, "test": 3}
 OPEN_ATTEMPTS = 100
 UNCOUNTED = frozenset({"name", "version", "provenance", "fingerprint"})
@@ -188,6 +189,9 @@ class GraphStore:
             FutureFormatError: written by a newer version.
         """
         path = Path(path)
+        if not (path / MANIFEST).exists() and (path / COLLECTION).exists():
+            raise InputError(f"{path} is a collection of graphs, and this needs one graph; give a "
+                             "directory that `gnn ingest` wrote")  # fmt: skip
         content = read_json(path / MANIFEST)
         version = content.get("format_version")
         if isinstance(version, int) and version > FORMAT_VERSION:

@@ -45,14 +45,14 @@ def evaluate(
     from gnn import evaluate as measure
     from gnn import load_model
     from gnn.brought import module_names
+    from gnn.data import open_data
     from gnn.measure import reading_fanouts
-    from sampling import GraphStore
 
     saved = load_model(model, module_names(allow_modules))
     training = saved.info.training
     metrics = measure(
         saved.model,
-        GraphStore.open(graph),
+        open_data(graph),
         split,
         task=saved.info.task,
         split_index=training["split_index"] if split_index is None else split_index,

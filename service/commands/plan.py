@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = ["plan"]
 
+ConvName = Literal[
+    "sage", "gcn", "gat", "gatv2", "gin", "gine", "pna", "rgcn", "hgt", "appnp", "sgc", "egnn",
+    "transformer", "tgat", "lightgcn",
+]  # fmt: skip
+MATRICES = {
+    "sage": 2, "gatv2": 2, "gin": 2, "gine": 2, "transformer": 4, "tgat": 5, "egnn": 6, "pna": 13,
+}  # fmt: skip
 PROBE_BYTES = 256 << 20
 PROBE_BATCHES = 3
 LINE_BYTES = 64
@@ -59,7 +66,7 @@ class Step:
 
 def plan(
     graph: GraphPath,
-    model: Annotated[Literal["sage", "gcn"], typer.Option(help="Convolution.")] = "sage",
+    model: Annotated[ConvName, typer.Option(help="Convolution.")] = "sage",
     hidden: Annotated[int, typer.Option(min=1, help="Width of the hidden rows.")] = 256,
     layers: Annotated[int | None, typer.Option(min=1, help="Layers; one per fanout.")] = None,
     fanouts: Fanouts = "15,10",
@@ -82,9 +89,14 @@ def plan(
     note("measuring this machine for a few seconds")
     rates = _probe(num_threads)
     batch = _probe_batches(data, draws, batch_size, num_threads)
-    matrices = 2 if model == "sage" else 1
+    matrices = _matrices(model, len(data.graph.edge_types))
     steps = _steps(data, rates, batch, [hidden] * len(draws), batch_size, matrices)
     show(_result(data, draws, rates, batch, steps), json)
+
+
+def _matrices(conv: str, num_relations: int) -> int:
+    """Weight matrices that a layer multiplies every row by, those of edges left out."""
+    return num_relations + 1 if conv in ("rgcn", "hgt") else MATRICES.get(conv, 1)
 
 
 def _result(

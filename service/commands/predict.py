@@ -20,6 +20,7 @@ import typer
 
 from service.commands.node_ids import parse_ids, read_ids, read_pairs
 from service.commands.options import AllowModules, Debug, GraphPath, Json, ModelPath, Seed, Threads
+from service.commands.predict_graphs import is_collection, predict_graphs
 from service.commands.writing import naming
 from service.console import Progress, show
 
@@ -91,6 +92,15 @@ def predict(
     texts = read_ids(nodes, nodes_file) if pairs is None else read_pairs(pairs, nodes, nodes_file)
     wanted = _includes(include)
     name, version = _model_name(model)
+    if is_collection(graph):
+        from gnn import load_model
+        from gnn.brought import module_names
+        from sampling import GraphCollection
+
+        saved = load_model(model, module_names(allow_modules))
+        about, rows = predict_graphs(saved, GraphCollection.open(graph), texts, wanted)
+        _give(about, rows, "predictions", out, output_format, json)
+        return
     predictor = _open(graph, model, name, version, embeddings, allow_modules, threads)
     if pairs is not None:
         _score(predictor, texts, (name, version, mode, relation), out, output_format, json)
@@ -194,7 +204,7 @@ def _open(
         "allow_modules": allow_modules,
         "compute_threads": threads,
     }
-    return open_predictor(graph, models, embeddings, read_settings(given))
+    return open_predictor(graph, models, embeddings, read_settings(given), name)
 
 
 def _in_parts(answers: Any, ids: list[int | str]) -> tuple[dict[str, Any], list[Entry]]:
