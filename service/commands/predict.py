@@ -193,7 +193,7 @@ def _open(
     from service.commands.serve import read_settings
     from service.predictor import open_predictor
 
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     resolved = model.resolve()
     models = resolved.parent.parent if version is not None else resolved.parent
     given = {

@@ -31,7 +31,7 @@ from redisserver import redis_server
 from world import CLASSES, ROOT, World, make_world, running
 
 EVERY = list(range(100, 1600))
-WIDE = 6_000
+WIDE = 12_000
 SLOW = {"job_tile_rows": 1, "job_lease_s": 3.0}
 """Thousands of tiles, with a look at the row of the job between them."""
 
