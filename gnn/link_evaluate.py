@@ -28,7 +28,7 @@ from sampling import NodeType
 __all__ = ["EVAL_SEED", "link_metrics", "link_tensors", "protocol_of", "score_links"]
 
 EVAL_SEED = 20_130_711
-TRAIN_SAMPLE = 20_000
+TRAIN_SAMPLE = 2_000
 SCORES_AT_ONCE = 1 << 24
 PAIRS_AT_ONCE = 1 << 18
 DRAWS = 50

@@ -37,21 +37,35 @@ def pair_loss(kind: str, positive: Tensor, negative: Tensor) -> Tensor:
 
 
 def candidate_loss(
-    positive: Tensor, scores: Tensor, target: Tensor, drawn: Tensor | None, count: int
+    positive: Tensor,
+    scores: Tensor,
+    target: Tensor,
+    drawn: Tensor,
+    count: int,
+    own: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Softmax cross-entropy of true ends among all candidates, or estimated from drawn ones.
+    """Softmax cross-entropy of true ends among all candidates, estimated from drawn ones.
+
+    The given end itself is the strongest wrong candidate of a decoder that compares rows, and is
+    drawn once in `count` times; where it is given it is always counted.
 
     Args:
         positive: logits of the edges, (num_edges,).
         scores: logits of every edge's given end with the candidates, (num_edges, num_candidates).
         target: the true end's place among all candidates, (num_edges,).
-        drawn: which candidates `scores` holds, (num_candidates,); None for all of them.
+        drawn: which candidates `scores` holds, (num_candidates,).
         count: number of all candidates; drawn ones stand for that many.
+        own: of the given ends as candidates, beside drawn ones: places among all candidates and
+            logits, each (num_edges,); None where they are of another type.
     """
-    if drawn is None:
-        return F.cross_entropy(scores, target)
-    # A drawn candidate stands for count / len(drawn) of them; the true end is counted once.
-    scores = scores + math.log(max(count - 1, 1) / len(drawn))
+    # A drawn candidate stands for many; the true end, and the given one, are counted once.
+    certain = 1 if own is None else 2
+    scores = scores + math.log(max(count - certain, 1) / len(drawn))
     scores = scores.masked_fill(drawn == target[:, None], -torch.inf)
-    total = torch.logsumexp(torch.cat([positive[:, None], scores], dim=1), dim=1)
+    columns = [positive[:, None], scores]
+    if own is not None:
+        places, logits = own
+        columns[1] = scores.masked_fill(drawn == places[:, None], -torch.inf)
+        columns.append(logits.masked_fill(places == target, -torch.inf)[:, None])
+    total = torch.logsumexp(torch.cat(columns, dim=1), dim=1)
     return (total - positive).mean()
