@@ -220,9 +220,7 @@ def _recommendation(
     step, found = max(1, SCORES_AT_ONCE // max(item.num_nodes, 1)), []
     for start in range(0, len(users), step):
         some = users[start : start + step]
-        scores = model.decoder.against(
-            h[torch.from_numpy(some)], h[item.start : item.end], None
-        ).clone()
+        scores = model.decoder.against(h[torch.from_numpy(some)], h[item.start : item.end], None)
         rows, items = hidden.of(some)
         scores[torch.from_numpy(rows), torch.from_numpy(items)] = -torch.inf
         found.append(list_metrics(scores, wanted.of(some)))

@@ -17,6 +17,9 @@ from sampling.errors import InputError
 
 __all__ = ["candidate_loss", "pair_loss"]
 
+FAR_BELOW = -1e30
+"""A logit that adds nothing; unlike minus infinity, a row of them has a gradient."""
+
 
 def pair_loss(kind: str, positive: Tensor, negative: Tensor) -> Tensor:
     """The mean loss of edges and of the negatives of each.
@@ -60,12 +63,23 @@ def candidate_loss(
     """
     # A drawn candidate stands for many; the true end, and the given one, are counted once.
     certain = 1 if own is None else 2
-    scores = scores + math.log(max(count - certain, 1) / len(drawn))
-    scores = scores.masked_fill(drawn == target[:, None], -torch.inf)
-    columns = [positive[:, None], scores]
+    hidden = target[:, None] if own is None else torch.stack([target, own[0]], dim=1)
+    scores = _without(scores, drawn, hidden)
+    total = torch.logsumexp(scores, dim=1) + math.log(max(count - certain, 1) / len(drawn))
+    total = torch.logaddexp(total, positive)
     if own is not None:
         places, logits = own
-        columns[1] = scores.masked_fill(drawn == places[:, None], -torch.inf)
-        columns.append(logits.masked_fill(places == target, -torch.inf)[:, None])
-    total = torch.logsumexp(torch.cat(columns, dim=1), dim=1)
+        total = torch.logaddexp(total, logits.masked_fill(places == target, FAR_BELOW))
     return (total - positive).mean()
+
+
+def _without(scores: Tensor, drawn: Tensor, places: Tensor) -> Tensor:
+    """The scores without candidates that were drawn at a row's own places, (rows, k); few are."""
+    ordered, order = torch.sort(drawn)
+    flat = places.reshape(-1)
+    first = torch.searchsorted(ordered, flat)
+    counts = torch.searchsorted(ordered, flat, right=True) - first
+    found = torch.repeat_interleave(torch.arange(len(flat)), counts)
+    within = torch.arange(len(found)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+    at = found // places.shape[1], order[first[found] + within]
+    return scores.index_put(at, scores.new_tensor(FAR_BELOW))

@@ -116,9 +116,15 @@ class NegativeSampler:
         sources, destinations = self._checked(src, dst)
         if self.sources is None:
             drawn = self._destinations(sources, destinations, self.num_negatives, seed)
-            return torch.from_numpy(np.stack([np.repeat(sources, self.num_negatives), drawn.ravel()]))
-        heads = self._draw(sources, destinations, self.num_negatives, self.sources, None, False, seed)
-        tails = self._destinations(heads.ravel(), np.repeat(destinations, self.num_negatives), 1, seed)
+            return torch.from_numpy(
+                np.stack([np.repeat(sources, self.num_negatives), drawn.ravel()])
+            )
+        heads = self._draw(
+            sources, destinations, self.num_negatives, self.sources, None, False, seed
+        )
+        tails = self._destinations(
+            heads.ravel(), np.repeat(destinations, self.num_negatives), 1, seed
+        )
         return torch.from_numpy(np.stack([heads.ravel(), tails.ravel()]))
 
     def _checked(self, src: ArrayLike | Tensor, dst: ArrayLike | Tensor) -> tuple[Nodes, Nodes]:

@@ -359,8 +359,10 @@ def core_and_rim() -> Dataset:
     away = rng.choice(np.arange(30, 120), (400, 2))
     away = away[away[:, 0] != away[:, 1]]
     links = LinkSet.of(
-        np.concatenate([held.T, away]), np.full(40 + len(away), 3), np.repeat([1, 0], [40, len(away)])
-    )  # fmt: skip
+        np.concatenate([held.T, away]),
+        np.full(40 + len(away), 3),
+        np.repeat([1, 0], [40, len(away)]),
+    )
     return Dataset.in_memory(Graph.from_edges(*pairs, num_nodes=120), links=links)
 
 

@@ -162,7 +162,8 @@ class _Table:
             yield from pacsv.open_csv(
                 stream,
                 read_options=pacsv.ReadOptions(
-                    block_size=MAX_LINE_BYTES, column_names=self.names, skip_rows=0 if self.is_bare else 1
+                    block_size=MAX_LINE_BYTES, column_names=self.names,
+                    skip_rows=0 if self.is_bare else 1,
                 ),
                 parse_options=pacsv.ParseOptions(
                     delimiter=self.delimiter, newlines_in_values=True
