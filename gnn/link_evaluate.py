@@ -143,12 +143,21 @@ def drawn_negatives(parts: LinkParts, links: Links) -> Links:
     starts, ends = np.array([t.start for t in types])[code], np.array([t.end for t in types])[code]
     dst, left = np.full(len(links), -1, np.int64), np.arange(len(links))
     for _ in range(DRAWS):
+        if not len(left):
+            break
         drawn = rng.integers(starts[left], ends[left])
-        fits = ~np.isin(links.src[left] * n + drawn, known) & (drawn != links.src[left])
+        fits = ~_holds(known, links.src[left] * n + drawn) & (drawn != links.src[left])
         dst[left[fits]] = drawn[fits]
         left = left[~fits]
     found = dst >= 0
     return Links(links.src, dst, links.types).take(found)
+
+
+def _holds(ordered: Ints, asked: Ints) -> NDArray[np.bool_]:
+    """Which of these numbers are among the ordered ones, of which there is one at least."""
+    place = np.minimum(np.searchsorted(ordered, asked), len(ordered) - 1)
+    held: NDArray[np.bool_] = ordered[place] == asked
+    return held
 
 
 def _known_pairs(parts: LinkParts, n: int) -> Ints:
