@@ -17,6 +17,7 @@ from gnn.conv.gcn import GCNConv
 from gnn.conv.gin import GINConv
 from gnn.conv.gine import GINEConv
 from gnn.conv.hgt import HGTConv
+from gnn.conv.identity import IdentityConv
 from gnn.conv.lightgcn import LightGCNConv
 from gnn.conv.pna import PNAConv
 from gnn.conv.protocol import Conv
@@ -77,6 +78,7 @@ CONVS: dict[str, Callable[[ModelConfig, Layer], nn.Module]] = {
     "sage": lambda config, at: SAGEConv(at.d_in, at.d_out, config.aggregator),
     "gcn": lambda config, at: GCNConv(at.d_in, at.d_out),
     "lightgcn": lambda config, at: LightGCNConv(at.d_in),
+    "identity": lambda config, at: IdentityConv(at.d_in),
     "gat": lambda config, at: GATConv(at.d_in, at.d_out, **_attention(config, at)),
     "gatv2": lambda config, at: GATv2Conv(at.d_in, at.d_out, **_attention(config, at)),
     "gin": lambda config, at: GINConv(at.d_in, at.d_out, norm=_mlp_norm(config)),

@@ -97,7 +97,8 @@ class DistMultDecoder(Decoder):
     def __init__(self, num_relations: int, d: int) -> None:
         super().__init__()
         self.relations = nn.Embedding(num_relations, d)
-        nn.init.normal_(self.relations.weight, mean=1.0, std=RELATION_DEVIATION)
+        # Around 0: around 1, every node would at first be its own best answer to every relation.
+        nn.init.normal_(self.relations.weight, std=RELATION_DEVIATION)
 
     def pairs(self, src: Tensor, dst: Tensor, relations: Tensor | None) -> Tensor:
         return (self._scaled(src, relations) * dst).sum(dim=1)

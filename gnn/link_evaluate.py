@@ -28,7 +28,7 @@ from sampling import NodeType
 __all__ = ["EVAL_SEED", "link_metrics", "link_tensors", "protocol_of", "score_links"]
 
 EVAL_SEED = 20_130_711
-TRAIN_SAMPLE = 20_000
+TRAIN_SAMPLE = 2_000
 SCORES_AT_ONCE = 1 << 24
 PAIRS_AT_ONCE = 1 << 18
 DRAWS = 50
@@ -143,12 +143,21 @@ def drawn_negatives(parts: LinkParts, links: Links) -> Links:
     starts, ends = np.array([t.start for t in types])[code], np.array([t.end for t in types])[code]
     dst, left = np.full(len(links), -1, np.int64), np.arange(len(links))
     for _ in range(DRAWS):
+        if not len(left):
+            break
         drawn = rng.integers(starts[left], ends[left])
-        fits = ~np.isin(links.src[left] * n + drawn, known) & (drawn != links.src[left])
+        fits = ~_holds(known, links.src[left] * n + drawn) & (drawn != links.src[left])
         dst[left[fits]] = drawn[fits]
         left = left[~fits]
     found = dst >= 0
     return Links(links.src, dst, links.types).take(found)
+
+
+def _holds(ordered: Ints, asked: Ints) -> NDArray[np.bool_]:
+    """Which of these numbers are among the ordered ones, of which there is one at least."""
+    place = np.minimum(np.searchsorted(ordered, asked), len(ordered) - 1)
+    held: NDArray[np.bool_] = ordered[place] == asked
+    return held
 
 
 def _known_pairs(parts: LinkParts, n: int) -> Ints:
@@ -220,9 +229,7 @@ def _recommendation(
     step, found = max(1, SCORES_AT_ONCE // max(item.num_nodes, 1)), []
     for start in range(0, len(users), step):
         some = users[start : start + step]
-        scores = model.decoder.against(
-            h[torch.from_numpy(some)], h[item.start : item.end], None
-        ).clone()
+        scores = model.decoder.against(h[torch.from_numpy(some)], h[item.start : item.end], None)
         rows, items = hidden.of(some)
         scores[torch.from_numpy(rows), torch.from_numpy(items)] = -torch.inf
         found.append(list_metrics(scores, wanted.of(some)))

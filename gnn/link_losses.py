@@ -17,6 +17,9 @@ from sampling.errors import InputError
 
 __all__ = ["candidate_loss", "pair_loss"]
 
+FAR_BELOW = -1e30
+"""A logit that adds nothing; unlike minus infinity, a row of them has a gradient."""
+
 
 def pair_loss(kind: str, positive: Tensor, negative: Tensor) -> Tensor:
     """The mean loss of edges and of the negatives of each.
@@ -37,21 +40,46 @@ def pair_loss(kind: str, positive: Tensor, negative: Tensor) -> Tensor:
 
 
 def candidate_loss(
-    positive: Tensor, scores: Tensor, target: Tensor, drawn: Tensor | None, count: int
+    positive: Tensor,
+    scores: Tensor,
+    target: Tensor,
+    drawn: Tensor,
+    count: int,
+    own: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Softmax cross-entropy of true ends among all candidates, or estimated from drawn ones.
+    """Softmax cross-entropy of true ends among all candidates, estimated from drawn ones.
+
+    The given end itself is the strongest wrong candidate of a decoder that compares rows, and is
+    drawn once in `count` times; where it is given it is always counted.
 
     Args:
         positive: logits of the edges, (num_edges,).
         scores: logits of every edge's given end with the candidates, (num_edges, num_candidates).
         target: the true end's place among all candidates, (num_edges,).
-        drawn: which candidates `scores` holds, (num_candidates,); None for all of them.
+        drawn: which candidates `scores` holds, (num_candidates,).
         count: number of all candidates; drawn ones stand for that many.
+        own: of the given ends as candidates, beside drawn ones: places among all candidates and
+            logits, each (num_edges,); None where they are of another type.
     """
-    if drawn is None:
-        return F.cross_entropy(scores, target)
-    # A drawn candidate stands for count / len(drawn) of them; the true end is counted once.
-    scores = scores + math.log(max(count - 1, 1) / len(drawn))
-    scores = scores.masked_fill(drawn == target[:, None], -torch.inf)
-    total = torch.logsumexp(torch.cat([positive[:, None], scores], dim=1), dim=1)
+    # A drawn candidate stands for many; the true end, and the given one, are counted once.
+    certain = 1 if own is None else 2
+    hidden = target[:, None] if own is None else torch.stack([target, own[0]], dim=1)
+    scores = _without(scores, drawn, hidden)
+    total = torch.logsumexp(scores, dim=1) + math.log(max(count - certain, 1) / len(drawn))
+    total = torch.logaddexp(total, positive)
+    if own is not None:
+        places, logits = own
+        total = torch.logaddexp(total, logits.masked_fill(places == target, FAR_BELOW))
     return (total - positive).mean()
+
+
+def _without(scores: Tensor, drawn: Tensor, places: Tensor) -> Tensor:
+    """The scores without candidates that were drawn at a row's own places, (rows, k); few are."""
+    ordered, order = torch.sort(drawn)
+    flat = places.reshape(-1)
+    first = torch.searchsorted(ordered, flat)
+    counts = torch.searchsorted(ordered, flat, right=True) - first
+    found = torch.repeat_interleave(torch.arange(len(flat)), counts)
+    within = torch.arange(len(found)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+    at = found // places.shape[1], order[first[found] + within]
+    return scores.index_put(at, scores.new_tensor(FAR_BELOW))

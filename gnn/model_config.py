@@ -18,7 +18,7 @@ MAX_TYPES = 1 << 15
 
 ConvName = Literal[
     "sage", "gcn", "gat", "gatv2", "gin", "gine", "pna", "rgcn", "hgt", "appnp", "sgc", "egnn",
-    "transformer", "tgat", "lightgcn",
+    "transformer", "tgat", "lightgcn", "identity",
 ]  # fmt: skip
 Aggregator = Literal["mean", "sum", "max"]
 Activation = Literal["relu", "elu", "leaky_relu", "gelu"]

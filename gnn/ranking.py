@@ -98,10 +98,11 @@ def list_metrics(scores: Tensor, relevant: tuple[Ints, Ints], k: int = KEPT) -> 
     """
     count = min(k, scores.shape[1])
     top = torch.topk(scores, count, dim=1).indices.numpy()
-    hits = np.zeros(scores.shape, np.bool_)
-    hits[relevant] = True
-    found = np.take_along_axis(hits, top, axis=1)
-    total = hits.sum(axis=1)
+    width = scores.shape[1]
+    rows = np.arange(len(scores))[:, None]
+    asked = np.unique(relevant[0] * width + relevant[1])
+    found = np.isin(rows * width + top, asked)
+    total = np.bincount(asked // width, minlength=len(scores))
     gain = 1 / np.log2(np.arange(count) + 2)
     best = np.concatenate([[0.0], np.cumsum(gain)])[np.minimum(total, count)]
     return np.stack([found.sum(axis=1) / total, (found * gain).sum(axis=1) / best], axis=1)

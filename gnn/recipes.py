@@ -94,12 +94,15 @@ RECIPES = {
         train={**FULL_BATCH, "lr": 0.2, "weight_decay": 5e-5},
     ),
     "lightgcn": Recipe(
-        model={"d_hidden": 64, "num_layers": 2, "dropout": 0.0, "head": "linear"},
-        train={**FULL_BATCH, "lr": 0.05, "weight_decay": 5e-5},
+        model={
+            "d_hidden": 64, "num_layers": 3, "dropout": 0.0, "encoder": "linear",
+            "jumping": "mean", "head": "linear",
+        },
+        train={**FULL_BATCH, "lr": 0.01, "weight_decay": 5e-5},
     ),
-    "egnn": Recipe(
-        model={"d_hidden": 64, "num_layers": 3, "dropout": 0.0, "encoder": "linear"},
-        train={**SAMPLED, "lr": 0.001, "weight_decay": 1e-8},
+    "identity": Recipe(
+        model={"d_hidden": 64, "num_layers": 1, "dropout": 0.5, "encoder": "mlp", "head": "linear"},
+        train={**FULL_BATCH, "lr": 0.01, "weight_decay": 5e-4},
     ),
     "tgat": Recipe(
         model={"d_hidden": 64, "num_layers": 2, "heads": 2, "dropout": 0.1},

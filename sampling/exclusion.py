@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sampling.block import Block
 
-__all__ = ["without_edges"]
+__all__ = ["EdgePlaces", "keep_edges", "without_edges"]
 
 
 def without_edges(block: Block, src: NDArray[np.int64], dst: NDArray[np.int64]) -> Block:
@@ -29,7 +29,16 @@ def without_edges(block: Block, src: NDArray[np.int64], dst: NDArray[np.int64]) 
         >>> without_edges(block, np.array([8]), np.array([7])).indices.tolist()
         [2]
     """
-    kept = ~_listed(block, src, dst)
+    return keep_edges(block, ~_listed(block, src, dst))
+
+
+def keep_edges(block: Block, kept: NDArray[np.bool_]) -> Block:
+    """The block with some of its edges, its nodes unchanged.
+
+    Args:
+        block: a hop.
+        kept: which edges stay, (num_edges,).
+    """
     if kept.all():
         return block
     mask, until = torch.from_numpy(kept), np.concatenate([[0], np.cumsum(kept)])
@@ -47,6 +56,40 @@ def without_edges(block: Block, src: NDArray[np.int64], dst: NDArray[np.int64]) 
         edge_time=edges(block.edge_time),
         edge_features=edges(block.edge_features),
     )
+
+
+class EdgePlaces:
+    """Where the edges between two nodes stand in a block that does not change, found by bisection.
+
+    Args:
+        block: a hop, with few enough nodes that a pair of them is one 64-bit number.
+
+    Example:
+        >>> block = Block(torch.tensor([7, 8, 9]), torch.tensor([0, 2]), torch.tensor([1, 2]))
+        >>> EdgePlaces(block).absent(np.array([8]), np.array([7])).tolist()
+        [False, True]
+    """
+
+    def __init__(self, block: Block) -> None:
+        sources = block.src_nodes.numpy()[block.indices.numpy()]
+        targets = np.repeat(block.dst_nodes.numpy(), block.in_degrees().numpy())
+        pairs = _pairs(sources, targets)
+        is_sorted = bool((pairs[1:] >= pairs[:-1]).all())
+        self._order = None if is_sorted else np.argsort(pairs, kind="stable")
+        self._pairs = pairs if self._order is None else pairs[self._order]
+
+    def absent(self, src: NDArray[np.int64], dst: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which edges are not one of the pairs `src[i] → dst[i]`, (num_edges,)."""
+        asked = np.unique(_pairs(src, dst))
+        steps = np.zeros(len(self._pairs) + 1, np.int64)
+        np.add.at(steps, np.searchsorted(self._pairs, asked, "left"), 1)
+        np.add.at(steps, np.searchsorted(self._pairs, asked, "right"), -1)
+        absent: NDArray[np.bool_] = np.cumsum(steps[:-1]) == 0
+        if self._order is None:
+            return absent
+        out = np.empty_like(absent)
+        out[self._order] = absent
+        return out
 
 
 def _listed(block: Block, src: NDArray[np.int64], dst: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -156,8 +156,8 @@ class LinkLoader:
 
     def _prepare(self, rows_of_edges: NDArray[np.int64], seed: int) -> LinkBatch:
         edges = self.edges[:, rows_of_edges]
-        negatives = self.negatives.sample(edges[0], edges[1], seed).numpy()
-        pairs = np.concatenate([edges, _with_sources(edges, negatives)], axis=1)
+        negatives = self.negatives.pairs(edges[0], edges[1], seed).numpy()
+        pairs = np.concatenate([edges, negatives], axis=1)
         nodes, rows = np.unique(pairs, return_inverse=True)
         seeds = torch.from_numpy(nodes)
         blocks = tuple(self._hidden(block, edges) for block in self.sampler.sample(seeds, seed))
@@ -168,15 +168,15 @@ class LinkLoader:
             pairs=torch.from_numpy(rows.reshape(pairs.shape)),
             labels=(torch.arange(pairs.shape[1]) < edges.shape[1]).float(),
             x=None if features is None else features.gather(blocks[0].src_nodes),
-            relations=self._relations_of(rows_of_edges, negatives.shape[1]),
+            relations=self._relations_of(rows_of_edges),
         )
 
-    def _relations_of(self, rows: NDArray[np.int64], num_negatives: int) -> Tensor | None:
+    def _relations_of(self, rows: NDArray[np.int64]) -> Tensor | None:
         """Relations of some edges, then of their negatives."""
         if self.relations is None:
             return None
         own = self.relations[rows]
-        return torch.from_numpy(np.concatenate([own, np.repeat(own, num_negatives)]))
+        return torch.from_numpy(np.concatenate([own, np.repeat(own, self.negatives.num_negatives)]))
 
     def _hidden(self, block: Block, edges: Edges) -> Block:
         """The block without what `exclude` tells."""
@@ -184,11 +184,6 @@ class LinkLoader:
             return block
         listed = edges if self.exclude == "target" else np.concatenate([edges, edges[::-1]], axis=1)
         return without_edges(block, *listed)
-
-
-def _with_sources(edges: Edges, negatives: NDArray[np.int64]) -> Edges:
-    """The negatives as pairs, those of one edge side by side."""
-    return np.stack([np.repeat(edges[0], negatives.shape[1]), negatives.ravel()])
 
 
 def _checked_edges(edges: ArrayLike | Tensor, num_nodes: int) -> Edges:

@@ -1,9 +1,10 @@
 """Negative edges: pairs of nodes without an edge, to tell true edges from.
 
 The source of an edge is kept and its destination replaced, uniformly or in proportion to a power
-of the in-degree (0.75 is the noise of word2vec; Mikolov et al. 2013). Which negatives an edge gets
-depends on (seed, src, dst) and the graph, and on nothing else: not on the batch, the order or the
-number of threads.
+of the in-degree (0.75 is the noise of word2vec; Mikolov et al. 2013). On request the source is
+drawn too: sources that come from edges have high degrees, and a model that is to tell edges from
+any two nodes must see pairs in which neither has. Which negatives an edge gets depends on (seed,
+src, dst) and the graph, and on nothing else: not on the batch, the order or the number of threads.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = ["NegativeSampler"]
 MASK = 0xFFFFFFFFFFFFFFFF
 TOTAL = float(1 << 62)  # what the running sum of weights stays below
 TRIES = 16
+Nodes = NDArray[np.int64]
 
 
 class NegativeSampler:
@@ -40,6 +42,8 @@ class NegativeSampler:
             0 a node without in-edges is never drawn.
         node_type: name of the type that candidates have; all nodes when left out.
         exclude_edges: False draws any candidate, edges and the source itself included.
+        replace_sources: `pairs` draws sources as well, all equally likely.
+        source_type: name of the type that these have; all nodes when left out.
         seed: any integer; the default of `sample`.
         num_threads: all cores when left out.
 
@@ -63,6 +67,8 @@ class NegativeSampler:
         power: float = 0.0,
         node_type: str | None = None,
         exclude_edges: bool = True,
+        replace_sources: bool = False,
+        source_type: str | None = None,
         seed: int = 0,
         num_threads: int | None = None,
     ) -> None:
@@ -72,6 +78,7 @@ class NegativeSampler:
             raise InputError(f"power is {power}; give a number from 0 to 2")
         self.graph, self.num_negatives, self.exclude_edges = graph, num_negatives, exclude_edges
         self.start, self.end = _candidates(graph, node_type)
+        self.sources = _candidates(graph, source_type) if replace_sources else None
         self._until = _running_sum(graph.in_degrees()[self.start : self.end], power)
         self.seed = seed
         self.num_threads = num_threads or kernels.default_threads()
@@ -90,31 +97,79 @@ class NegativeSampler:
             InputError: an entry is not a node, the lengths differ, or a source has an edge to
                 every candidate.
         """
+        sources, destinations = self._checked(src, dst)
+        return torch.from_numpy(self._destinations(sources, destinations, self.num_negatives, seed))
+
+    def pairs(
+        self, src: ArrayLike | Tensor, dst: ArrayLike | Tensor, seed: int | None = None
+    ) -> Tensor:
+        """Negative pairs, those of one edge side by side, (2, num_edges * num_negatives) int64.
+
+        Args:
+            src: sources of edges, (num_edges,) dense nodes.
+            dst: their destinations, the same shape.
+            seed: randomness of this call, where it is not the sampler's own.
+
+        Raises:
+            InputError: as of `sample`.
+        """
+        sources, destinations = self._checked(src, dst)
+        if self.sources is None:
+            drawn = self._destinations(sources, destinations, self.num_negatives, seed)
+            return torch.from_numpy(
+                np.stack([np.repeat(sources, self.num_negatives), drawn.ravel()])
+            )
+        heads = self._draw(
+            sources, destinations, self.num_negatives, self.sources, None, False, seed
+        )
+        tails = self._destinations(
+            heads.ravel(), np.repeat(destinations, self.num_negatives), 1, seed
+        )
+        return torch.from_numpy(np.stack([heads.ravel(), tails.ravel()]))
+
+    def _checked(self, src: ArrayLike | Tensor, dst: ArrayLike | Tensor) -> tuple[Nodes, Nodes]:
         sources = checked_seeds(src, self.graph.num_nodes)
         destinations = checked_seeds(dst, self.graph.num_nodes)
         if len(sources) != len(destinations):
             raise InputError(f"src has {len(sources)} entries and dst has {len(destinations)}; "
                              "give one of each per edge")  # fmt: skip
-        negatives = kernels.sample_negatives(
+        return sources, destinations
+
+    def _destinations(self, sources: Nodes, dst: Nodes, count: int, seed: int | None) -> Nodes:
+        span = self.start, self.end
+        negatives = self._draw(sources, dst, count, span, self._until, self.exclude_edges, seed)
+        full = (negatives < 0).any(axis=1)
+        if full.any():
+            raise InputError(f"node {sources[full][0]} has an edge to every candidate, so it has "
+                             "no negatives; leave it out or pass exclude_edges=False")  # fmt: skip
+        return negatives
+
+    def _draw(
+        self,
+        sources: Nodes,
+        dst: Nodes,
+        count: int,
+        span: tuple[int, int],
+        until: Nodes | None,
+        exclude_edges: bool,
+        seed: int | None,
+    ) -> Nodes:
+        """Nodes of `span` for every edge, (num_edges, count)."""
+        drawn: Nodes = kernels.sample_negatives(
             self.graph.indptr,
             self.graph.indices,
             sources,
-            destinations,
-            self.num_negatives,
-            self.start,
-            self.end,
-            self._until,
-            self.exclude_edges,
+            dst,
+            count,
+            *span,
+            until,
+            exclude_edges,
             rows_are_sorted(self.graph),
             TRIES,
             (self.seed if seed is None else seed) & MASK,
             self.num_threads,
         )
-        full = (negatives < 0).any(axis=1)
-        if full.any():
-            raise InputError(f"node {sources[full][0]} has an edge to every candidate, so it has "
-                             "no negatives; leave it out or pass exclude_edges=False")  # fmt: skip
-        return torch.from_numpy(negatives)
+        return drawn
 
 
 def _candidates(graph: Graph, name: str | None) -> tuple[int, int]:

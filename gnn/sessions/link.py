@@ -15,9 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.dropout import dropout
 from gnn.errors import DivergedError, TrainingError
 from gnn.evaluate import using_threads
 from gnn.inputs import with_inputs
@@ -154,48 +156,72 @@ class LinkSession:
 
     def _hidden(self, batch: Links) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
         """Edges that are no messages in this step: the batch's, and those that run back."""
-        if not self.config.exclude_targets:
+        if not self.config.exclude_targets or self.model.config.conv == "identity":
             return None
         ends = batch.src, batch.dst
         return np.concatenate(ends), np.concatenate(ends[::-1])
 
     def _loss(self, h: Tensor, batch: Links, seed: int) -> Tensor:
+        if self.negatives is None:
+            return self._among_candidates(h, batch, seed)
         pairs, relations = link_tensors(batch)
         positive = self.model.score(h, pairs, relations)
-        if self.negatives is None:
-            return self._among_candidates(h, batch, positive, seed)
-        drawn = self.negatives.sample(batch.src, batch.dst, seed)
-        src = pairs[0].repeat_interleave(drawn.shape[1])
-        again = None if relations is None else relations.repeat_interleave(drawn.shape[1])
-        negative = self.model.score(h, torch.stack([src, drawn.reshape(-1)]), again)
-        return pair_loss(self.loss, positive, negative.view(drawn.shape))
+        count = self.negatives.num_negatives
+        drawn = self.negatives.pairs(batch.src, batch.dst, seed)
+        again = None if relations is None else relations.repeat_interleave(count)
+        negative = self.model.score(h, drawn, again)
+        return pair_loss(self.loss, positive, negative.view(-1, count))
 
-    def _among_candidates(self, h: Tensor, batch: Links, positive: Tensor, seed: int) -> Tensor:
+    def _among_candidates(self, h: Tensor, batch: Links, seed: int) -> Tensor:
         """Softmax of the destination among all nodes of its type; and, for triples, the source."""
-        tail = self._one_end(h, batch, positive, seed, is_head=False)
+        tail = self._one_end(h, batch, seed, is_head=False)
         if self.protocol != "knowledge":
             return tail
-        return (tail + self._one_end(h, batch, positive, seed + 1, is_head=True)) / 2
+        return (tail + self._one_end(h, batch, seed + 1, is_head=True)) / 2
 
-    def _one_end(
-        self, h: Tensor, batch: Links, positive: Tensor, seed: int, *, is_head: bool
-    ) -> Tensor:
+    def _one_end(self, h: Tensor, batch: Links, seed: int, *, is_head: bool) -> Tensor:
+        """Loss of one end; entries of the given ends' rows are dropped, those asked for are whole.
+
+        A row that is asked with is scored against many others at once, which no dropout inside
+        the encoder makes less certain.
+        """
         given, wanted = (batch.dst, batch.src) if is_head else (batch.src, batch.dst)
         start, end = _span(self.parts, wanted)
-        drawn, count = None, end - start
-        if self.config.num_negatives and self.config.num_negatives < count:
-            rng = np.random.default_rng((seed & MASK, is_head))
-            drawn = torch.from_numpy(rng.integers(0, count, self.config.num_negatives))
-        rows = h[start:end] if drawn is None else h[drawn + start]
+        drawn, count = self._candidates(end - start, seed, is_head), end - start
         relations, reverse = self._asked(batch, is_head)
-        own = h[torch.from_numpy(given)]
+        own = dropout(h[torch.from_numpy(given)], self.model.config.dropout)
         assert self.model.decoder is not None, "prepare checked it"
+        rows = h[start:end] if drawn is None else h[drawn + start]
         scores = self.model.decoder.against(own, rows, relations, reverse=reverse)
-        if is_head and not reverse:
-            both = torch.from_numpy(np.stack([given, wanted]))
-            positive = self.model.score(h, both, relations)
         target = torch.from_numpy(wanted - start)
-        return candidate_loss(positive, scores, target, drawn, count)
+        if drawn is None:
+            return F.cross_entropy(scores, target)
+        positive, itself = self._with(own, h, wanted, relations, reverse), None
+        if _span(self.parts, given) == (start, end):
+            places = torch.from_numpy(given - start)
+            itself = places, self._with(own, h, given, relations, reverse)
+        return candidate_loss(positive, scores, target, drawn, count, itself)
+
+    def _candidates(self, count: int, seed: int, is_head: bool) -> Tensor | None:
+        """Places of drawn candidates among all `count`; None where all of them are taken."""
+        if not 0 < self.config.num_negatives < count:
+            return None
+        rng = np.random.default_rng((seed & MASK, is_head))
+        return torch.from_numpy(rng.integers(0, count, self.config.num_negatives))
+
+    def _with(
+        self,
+        own: Tensor,
+        h: Tensor,
+        others: NDArray[np.int64],
+        relations: Tensor | None,
+        reverse: bool,
+    ) -> Tensor:
+        """Logits of the given ends' rows with one other node each, (num_edges,)."""
+        other = h[torch.from_numpy(others)]
+        ends = (other, own) if reverse else (own, other)
+        assert self.model.decoder is not None, "prepare checked it"
+        return self.model.decoder.pairs(*ends, relations)
 
     def _asked(self, batch: Links, is_head: bool) -> tuple[Tensor | None, bool]:
         """Relations to ask with, and whether candidates are sources: not of inverse edges."""
@@ -215,18 +241,33 @@ def _monitor(config: TrainConfig, parts: LinkParts, protocol: str) -> str:
 
 
 def _negative_sampler(parts: LinkParts, config: TrainConfig) -> NegativeSampler:
-    """Destinations of the type that all edges lead to, edges only where every node is one."""
+    """Destinations of the type that all edges lead to, edges only where every node is one.
+
+    Where pairs are given that the model is measured on, sources are drawn as well. The ends of
+    edges are mostly nodes of high degree; if sources were kept, no pair of two nodes of low degree
+    would ever be a negative, all of those would be pushed away from the others in one direction,
+    and inner products of two of them would be the highest of all.
+    """
     graph = parts.data.graph
     start, end = _span(parts, parts.train.dst)
-    name = next((t.name for t in graph.node_types if (t.start, t.end) == (start, end)), None)
     out_degrees = np.bincount(graph.indices, minlength=graph.num_nodes)
     return NegativeSampler(
         graph,
         config.num_negatives,
-        node_type=name if len(graph.node_types) > 1 else None,
+        node_type=_type_name(parts, parts.train.dst),
         exclude_edges=int(out_degrees.max(initial=0)) < end - start,
+        replace_sources=bool(parts.negatives),
+        source_type=_type_name(parts, parts.train.src),
         num_threads=config.num_threads,
     )
+
+
+def _type_name(parts: LinkParts, nodes: NDArray[np.int64]) -> str | None:
+    """Name of the one type of these nodes; None where they are of several, or there is one."""
+    types, span = parts.data.graph.node_types, _span(parts, nodes)
+    if len(types) < 2:
+        return None
+    return next((t.name for t in types if (t.start, t.end) == span), None)
 
 
 def _span(parts: LinkParts, nodes: NDArray[np.int64]) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from gnn.model import GNN
 from gnn.train_config import TrainConfig
 from sampling import Block, Dataset, Graph, NeighborSampler, without_edges
 from sampling.errors import InputError
+from sampling.exclusion import EdgePlaces, keep_edges
 from sampling.kernels.reference import GOLDEN, MASK, mix
 
 __all__ = ["WholeGraph", "fanouts_of", "step_seed"]
@@ -36,6 +37,7 @@ class WholeGraph:
     data: Dataset
     sampler: NeighborSampler
     _blocks: tuple[Block, ...] = field(default=())
+    _places: EdgePlaces | None = field(default=None)
 
     @staticmethod
     def fits(graph: Graph, fanouts: tuple[int, ...]) -> bool:
@@ -56,14 +58,26 @@ class WholeGraph:
         assert self.data.features is not None, "with_inputs sees to it"
         blocks = self.blocks(seed)
         if hidden is not None:
-            blocks = tuple(without_edges(block, *hidden) for block in blocks)
+            blocks = self._without(blocks, hidden)
         if x is None:
             x = self.data.features.rows(0, self.data.graph.num_nodes)
         return self.model.encode(blocks, x), sum(block.num_edges for block in blocks)
 
+    def _without(self, blocks: tuple[Block, ...], hidden: Pairs) -> tuple[Block, ...]:
+        """The hops without these edges; a whole graph is searched, drawn neighbors are compared."""
+        if self._draws:
+            return tuple(without_edges(block, *hidden) for block in blocks)
+        if self._places is None:
+            self._places = EdgePlaces(blocks[0])
+        return (keep_edges(blocks[0], self._places.absent(*hidden)),) * len(blocks)
+
+    @property
+    def _draws(self) -> bool:
+        return any(fanout != ALL for fanout in self.sampler.fanouts)
+
     def blocks(self, seed: int) -> tuple[Block, ...]:
         """One per layer, over all nodes."""
-        if any(fanout != ALL for fanout in self.sampler.fanouts):
+        if self._draws:
             return self.sampler.sample(torch.arange(self.data.graph.num_nodes), seed)
         if not self._blocks:
             self._blocks = (self.data.graph.block(),) * self.model.num_layers

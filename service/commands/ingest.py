@@ -95,6 +95,10 @@ def ingest(
     id_prefix: Annotated[
         bool, typer.Option("--id-prefix", help="Ids are per type: 17 becomes author:17.")
     ] = False,
+    header: Annotated[
+        str | None,
+        typer.Option(help="Column names of text files of edges without them: src,type,dst."),
+    ] = None,
     literals: Annotated[
         Literal["drop", "keep"], typer.Option(help="Literals of N-Triples: dropped, or nodes.")
     ] = "drop",
@@ -190,6 +194,7 @@ def ingest(
         features=_files(features) or None,
         labels=_files(labels),
         id_prefix=id_prefix,
+        header=() if header is None else [name.strip() for name in header.split(",")],
         literals=literals,
         reverse_edges=reverse_edges,
         val_edges=val_edges or (),

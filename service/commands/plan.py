@@ -24,7 +24,7 @@ __all__ = ["plan"]
 
 ConvName = Literal[
     "sage", "gcn", "gat", "gatv2", "gin", "gine", "pna", "rgcn", "hgt", "appnp", "sgc", "egnn",
-    "transformer", "tgat", "lightgcn",
+    "transformer", "tgat", "lightgcn", "identity",
 ]  # fmt: skip
 MATRICES = {
     "sage": 2, "gatv2": 2, "gin": 2, "gine": 2, "transformer": 4, "tgat": 5, "egnn": 6, "pna": 13,

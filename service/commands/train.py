@@ -42,7 +42,7 @@ Task = Literal[
 ]
 CONVS = (
     "sage", "gcn", "gat", "gatv2", "gin", "gine", "pna", "rgcn", "hgt", "appnp", "sgc",
-    "egnn", "transformer", "tgat", "lightgcn",
+    "egnn", "transformer", "tgat", "lightgcn", "identity",
 )  # fmt: skip
 architecture = partial(typer.Option, rich_help_panel="Architecture")
 optimization = partial(typer.Option, rich_help_panel="Optimization")
@@ -280,6 +280,7 @@ def train(
         "weight_decay_layers": weight_decay_layers,
         "patience": patience,
         "num_negatives": num_negatives,
+        "exclude_targets": False if keep_targets else None,
     }
     chosen_model = {
         "aggregator": aggregator,
@@ -322,7 +323,6 @@ def train(
         temporal=temporal,
         strategy=strategy,
         link_loss=link_loss,
-        exclude_targets=not keep_targets,
         objective=objective,
         eval_fanouts=_layers(eval_fanouts),
         max_train_seeds=max_train_seeds,

@@ -23,6 +23,7 @@ from sampling import (
     without_edges,
 )
 from sampling.errors import InputError
+from sampling.exclusion import EdgePlaces, keep_edges
 
 settings.register_profile("links", max_examples=50, deadline=None)
 settings.load_profile("links")
@@ -180,3 +181,27 @@ def test_bad_requests_get_one_sentence(options, words):
               "edges": edges_of(graph)}  # fmt: skip
     with pytest.raises(InputError, match=words):
         LinkLoader(**(wanted | options))
+
+
+def test_sources_that_are_drawn_are_alike_and_their_pairs_no_edges():
+    star = Graph.from_edges(np.zeros(8, int), np.arange(1, 9), num_nodes=10)
+    sampler = NegativeSampler(star, num_negatives=500, replace_sources=True)
+    src, dst = sampler.pairs([0, 0], [1, 2], seed=3).numpy()
+    assert len(src) == 1000
+    assert np.bincount(src, minlength=10).min() > 60
+    assert (dst[src == 0] == 9).all()
+    kept = NegativeSampler(star, num_negatives=2)
+    pairs = kept.pairs([1, 2], [3, 4], seed=3)
+    assert pairs[0].tolist() == [1, 1, 2, 2]
+    assert pairs[1].view(2, 2).tolist() == kept.sample([1, 2], [3, 4], seed=3).tolist()
+
+
+def test_edges_are_found_in_a_graph_as_they_are_compared_in_a_block():
+    rng = np.random.default_rng(0)
+    graph = Graph.from_edges(*rng.integers(0, 12, (2, 90)), num_nodes=12)
+    src, dst = rng.integers(0, 12, (2, 20))
+    block = graph.block()
+    found = keep_edges(block, EdgePlaces(block).absent(src, dst))
+    wanted = without_edges(block, src, dst)
+    assert found.indptr.tolist() == wanted.indptr.tolist()
+    assert found.indices.tolist() == wanted.indices.tolist()

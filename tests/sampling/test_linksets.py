@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sampling import Dataset, Graph, GraphStore
-from sampling.errors import DamagedError, InputError
+from sampling.errors import DamagedError, InputError, ParseError
 from sampling.graph.ingest import IngestConfig, ingest
 from sampling.graph.linksets import LinkSet, inverse_types
 
@@ -180,3 +180,33 @@ def test_more_links_than_memory_has_room_for_are_refused():
     held_out = HeldOut(64)
     with pytest.raises(InputError, match="larger --memory"):
         held_out.add(np.arange(2), np.arange(2), 2, 1, None, None)
+
+
+def test_one_file_of_negatives_gives_each_part_its_own_rows(tmp_path: Path):
+    path = csv(tmp_path / "e.csv", "src,dst,split\n1,2,train\n2,3,val\n3,4,test\n")
+    none = csv(tmp_path / "n.csv", "src,dst,split\n3,1,valid\n4,1,test\n4,2,test\n")
+    data = ingested(tmp_path, edges=[path], val_negatives=[none], test_negatives=[none])
+    assert data.links is not None
+    assert ids_of(data, data.links.in_part("val", negatives=True)) == [[3, 1]]
+    assert ids_of(data, data.links.in_part("test", negatives=True)) == [[4, 1], [4, 2]]
+
+
+@pytest.mark.parametrize("rows", ["a\tlikes\tb\nb\tsees\tc\n", "1\t7\t2\n2\t8\t3\n"])
+def test_names_given_for_columns_stand_for_a_header(tmp_path: Path, rows: str):
+    bare = csv(tmp_path / "bare.txt", rows)
+    headed = csv(tmp_path / "headed.tsv", "src\ttype\tdst\n" + rows)
+    one = edges_of(ingested(tmp_path, edges=[headed]))
+    assert edges_of(ingested(tmp_path, edges=[bare], header=["src", "type", "dst"])) == one
+    assert len(one) == 2
+
+
+def test_a_header_of_plain_integers_loses_no_row(tmp_path: Path):
+    bare = csv(tmp_path / "bare.txt", "1,2\n2,3\n")
+    data = ingested(tmp_path, edges=[bare], header=["src", "dst"])
+    assert {(s, d) for s, d, _ in edges_of(data)} == {(1, 2), (2, 3)}
+
+
+def test_a_header_of_another_width_is_refused(tmp_path: Path):
+    bare = csv(tmp_path / "bare.txt", "a\tlikes\tb\n")
+    with pytest.raises(ParseError, match="has 3 columns, and 2 names"):
+        ingested(tmp_path, edges=[bare], header=["src", "dst"])

@@ -114,7 +114,9 @@ def _fill(
     for link in inputs.links:
         with closing(read_ahead(link.source.read(id_kind_of(nodes), inputs.chunk_rows))) as chunks:
             for chunk in chunks:
-                edges, _ = _translate(config, link.source, chunk, nodes, sink.types, dangling)
+                edges, split = _translate(config, link.source, chunk, nodes, sink.types, dangling)
+                if edges is not None and split is not None:
+                    edges = edges.take(split == link.split)
                 if edges is not None:
                     _hold_out(held_out, edges, link.split, link.label)
                 read += len(chunk.src)

@@ -36,6 +36,7 @@ class IngestConfig:
         out: the graph directory.
         name: name of the graph; the name of `out` when left out.
         columns: role → column, where a file names it otherwise (see `ReadOptions`).
+        header: names of the columns of text files of edges that have no line with them.
         format: a key of `FORMATS` for all files of edges, or one for each.
         id_prefix: ids are per type: id 17 of type "author" becomes "author:17".
         literals: "drop" or "keep": whether literals of N-Triples are nodes.
@@ -69,6 +70,7 @@ class IngestConfig:
     out: Path
     name: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+    header: Sequence[str] = ()
     format: str | Sequence[str] = "auto"
     id_prefix: bool = False
     literals: str = "drop"

@@ -77,11 +77,12 @@ def as_text(source: SourceT) -> SourceT:
 
 def open_inputs(config: IngestConfig, budget: MemoryBudget) -> Inputs:
     options = ReadOptions(config.columns, budget.free() // 3, config.literals)
-    edges = _open_edges(config, options)
+    with_header = replace(options, header=tuple(config.header))
+    edges = _open_edges(config, with_header)
     nodes = _open_nodes(config, config.nodes, options)
     nodes = nodes or [s.nodes for s in edges if s.nodes is not None]
     labels = _open_nodes(config, config.labels, options)
-    links = _open_links(config, options)
+    links = _open_links(config, with_header)
     if config.id_type == "string":
         edges, nodes = [as_text(s) for s in edges], [as_text(s) for s in nodes]
         links = [replace(link, source=as_text(link.source)) for link in links]

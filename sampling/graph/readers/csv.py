@@ -1,4 +1,4 @@
-"""CSV and TSV with a header, streamed by Arrow.
+"""CSV and TSV with a header, or with names that are given for one, streamed by Arrow.
 
 A text file does not say what its columns hold, and its first lines may mislead. Ids are what
 all of them are: integers, or else strings. Times and labels climb a ladder of types until
@@ -89,7 +89,11 @@ class _Table:
 
     def __init__(self, path: Path, roles: tuple[str, ...], options: ReadOptions) -> None:
         self.path = path
-        self.names, self.delimiter = header_of(path)
+        first, self.delimiter = header_of(path)
+        self.names, self.is_bare = list(options.header) or first, bool(options.header)
+        if len(self.names) != len(first):
+            raise ParseError(path, f"has {len(first)} columns, and {len(self.names)} names are "
+                             "given for them; give one for each")  # fmt: skip
         self.picked = pick(path, self.names, roles, options)
         self.types = {self.picked[r]: t for r, t in FIXED.items() if r in self.picked}
         for role, ladder in LADDERS.items():
@@ -124,7 +128,7 @@ class _Table:
         code, threads = ord(self.delimiter), kernels.default_threads()
         with closing(line_blocks(self.path)) as blocks:
             for number, block in enumerate(blocks):
-                start = 0 if number else block.index(b"\n") + 1
+                start = 0 if number or self.is_bare else block.index(b"\n") + 1
                 text = np.frombuffer(block, np.uint8)[start:]
                 columns = kernels.parse_integers(text, code, len(self.names), threads)
                 if columns is None:
@@ -158,7 +162,8 @@ class _Table:
             yield from pacsv.open_csv(
                 stream,
                 read_options=pacsv.ReadOptions(
-                    block_size=MAX_LINE_BYTES, column_names=self.names, skip_rows=1
+                    block_size=MAX_LINE_BYTES, column_names=self.names,
+                    skip_rows=0 if self.is_bare else 1,
                 ),
                 parse_options=pacsv.ParseOptions(
                     delimiter=self.delimiter, newlines_in_values=True

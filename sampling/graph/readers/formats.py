@@ -53,7 +53,8 @@ def open_edges(path: Path, options: ReadOptions, format_: str = "auto") -> EdgeS
         ParseError: it cannot be read.
         InputError: no such format.
     """
-    return FORMATS[format_of(path, format_)](path, options)
+    found = format_of(path, format_)
+    return FORMATS["csv" if options.header and found == "snap" else found](path, options)
 
 
 def open_nodes(path: Path, options: ReadOptions, format_: str = "auto") -> NodeSource:

@@ -30,6 +30,7 @@ class ReadOptions:
         columns: role ("src", "dst", "type", "time", "weight", "id", "node_type", "node_time",
             "label", "split", "edge_split") → name in the file, where it differs.
         limit_bytes: the most that one array held whole may take.
+        header: names of the columns of text files that have no line with them; empty where they do.
         optional: roles whose column may be missing even where the user named it.
         literals: "drop" or "keep" as nodes, where a format has them (N-Triples).
     """
@@ -37,6 +38,7 @@ class ReadOptions:
     columns: Mapping[str, str] = field(default_factory=dict)
     limit_bytes: int = 1 << 62
     literals: str = "drop"
+    header: tuple[str, ...] = ()
     optional: frozenset[str] = frozenset()
 
     def name(self, role: str) -> str:
