@@ -259,3 +259,45 @@ EXPERIMENTS += [
         ("aifb_rdf", *NODES, "--model", "rgcn", "--monitor", "none"),
     ),
 ]  # fmt: skip
+
+LINKS = "--task", "link-prediction"
+
+
+def triples(data: str) -> dict[str, tuple[str, ...]]:
+    return {
+        data: (
+            "ingest", "--header", "src,type,dst", "--edges", "{data}/train.txt.gz", "--val-edges",
+            "{data}/valid.txt.gz", "--test-edges", "{data}/test.txt.gz", "--reverse-edges",
+            "--id-type", "string",
+        )
+    }  # fmt: skip
+
+
+EXPERIMENTS += [
+    Experiment(
+        "fb15k237", "identity", "24 (DistMult), 35.5 (CompGCN)", "Vashishth et al. 2020",
+        triples("fb15k237"), ("fb15k237", *LINKS, "--model", "identity", "--epochs", "6"), "mrr",
+        runs=1,
+    ),
+    Experiment(
+        "wn18rr", "identity", "43 (DistMult), 47.9 (CompGCN)", "Vashishth et al. 2020",
+        triples("wn18rr"),
+        ("wn18rr", *LINKS, "--model", "identity", "--lr", "0.02", "--batch-size", "1024",
+         "--epochs", "6"),
+        "mrr", runs=1,
+    ),
+    Experiment(
+        "ogbl_ddi", "sage", "53.9 ± 4.7", "Hu et al. 2020",
+        {
+            "ogbl_ddi": (
+                "ingest", "--edges", "{data}/edges.parquet", "--val-negatives",
+                "{data}/negatives.parquet", "--test-negatives", "{data}/negatives.parquet",
+                "--undirected",
+            )
+        },
+        ("ogbl_ddi", *LINKS, "--model", "sage", "--decoder", "dot", "--hidden", "128", "--layers",
+         "2", "--fanouts", "40,40", "--lr", "0.01", "--epochs", "19", "--patience", "30",
+         "--monitor", "hits@20"),
+        "hits@20", runs=1,
+    ),
+]  # fmt: skip
