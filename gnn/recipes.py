@@ -100,6 +100,10 @@ RECIPES = {
         },
         train={**FULL_BATCH, "lr": 0.01, "weight_decay": 5e-5},
     ),
+    "egnn": Recipe(
+        model={"d_hidden": 64, "num_layers": 3, "dropout": 0.0, "encoder": "linear"},
+        train={**SAMPLED, "lr": 0.001, "weight_decay": 1e-8},
+    ),
     "identity": Recipe(
         model={"d_hidden": 64, "num_layers": 1, "dropout": 0.5, "encoder": "mlp", "head": "linear"},
         train={**FULL_BATCH, "lr": 0.01, "weight_decay": 5e-4},
