@@ -69,7 +69,7 @@ def table(results: dict[str, list[float]]) -> str:
         commands += [f"# {e.name}"]
         for name, arguments in e.ingest.items():
             commands.append("gnn " + shlex.join([*e.shown(arguments), "--out", name]))
-        commands.append("gnn train " + shlex.join([*e.shown(e.train), e.varies, "RUN", "--out",
+        commands.append("gnn train " + shlex.join([*e.shown(e.train), e.varies, "0", "--out",
                                                    f"models/{e.data}"]))  # fmt: skip
     return "\n".join([*lines, *commands, "```"])
 

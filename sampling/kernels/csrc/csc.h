@@ -66,7 +66,7 @@ void finish_bucket(Out* sources, const Local* locals, int64_t begin, int64_t siz
   scratch.next.assign(rows + 1, 0);
   int64_t* next = scratch.next.data();
   Out* from = scratch.sources.data();
-  std::memcpy(from, sources, size * sizeof(Out));
+  if (size) std::memcpy(from, sources, size * sizeof(Out));
   for (int64_t i = 0; i < size; ++i) next[locals[i] + 1]++;
   for (int64_t row = 0; row < rows; ++row) {
     indptr[row] = begin + next[row];
