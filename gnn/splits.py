@@ -67,7 +67,7 @@ def cut_by_time(times: Nodes, split: tuple[float, float, float]) -> Nodes:
     """The part of every entry, (n,): 0, 1 or 2; equal times have equal parts.
 
     Example:
-        >>> cut_by_time(np.array([1, 2, 2, 2, 3, 4]), (0.5, 0.25, 0.25)).tolist()
+        >>> cut_by_time(np.array([1, 2, 2, 2, 3, 4]), (0.5, 0.3, 0.2)).tolist()
         [0, 0, 0, 0, 1, 2]
     """
     ordered, parts = np.sort(times), np.zeros(len(times), np.int64)

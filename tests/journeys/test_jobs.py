@@ -118,7 +118,8 @@ def runners(client: httpx.Client) -> list[psutil.Process]:
 def progress_seen(client: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
     """The job once rows are finished."""
     return wait_for(
-        lambda: (j := get(client, job))["progress"] and j["progress"]["rows_done"] and j
+        lambda: (j := get(client, job))["progress"] and j["progress"]["rows_done"] and j,
+        seconds=150,
     )
 
 

@@ -135,7 +135,7 @@ def test_an_order_depends_on_the_graph_alone(tmp_path: Path, reorder: str) -> No
     prints = {
         ingested(tmp_path / f"g{i}", reorder, **files, **more).meta.fingerprint
         for i, more in enumerate(
-            ({"num_threads": 1}, {"num_threads": 3}, {"memory_bytes": 1 << 30})
+            ({"num_threads": 1}, {"num_threads": 3}, {"memory_bytes": 8 << 30})
         )
     }
     assert len(prints) == 1
