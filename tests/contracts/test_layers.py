@@ -27,7 +27,9 @@ def target(rows, columns, storage):
 
 def assert_alike(ours, twin, outcome, twin_outcome):
     assert outcome[0] == twin_outcome[0] == -1
-    assert outcome[1] == pytest.approx(twin_outcome[1], abs=1e-3)
+    largest = float(np.abs(twin.rows(0, twin.num_rows).numpy()).max(initial=1))
+    # sums in another order differ by the rounding of their size, and so do errors of storing them
+    assert outcome[1] == pytest.approx(twin_outcome[1], abs=max(1e-3, 1e-5 * largest))
     rows, expected = ours.rows(0, ours.num_rows), twin.rows(0, twin.num_rows)
     np.testing.assert_allclose(rows, expected, rtol=1e-2, atol=TOLERANCE[ours.storage])
 
