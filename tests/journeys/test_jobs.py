@@ -306,9 +306,7 @@ def test_a_job_is_canceled_killed_stopped_and_still_finished_alike(wide: World, 
 def cancel_and_refuse(client: httpx.Client, jobs: Path) -> None:
     """Cancel the job that runs and those that wait; a queue that is full refuses more."""
     runs = submit(client)
-    seen = progress_seen(client, runs)
-    assert seen["state"] == "running"
-    assert seen["progress"]["num_rows"] == WIDE
+    assert wait_for(lambda: get(client, runs)["state"] == "running", seconds=150)
     waits = [submit(client), submit(client)]
     refused(download(client, runs), 409, "job_not_done")
     full = client.post("/v1/jobs", json={"kind": "embed"})
