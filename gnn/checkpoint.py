@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -44,8 +44,9 @@ from gnn.model_config import is_brought
 from gnn.pictures import learning_curve
 from gnn.train_config import TrainConfig
 from sampling import Dataset
-from sampling.errors import DamagedError, ExistsError, FutureFormatError, InputError
+from sampling.errors import DamagedError, ExistsError, InputError
 from sampling.graph.arrays import publish, read_json, write_json
+from sampling.graph.manifest import parsed
 
 __all__ = [
     "ModelInfo",
@@ -386,15 +387,8 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 def _read_info(path: Path) -> ModelInfo:
     content = read_json(path / INFO)
-    version = content.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise FutureFormatError(path, version, FORMAT_VERSION)
     try:
-        info = ModelInfo.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DamagedError(path, INFO, f"is wrong at {where}: {first['msg']}") from None
+        info = parsed(path, INFO, ModelInfo, content, FORMAT_VERSION)
     except InputError as error:
         raise DamagedError(path, INFO, f"describes no model: {error}") from None
     if info.digest != _digest(content):
@@ -413,12 +407,7 @@ def _old_card(path: Path) -> str:
 def _read_certificate(path: Path, digest: str) -> Certificate | None:
     if not (path / CERTIFICATE).is_file():
         return None
-    try:
-        certificate = Certificate.model_validate(read_json(path / CERTIFICATE))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DamagedError(path, CERTIFICATE, f"is wrong at {where}: {first['msg']}") from None
+    certificate = parsed(path, CERTIFICATE, Certificate, read_json(path / CERTIFICATE))
     if certificate.model_digest != digest:
         raise DamagedError(path, CERTIFICATE, "belongs to another model")
     return certificate

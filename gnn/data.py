@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sampling import Dataset, GraphStore
 from sampling.graph.collection import GraphCollection
-from sampling.graph.collections.store import COLLECTION_MANIFEST
+from sampling.graph.manifest import is_collection
 
 __all__ = ["Data", "open_data"]
 
@@ -19,6 +19,6 @@ def open_data(path: str | Path, *, verify: bool = True) -> Data:
     Raises:
         DamagedError: names the file and what is wrong with it.
     """
-    if (Path(path) / COLLECTION_MANIFEST).exists():
+    if is_collection(path):
         return GraphCollection.open(path, verify=verify)
     return GraphStore.open(path, verify=verify)

@@ -13,6 +13,8 @@ which have vectors of their own, distmult does.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
@@ -34,9 +36,10 @@ RELATION_DEVIATION = 0.1
 PAIRS_AT_ONCE = 1 << 17
 
 
-class Decoder(nn.Module):
+class Decoder(nn.Module, ABC):
     """Logits of pairs."""
 
+    @abstractmethod
     def pairs(self, src: Tensor, dst: Tensor, relations: Tensor | None) -> Tensor:
         """Logits of rows of pairs, (num_pairs,).
 
@@ -45,7 +48,6 @@ class Decoder(nn.Module):
             dst: embeddings of destinations, (num_pairs, d).
             relations: codes, (num_pairs,); None where there is one relation.
         """
-        raise NotImplementedError
 
     def against(
         self, h: Tensor, nodes: Tensor, relations: Tensor | None, *, reverse: bool = False

@@ -19,12 +19,13 @@ from typing import Any, Literal
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from gnn.storage import dtype_of
 from sampling import kernels
-from sampling.errors import DamagedError, FutureFormatError, InputError
+from sampling.errors import DamagedError, InputError
 from sampling.graph.arrays import open_array, read_json, verify_array
+from sampling.graph.manifest import parsed
 from sampling.graph.meta import ArrayInfo
 
 __all__ = [
@@ -155,15 +156,7 @@ def read_meta(path: Path) -> EmbeddingMeta:
         FutureFormatError: written by a newer version of this project.
     """
     content = read_json(path / MANIFEST)
-    version = content.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise FutureFormatError(path, version, FORMAT_VERSION)
-    try:
-        meta = EmbeddingMeta.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DamagedError(path, MANIFEST, f"is wrong at {where}: {first['msg']}") from None
+    meta = parsed(path, MANIFEST, EmbeddingMeta, content, FORMAT_VERSION)
     if meta.digest != _digest(content):
         raise DamagedError(path, MANIFEST, "does not have the digest of its content")
     return meta

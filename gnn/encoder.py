@@ -7,6 +7,7 @@ atoms; Hu et al., Open Graph Benchmark, 2020).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -24,12 +25,12 @@ __all__ = ["CategoricalEncoder", "Encoder", "LinearEncoder", "TypedEncoder", "ma
 EMBEDDING_DEVIATION = 0.1
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """Rows of width d_out from input rows and the nodes that they belong to."""
 
+    @abstractmethod
     def forward(self, x: Tensor, nodes: NodeView) -> Tensor:
         """(rows, d_out) from x, (rows, d_in)."""
-        raise NotImplementedError
 
 
 class LinearEncoder(Encoder):

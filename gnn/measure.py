@@ -9,7 +9,7 @@ from typing import Any
 from gnn.calibration import Calibration, calibrate
 from gnn.class_report import ClassReport, class_report
 from gnn.data import Data
-from gnn.evaluate import evaluate_parts, part_logits
+from gnn.evaluate import EvaluateOptions, evaluate_parts, part_logits
 from gnn.model import GNN
 from gnn.tasks import task_for
 from gnn.train_config import CLASS_TASKS, TrainConfig
@@ -39,7 +39,7 @@ class Measured:
 
 def measure(model: GNN, data: Data, training: TrainConfig) -> Measured:
     """All metrics of every part that has labels, calibration and classes where there are any."""
-    options = {
+    options: EvaluateOptions = {
         "task": training.task,
         "fanouts": reading_fanouts(asdict(training)),
         "temporal": training.temporal,
@@ -50,9 +50,9 @@ def measure(model: GNN, data: Data, training: TrainConfig) -> Measured:
         "seed": training.seed,
     }
     if training.task not in POINT_TASKS:
-        return Measured(evaluate_parts(model, data, **options), {})  # type: ignore[arg-type]
+        return Measured(evaluate_parts(model, data, **options), {})
     task = task_for(training.task, data)
-    found = part_logits(model, data, **options)  # type: ignore[arg-type]
+    found = part_logits(model, data, **options)
     metrics = {part: task.metrics(logits, y) for part, (logits, y) in found.items()}
     sizes = {part: len(y) for part, (_, y) in found.items()}
     info = data.meta.labels

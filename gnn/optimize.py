@@ -68,7 +68,7 @@ class Stepper:
             raise DivergedError(epoch + 1, batch + 1, value)
         self.optimizer.zero_grad()
         shared = loss if ranks.size == 1 or size is None else loss * ranks.share(size)
-        shared.backward()  # type: ignore[no-untyped-call]
+        shared.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         ranks.add_gradients(self._parameters())
         self._clip(epoch, batch)
         lr = self.schedule.next_lr(epoch, batch)

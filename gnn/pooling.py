@@ -10,6 +10,7 @@ by the order of nodes, so that renumbering the nodes renumbers the result.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ class Pooled(NamedTuple):
     kept: Tensor
 
 
-class _ScorePool(nn.Module):
+class _ScorePool(nn.Module, ABC):
     """Keeps the best nodes by a score."""
 
     def __init__(self, d_in: int, ratio: float) -> None:
@@ -48,9 +49,9 @@ class _ScorePool(nn.Module):
             raise InputError(f"ratio is {ratio}; give the share of nodes to keep, above 0 up to 1")
         self.d_out, self.ratio = d_in, ratio
 
+    @abstractmethod
     def score(self, block: Block, x: Tensor) -> Tensor:
         """A number for every node, (n,)."""
-        raise NotImplementedError
 
     def forward(self, block: Block, x: Tensor, graph_indptr: Tensor) -> Pooled:
         """The best nodes of every graph.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,6 +11,7 @@ from torch import Tensor
 from sampling.errors import InputError
 from sampling.graph.collection import GraphCollection
 from sampling.graph.collections.batch import GraphBatch
+from sampling.prefetch import prepared_ahead
 
 __all__ = ["GraphLoader"]
 
@@ -74,25 +73,7 @@ class GraphLoader:
         parts = [order[start : start + self.batch_size] for start in starts]
         if self.part is not None:
             parts = [part[self.part(len(part))] for part in parts]
-        if self.num_workers == 0:
-            yield from map(self.collection.batch, parts)
-            return
-        pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="graphs")
-        try:
-            yield from self._prefetched(pool, parts)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def _prefetched(
-        self, pool: ThreadPoolExecutor, parts: list[NDArray[np.int64]]
-    ) -> Iterator[GraphBatch]:
-        ready: deque[Future[GraphBatch]] = deque()
-        for part in parts:
-            ready.append(pool.submit(self.collection.batch, part))
-            if len(ready) >= self.prefetch:
-                yield ready.popleft().result()
-        while ready:
-            yield ready.popleft().result()
+        yield from prepared_ahead(parts, self.collection.batch, self.num_workers, self.prefetch)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if not self.shuffle:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from sampling.exclusion import without_edges
 from sampling.graph.store import Dataset
 from sampling.kernels.reference import GOLDEN, MASK, mix
 from sampling.negatives import NegativeSampler
+from sampling.prefetch import prepared_ahead
 from sampling.sampler import Sampler, checked_seeds
 
 __all__ = ["LinkBatch", "LinkLoader"]
@@ -128,25 +128,8 @@ class LinkLoader:
         starts = range(0, len(order), self.batch_size)
         parts = [order[start : start + self.batch_size] for start in starts]
         seed = mix((self.seed + GOLDEN * (epoch + 1)) & MASK)
-        if self.num_workers == 0:
-            yield from (self._prepare(part, seed) for part in parts)
-            return
-        pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="links")
-        try:
-            yield from self._prefetched(pool, parts, seed)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def _prefetched(
-        self, pool: ThreadPoolExecutor, parts: list[NDArray[np.int64]], seed: int
-    ) -> Iterator[LinkBatch]:
-        ready: deque[Future[LinkBatch]] = deque()
-        for part in parts:
-            ready.append(pool.submit(self._prepare, part, seed))
-            if len(ready) >= self.prefetch:
-                yield ready.popleft().result()
-        while ready:
-            yield ready.popleft().result()
+        prepare = partial(self._prepare, seed=seed)
+        yield from prepared_ahead(parts, prepare, self.num_workers, self.prefetch)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if not self.shuffle:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from sampling.block import MiniBatch
 from sampling.errors import InputError
 from sampling.graph.store import Dataset
 from sampling.kernels.reference import GOLDEN, MASK, mix
+from sampling.prefetch import prepared_ahead
 from sampling.sampler import Sampler
 
 __all__ = ["MiniBatchLoader"]
@@ -87,26 +87,8 @@ class MiniBatchLoader:
         if self.part is not None:
             parts = [part[self.part(len(part))] for part in parts]
         sampling_seed = mix((self.seed + GOLDEN * (epoch + 1)) & MASK) if self.resample else None
-        if self.num_workers == 0:
-            for part in parts:
-                yield self._prepare(part, sampling_seed)
-            return
-        pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="loader")
-        try:
-            yield from self._prefetched(pool, parts, sampling_seed)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-    def _prefetched(
-        self, pool: ThreadPoolExecutor, parts: list[NDArray[np.int64]], seed: int | None
-    ) -> Iterator[MiniBatch]:
-        ready: deque[Future[MiniBatch]] = deque()
-        for part in parts:
-            ready.append(pool.submit(self._prepare, part, seed))
-            if len(ready) >= self.prefetch:
-                yield ready.popleft().result()
-        while ready:
-            yield ready.popleft().result()
+        prepare = partial(self._prepare, seed=sampling_seed)
+        yield from prepared_ahead(parts, prepare, self.num_workers, self.prefetch)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if not self.shuffle:

@@ -9,10 +9,9 @@ edge gets depends on (seed, edge) and the candidates, not on the batch or the or
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from sampling.block import Block
 from sampling.errors import InputError
 from sampling.graph.store import Dataset
 from sampling.kernels.reference import GOLDEN, MASK, mix
+from sampling.prefetch import prepared_ahead
 from sampling.samplers.temporal import TemporalNeighborSampler
 
 __all__ = ["SeenDestinations", "TemporalLinkBatch", "TemporalLinkLoader", "TimedLinks"]
@@ -187,14 +187,8 @@ class TemporalLinkLoader:
         epoch, self.epoch = self.epoch, self.epoch + 1
         seed = mix((self.seed + GOLDEN * (epoch + 1)) & MASK) if self.resample else self.seed
         parts = self._parts(epoch)
-        if self.num_workers == 0:
-            yield from (self._prepare(part, seed) for part in parts)
-            return
-        pool = ThreadPoolExecutor(self.num_workers, thread_name_prefix="temporal-links")
-        try:
-            yield from self._prefetched(pool, parts, seed)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        prepare = partial(self._prepare, seed=seed)
+        yield from prepared_ahead(parts, prepare, self.num_workers, self.prefetch)
 
     def _parts(self, epoch: int) -> list[TimedLinks]:
         order = np.arange(len(self.links))
@@ -202,17 +196,6 @@ class TemporalLinkLoader:
             order = np.random.default_rng((self.seed & MASK, epoch)).permutation(order)
         starts = range(0, len(order), self.batch_size)
         return [self.links.take(order[start : start + self.batch_size]) for start in starts]
-
-    def _prefetched(
-        self, pool: ThreadPoolExecutor, parts: list[TimedLinks], seed: int
-    ) -> Iterator[TemporalLinkBatch]:
-        ready: deque[Future[TemporalLinkBatch]] = deque()
-        for part in parts:
-            ready.append(pool.submit(self._prepare, part, seed))
-            if len(ready) >= self.prefetch:
-                yield ready.popleft().result()
-        while ready:
-            yield ready.popleft().result()
 
     def _prepare(self, links: TimedLinks, seed: int) -> TemporalLinkBatch:
         drawn = self.negatives.sample(links, self.num_negatives, seed)

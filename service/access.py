@@ -35,7 +35,7 @@ def needs(scope: Need) -> Callable[[EndpointT], EndpointT]:
     """
 
     def mark(endpoint: EndpointT) -> EndpointT:
-        endpoint.scope = scope  # type: ignore[attr-defined]
+        endpoint.scope = scope  # type: ignore[attr-defined]  # read where keys are checked
         return endpoint
 
     return mark

@@ -261,7 +261,7 @@ class Client:
             try:
                 step = steps.send(answer)
             except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
+                return end.value  # type: ignore[no-any-return]  # what the exchange returns
             answer = None
             if isinstance(step, _Sleep):
                 time.sleep(step.seconds)
@@ -365,7 +365,7 @@ class AsyncClient:
             try:
                 step = steps.send(answer)
             except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
+                return end.value  # type: ignore[no-any-return]  # what the exchange returns
             answer = None
             if isinstance(step, _Sleep):
                 await asyncio.sleep(step.seconds)

@@ -7,6 +7,7 @@ is a tile of a whole graph, so layers that add self edges by position find the r
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -50,7 +51,7 @@ def destinations_first(block: Block, rows: Tensor) -> tuple[Block, Tensor]:
     return hop, picked(rows, sources)
 
 
-class WrappedConv(nn.Module):
+class WrappedConv(nn.Module, ABC):
     """A module that reads source and destination rows, as a convolution.
 
     Args:
@@ -93,9 +94,9 @@ class WrappedConv(nn.Module):
         out = self.run(hop, rows.to(dtype), x_dst.to(dtype), given)
         return out.flatten(1) if isinstance(out, Tensor) and out.ndim > 2 else out
 
+    @abstractmethod
     def run(self, hop: Block, x_src: Tensor, x_dst: Tensor, given: dict[str, Tensor]) -> Tensor:
         """Call the module as its library does."""
-        raise NotImplementedError
 
     def forward(self, block: Block, x: Tensor, messages: Tensor | None = None) -> Tensor:
         """Output rows of the destinations, (num_dst, d_out), from x, (num_src, d_in)."""

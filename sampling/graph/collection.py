@@ -21,7 +21,6 @@ from sampling.errors import DamagedError, InputError
 from sampling.graph.collections.batch import GraphBatch, Ranges, cut_block
 from sampling.graph.collections.meta import CollectionMeta
 from sampling.graph.collections.store import (
-    COLLECTION_MANIFEST,
     Arrays,
     check_rows,
     collection_meta,
@@ -32,6 +31,7 @@ from sampling.graph.collections.store import (
 from sampling.graph.csc import Graph
 from sampling.graph.features import FeatureTable
 from sampling.graph.ids import NodeIds
+from sampling.graph.manifest import COLLECTION_MANIFEST
 from sampling.graph.meta import LabelInfo
 from sampling.graph.store import SPLIT_CODES, Dataset
 

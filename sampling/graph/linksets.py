@@ -131,7 +131,7 @@ class LinkSet:
         """Links from the arrays of a directory; None where it has none."""
         if "links" not in arrays:
             return None
-        return cls(**{attribute: arrays.get(name) for name, attribute in ARRAYS.items()})  # type: ignore[arg-type]
+        return cls(**{attribute: arrays.get(name) for name, attribute in ARRAYS.items()})  # type: ignore[arg-type]  # shapes are checked by the store
 
     def fault(self, num_nodes: int, num_types: int) -> str:
         """What is wrong with the values, or an empty string: files may hold anything."""

@@ -10,14 +10,12 @@ from typing import Any
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from sampling import kernels
-from sampling.errors import DamagedError, FutureFormatError, InputError
+from sampling.errors import DamagedError, InputError
 from sampling.graph.arrays import (
     open_array,
     publish,
-    read_json,
     verify_array,
     write_array,
     write_json,
@@ -26,12 +24,12 @@ from sampling.graph.csc import Graph, NodeType
 from sampling.graph.features import STORAGE_TYPES, FeatureTable
 from sampling.graph.ids import NodeIds
 from sampling.graph.linksets import LinkSet
+from sampling.graph.manifest import is_collection, read_manifest, version_there, was_replaced
 from sampling.graph.meta import FORMAT_VERSION, UNLABELED, ArrayInfo, GraphMeta, LabelInfo
 
 __all__ = ["SPLIT_CODES", "Dataset", "GraphStore", "write_manifest"]
 
 MANIFEST = "graph.json"
-COLLECTION = "graphs.json"
 SPLIT_CODES = {"none": 0, "train": 1, "val": 2, "test": 3}
 OPEN_ATTEMPTS = 100
 UNCOUNTED = frozenset({"name", "version", "provenance", "fingerprint"})
@@ -189,19 +187,10 @@ class GraphStore:
             FutureFormatError: written by a newer version.
         """
         path = Path(path)
-        if not (path / MANIFEST).exists() and (path / COLLECTION).exists():
+        if not (path / MANIFEST).exists() and is_collection(path):
             raise InputError(f"{path} is a collection of graphs, and this needs one graph; give a "
                              "directory that `gnn ingest` wrote")  # fmt: skip
-        content = read_json(path / MANIFEST)
-        version = content.get("format_version")
-        if isinstance(version, int) and version > FORMAT_VERSION:
-            raise FutureFormatError(path, version, FORMAT_VERSION)
-        try:
-            meta = GraphMeta.model_validate(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise DamagedError(path, MANIFEST, f"is wrong at {where}: {first['msg']}") from None
+        meta = read_manifest(path, MANIFEST, GraphMeta, FORMAT_VERSION)
         if meta.fingerprint != fingerprint(meta):
             raise DamagedError(path, MANIFEST, "does not have the fingerprint of its arrays")
         return meta
@@ -239,20 +228,11 @@ def write_manifest(
 ) -> GraphMeta:
     """Finish a graph directory: the next version, checksums, fingerprint, `graph.json`."""
     if (final / MANIFEST).exists():
-        meta = meta.model_copy(update={"version": _version_there(final) + 1})
+        meta = meta.model_copy(update={"version": version_there(final, MANIFEST) + 1})
     meta = meta.model_copy(update={"arrays": arrays})
     meta = meta.model_copy(update={"fingerprint": fingerprint(meta)})
     write_json(temporary / MANIFEST, meta.model_dump(mode="json"))
     return meta
-
-
-def _version_there(path: Path) -> int:
-    """The version of a graph that is to be replaced; 0 where damage has made it unreadable."""
-    try:
-        version = read_json(path / MANIFEST).get("version")
-    except DamagedError:
-        return 0
-    return version if isinstance(version, int) and version > 0 else 0
 
 
 def fingerprint(meta: GraphMeta) -> str:
@@ -273,10 +253,10 @@ def _map(path: Path) -> tuple[GraphMeta, dict[str, NDArray[Any]]]:
         try:
             arrays = {name: open_array(path, name, info) for name, info in meta.arrays.items()}
         except DamagedError:
-            if _was_replaced(path, meta):
+            if was_replaced(path, MANIFEST, meta.fingerprint):
                 continue
             raise
-        if not _was_replaced(path, meta):
+        if not was_replaced(path, MANIFEST, meta.fingerprint):
             return meta, arrays
     raise DamagedError(path, MANIFEST, "was replaced again and again while it was opened")
 
@@ -444,7 +424,3 @@ def _types_cover(data: Dataset) -> bool:
             return False
         place = kind.end
     return place == data.graph.num_nodes == data.ids.num_nodes
-
-
-def _was_replaced(path: Path, meta: GraphMeta) -> bool:
-    return read_json(path / MANIFEST).get("fingerprint") != meta.fingerprint

@@ -18,7 +18,7 @@ __all__ = ["info", "verify"]
 def info(graph: GraphPath, json: Json = False, debug: Debug = False) -> None:
     """Counts, degrees, types, storage, bytes and versions of a graph, or of a collection."""
     from sampling import GraphStore
-    from sampling.graph.collections.store import is_collection
+    from sampling.graph.manifest import is_collection
 
     if is_collection(graph):
         return show(describe_collection(graph), json)
@@ -28,7 +28,7 @@ def info(graph: GraphPath, json: Json = False, debug: Debug = False) -> None:
 def verify(graph: GraphPath, json: Json = False, debug: Debug = False) -> None:
     """Read every byte of a graph, or of a collection, and check every checksum and invariant."""
     from sampling import GraphStore
-    from sampling.graph.collections.store import is_collection
+    from sampling.graph.manifest import is_collection
     from sampling.graph.store import MANIFEST
 
     if is_collection(graph):

@@ -20,7 +20,7 @@ import typer
 
 from service.commands.node_ids import parse_ids, read_ids, read_pairs
 from service.commands.options import AllowModules, Debug, GraphPath, Json, ModelPath, Seed, Threads
-from service.commands.predict_graphs import is_collection, predict_graphs
+from service.commands.predict_graphs import predict_graphs
 from service.commands.writing import naming
 from service.console import Progress, show
 
@@ -83,6 +83,7 @@ def predict(
 ) -> None:
     """Predict for some nodes: labels and probabilities, values, or embeddings."""
     from sampling.errors import InputError
+    from sampling.graph.manifest import is_collection
 
     if out is not None and out.suffix not in FORMATS:
         raise InputError(f"cannot write {out.name}; choose a name ending in {' or '.join(FORMATS)}")

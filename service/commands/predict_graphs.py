@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from service.commands.node_ids import parse_ids
@@ -13,16 +12,9 @@ if TYPE_CHECKING:
     from gnn import SavedModel
     from sampling import GraphCollection
 
-__all__ = ["is_collection", "predict_graphs"]
+__all__ = ["predict_graphs"]
 
 GRAPHS_PER_BATCH = 256
-
-
-def is_collection(path: Path) -> bool:
-    """Whether a directory holds a collection of graphs."""
-    from sampling.graph.collections.store import COLLECTION_MANIFEST
-
-    return (path / COLLECTION_MANIFEST).exists()
 
 
 def predict_graphs(

@@ -44,7 +44,7 @@ def stop_on_signals() -> threading.Event:
 
 def run_until_idle(graph: str) -> None:
     """Run the jobs on one graph until there have been none for a while."""
-    settings = Settings()  # type: ignore[call-arg]
+    settings = Settings()  # type: ignore[call-arg]  # all of it is in the environment
     configure_logging(settings.log_level)
     os.nice(NICENESS)
     stop = stop_on_signals()

@@ -125,7 +125,7 @@ def _signature(path: Path) -> Signature | None:
 def _target(link: Path) -> str | None:
     """The job that a link leads to; nothing but a table of ours is followed."""
     try:
-        match = TARGET.fullmatch(os.readlink(link))  # noqa: PTH115
+        match = TARGET.fullmatch(os.readlink(link))  # noqa: PTH115 - the text as it is, not a path
     except OSError:
         return None
     return match[1] if match else None

@@ -72,7 +72,7 @@ class SqliteStore:
     ) -> list[Job]:
         marks = ", ".join("?" for _ in states)
         order = "DESC" if newest_first else "ASC"
-        query = f"SELECT row FROM jobs WHERE state IN ({marks}) ORDER BY number {order} LIMIT ?"  # noqa: S608
+        query = f"SELECT row FROM jobs WHERE state IN ({marks}) ORDER BY number {order} LIMIT ?"  # noqa: S608 - marks and a fixed word
         return [self._job(row) for [row] in self._read(query, (*states, limit))]
 
     def update(self, job_id: str, change: Change) -> Job | None:

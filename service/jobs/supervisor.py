@@ -108,7 +108,7 @@ class _Supervisor:
             return False
 
     def _start(self) -> None:
-        self._process = subprocess.Popen(  # noqa: S603
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "service.jobs.process", self.graph],
             env=self.environment,
             stdin=subprocess.PIPE,

@@ -76,13 +76,13 @@ def _add_reads(app: FastAPI) -> None:
         return json_response({"jobs": [door.document(job) for job in listed]})
 
     @of_one("/v1/jobs/{id:text}", methods=["GET"], responses=problems(404, 503))
-    async def job(request: Request, id: JobId) -> Response:  # noqa: A002
+    async def job(request: Request, id: JobId) -> Response:  # noqa: A002 - the name in the path
         """State, progress, error, result."""
         door = _door(request)
         return json_response(door.document(await asyncio.to_thread(door.queue.get, id)))
 
     @of_one("/v1/jobs/{id:text}", methods=["DELETE"], responses=problems(404, 503))
-    async def cancel(request: Request, id: JobId) -> Response:  # noqa: A002
+    async def cancel(request: Request, id: JobId) -> Response:  # noqa: A002 - the name in the path
         """Cancel a job that waits or runs; discard the result of one that is closed."""
         door = _door(request)
         return json_response(door.document(await asyncio.to_thread(door.cancel, id)))
@@ -107,7 +107,7 @@ def _add_result(app: FastAPI) -> None:
     )
     async def result(
         request: Request,
-        id: JobId,  # noqa: A002
+        id: JobId,  # noqa: A002 - the name in the path
         part: PartNumber = None,
     ) -> Response:
         """The file of a finished job; `Range` goes on where a download broke off."""

@@ -68,7 +68,6 @@ def test_real_networks_without_node_data_get_degrees(real_data: Path, tmp_path: 
 
 
 def test_real_smiles_give_the_atoms_and_bonds_of_the_benchmark(real_data: Path, tmp_path: Path):
-    pytest.importorskip("rdkit")
     folder = real_data / "esol"
     listed = ingested(tmp_path / "a", **tables(folder), labels=["logS"])
     read = ingested(tmp_path / "b", format="smiles", files=[folder / "graphs.csv.gz"])
@@ -342,7 +341,6 @@ def test_hostile_zips_are_refused_and_write_nothing(tmp_path: Path):
 
 
 def smiles(tmp_path: Path, text: str) -> dict[str, Any]:
-    pytest.importorskip("rdkit")
     (tmp_path / "m.csv").write_text(text)
     return {"format": "smiles", "files": [tmp_path / "m.csv"]}
 

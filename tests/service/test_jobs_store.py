@@ -268,9 +268,13 @@ def test_a_redis_that_is_not_there_is_an_error_of_the_store_and_soon(tmp_path: P
 
 
 class Machine(RuleBasedStateMachine):
-    """Random work by two runners against a dict: states, owners and leases never disagree."""
+    """Random work by two runners against a dict: states, owners and leases never disagree.
+
+    A subclass has `make`, which opens the store.
+    """
 
     store: JobStore
+    make: Callable[[], JobStore]
 
     def __init__(self) -> None:
         super().__init__()
@@ -279,9 +283,6 @@ class Machine(RuleBasedStateMachine):
         self.owners: dict[str, str] = {}
         self.dead: dict[str, str] = {}
         self.order: list[str] = []
-
-    def make(self) -> JobStore:
-        raise NotImplementedError
 
     def queue(self, lease_s: float = 1000.0) -> JobQueue:
         return JobQueue(self.store, lease_s, max_attempts=100)

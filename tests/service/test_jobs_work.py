@@ -222,17 +222,21 @@ def test_a_run_begun_under_other_settings_starts_over(world: World, tmp_path: Pa
     assert_rows_are_those_of_rest(tables(door, after), exact(door, EVERY))
 
 
-def test_a_runner_told_to_stop_gives_the_job_back(world: World, tmp_path: Path):
+def test_a_runner_told_to_stop_gives_the_job_back(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     door = door_of(settings_of(world, tmp_path, job_tile_rows=1, job_max_attempts=1))
     job = door.submit(request())
     stop = threading.Event()
-    runner = Runner(door.queue, door.settings, job.spec.graph)
-    thread = threading.Thread(target=runner.run, args=(stop,))
-    thread.start()
-    wait_for(lambda: door.queue.get(job.id).state == "running")
-    time.sleep(0.2)
-    stop.set()
-    thread.join()
+    claim = door.queue.claim
+
+    def claims(graph: str) -> Any:
+        stop.set()
+        return claim(graph)
+
+    monkeypatch.setattr(door.queue, "claim", claims)
+    Runner(door.queue, door.settings, job.spec.graph).run(stop)
+    monkeypatch.undo()
     back = door.queue.get(job.id)
     assert (back.state, back.attempts) == ("queued", 0)
     run_all(door, door.settings.model_copy(update={"job_tile_rows": 1}))

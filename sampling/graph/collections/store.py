@@ -15,45 +15,41 @@ from typing import Any
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from sampling.errors import DamagedError, FutureFormatError
+from sampling.errors import DamagedError
 from sampling.graph.arrays import (
     open_array,
     publish,
-    read_json,
     verify_array,
     write_array,
     write_json,
 )
 from sampling.graph.collections.meta import COLLECTION_FORMAT_VERSION, CollectionMeta
+from sampling.graph.manifest import (
+    COLLECTION_MANIFEST,
+    read_manifest,
+    version_there,
+    was_replaced,
+)
 from sampling.graph.meta import GraphMeta
 from sampling.graph.store import Dataset, GraphStore
 
 __all__ = [
-    "COLLECTION_MANIFEST",
     "NODES",
     "Arrays",
     "check_rows",
     "collection_meta",
     "expected_shapes",
-    "is_collection",
     "map_collection",
     "verify_files",
     "write_collection",
 ]
 
-COLLECTION_MANIFEST = "graphs.json"
 NODES = "nodes"
 OPEN_ATTEMPTS = 100
 CHUNK_ROWS = 1 << 20
 
 Arrays = dict[str, NDArray[Any]]
-
-
-def is_collection(path: Path) -> bool:
-    """Whether a directory says that it is a collection."""
-    return (path / COLLECTION_MANIFEST).exists()
 
 
 def collection_meta(path: Path) -> CollectionMeta:
@@ -63,17 +59,7 @@ def collection_meta(path: Path) -> CollectionMeta:
         DamagedError: it is missing or not a manifest.
         FutureFormatError: written by a newer version.
     """
-    content = read_json(path / COLLECTION_MANIFEST)
-    version = content.get("format_version")
-    if isinstance(version, int) and version > COLLECTION_FORMAT_VERSION:
-        raise FutureFormatError(path, version, COLLECTION_FORMAT_VERSION)
-    try:
-        meta = CollectionMeta.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        what = f"is wrong at {where}: {first['msg']}"
-        raise DamagedError(path, COLLECTION_MANIFEST, what) from None
+    meta = read_manifest(path, COLLECTION_MANIFEST, CollectionMeta, COLLECTION_FORMAT_VERSION)
     if meta.fingerprint != _fingerprint(meta):
         what = "does not have the fingerprint of its arrays"
         raise DamagedError(path, COLLECTION_MANIFEST, what)
@@ -91,10 +77,10 @@ def map_collection(path: Path) -> tuple[CollectionMeta, Dataset, Arrays]:
             nodes = GraphStore.open(path / NODES, verify=False)
             arrays = {name: open_array(path, name, info) for name, info in meta.arrays.items()}
         except DamagedError:
-            if _was_replaced(path, meta):
+            if was_replaced(path, COLLECTION_MANIFEST, meta.fingerprint):
                 continue
             raise
-        if not _was_replaced(path, meta):
+        if not was_replaced(path, COLLECTION_MANIFEST, meta.fingerprint):
             _check_shapes(path, meta, nodes.meta, arrays)
             return meta, nodes, arrays
     what = "was replaced again and again while it was opened"
@@ -126,7 +112,7 @@ def write_collection(
     with publish(path, overwrite=overwrite, marker=COLLECTION_MANIFEST) as temporary:
         written = GraphStore.write(temporary / NODES, nodes)
         infos = {n: write_array(temporary / f"{n}.npy", a) for n, a in arrays.items()}
-        version = _version_there(path) + 1
+        version = version_there(path, COLLECTION_MANIFEST) + 1
         meta = meta.model_copy(
             update={"arrays": infos, "nodes": written.fingerprint, "version": version}
         )
@@ -292,19 +278,6 @@ def _edge_codes_known(meta: CollectionMeta, nodes: Dataset, arrays: Arrays) -> b
 def _are_codes(rows: NDArray[Any], cardinalities: tuple[int, ...]) -> bool:
     inside = (rows >= 0) & (rows < np.array(cardinalities)) & (rows == np.rint(rows))
     return bool(inside.all())
-
-
-def _was_replaced(path: Path, meta: CollectionMeta) -> bool:
-    return read_json(path / COLLECTION_MANIFEST).get("fingerprint") != meta.fingerprint
-
-
-def _version_there(path: Path) -> int:
-    """The version of a collection that is to be replaced; 0 where there is none to read."""
-    try:
-        version = read_json(path / COLLECTION_MANIFEST).get("version")
-    except DamagedError:
-        return 0
-    return version if isinstance(version, int) and version > 0 else 0
 
 
 def _fingerprint(meta: CollectionMeta) -> str:

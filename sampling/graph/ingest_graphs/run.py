@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from sampling.errors import InputError
 from sampling.graph.arrays import check_replaceable
 from sampling.graph.collection import GraphCollection
-from sampling.graph.collections.store import COLLECTION_MANIFEST
 from sampling.graph.csc import Graph
 from sampling.graph.ingest_graphs.config import GraphsReport, IngestGraphsConfig, check_config
 from sampling.graph.ingest_graphs.jsonl import read_jsonl
@@ -31,6 +30,7 @@ from sampling.graph.ingest_graphs.smiles import read_smiles
 from sampling.graph.ingest_graphs.splits import splits_of
 from sampling.graph.ingest_graphs.tables import read_tables
 from sampling.graph.ingest_graphs.tu import read_tu
+from sampling.graph.manifest import COLLECTION_MANIFEST
 from sampling.graph.nodes import number_ids
 from sampling.graph.store import Dataset
 

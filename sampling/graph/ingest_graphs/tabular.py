@@ -189,7 +189,7 @@ def _numbers(table: Table, name: str) -> NDArray[Any]:
         if pa.types.is_boolean(kind):
             array = array.cast(pa.int8())
         Place(table.path, name, FIRST_ROW).refuse_nulls(array)
-        return array.cast(pa.int64()).to_numpy()  # type: ignore[no-any-return]
+        return array.cast(pa.int64()).to_numpy()  # type: ignore[no-any-return]  # Arrow is untyped
     if not pa.types.is_floating(kind):
         raise ParseError(table.path, f"column {name!r} is of type {kind}; features are numbers")
     values: NDArray[np.float64] = array.cast(pa.float64()).to_numpy(zero_copy_only=False)

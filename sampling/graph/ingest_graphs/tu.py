@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -136,13 +137,13 @@ def _floats(files: Files, part: str, rows: int | None = None) -> Columns:
     return Columns(narrow, tuple(f"attribute{i}" for i in range(values.shape[1])))
 
 
-def _checked(files: Files, part: str, table: NDArray[np.generic], rows: int | None) -> NDArray:  # type: ignore[type-arg]
+def _checked(files: Files, part: str, table: NDArray[np.generic], rows: int | None) -> NDArray[Any]:
     if rows is not None and len(table) != rows:
         raise ParseError(files[part][0], f"has {len(table)} rows for {rows} of the other files")
     return table
 
 
-def _table(files: Files, part: str, kind: pa.DataType) -> NDArray:  # type: ignore[type-arg]
+def _table(files: Files, part: str, kind: pa.DataType) -> NDArray[Any]:
     """All rows of a file of numbers between commas."""
     path, content = files[part]
     content = content.replace(b"\r\n", b"\n").replace(b",", b" ").strip(b"\n ")
