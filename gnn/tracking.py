@@ -61,7 +61,7 @@ class MLflowTracker:
         try:
             from mlflow import MlflowClient
         except ImportError as error:
-            remedy = "`pip install mlflow`, or leave --log out"
+            remedy = "`pip install mlflow-skinny`, or leave --log out"
             raise MissingPackageError("mlflow", error, remedy) from None
         try:
             self._client: Any = MlflowClient(tracking_uri=uri)

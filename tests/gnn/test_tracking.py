@@ -50,13 +50,14 @@ def test_event_files_hold_every_number_of_every_epoch(data, make_model, tmp_path
 def test_mlflow_runs_hold_every_number_and_how_they_ended(
     data, make_model, tmp_path: Path, monkeypatch
 ):
-    mlflow = pytest.importorskip("mlflow")
+    from mlflow import MlflowClient
+
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     uri = f"file:{tmp_path}"
     reports = run(f"mlflow:{uri}", data, make_model())
     with pytest.raises(ZeroDivisionError), tracking(f"mlflow:{uri}", "m", {}):
         1 / 0  # noqa: B018
-    client = mlflow.MlflowClient(tracking_uri=uri)
+    client = MlflowClient(tracking_uri=uri)
     experiment = client.get_experiment_by_name("m")
     failed, done = client.search_runs([experiment.experiment_id])
     assert (failed.info.status, done.info.status) == ("FAILED", "FINISHED")
