@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
 NATIVE := $(wildcard CMakeLists.txt sampling/kernels/csrc/*)
 
-.PHONY: help demo test check sanitize format bench serve clean
+.PHONY: help demo test nightly check sanitize format bench serve clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ demo: $(VENV)/installed ## run the whole job on handwritten digits: ingest, trai
 test: $(VENV)/test-tools ## run all tests (GNN_TEST_DATA=FOLDER adds those on public data sets)
 	@scripts/test-programs.sh
 	$(BIN)/pytest
+
+nightly: $(VENV)/test-tools ## run the long tests: faults, fuzzing, load
+	@scripts/test-programs.sh
+	$(BIN)/pytest -m nightly --timeout 3600
 
 check: $(VENV)/check-tools ## lint, formatting and types
 	$(BIN)/ruff check .
