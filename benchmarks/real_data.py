@@ -21,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments import EXPERIMENTS, Experiment
+from link_experiments import LINK_EXPERIMENTS
+
+ALL = [*EXPERIMENTS, *LINK_EXPERIMENTS]
 
 
 def gnn(*arguments: str) -> dict[str, Any]:
@@ -34,6 +37,9 @@ def gnn(*arguments: str) -> dict[str, Any]:
 
 def run(experiment: Experiment, data: Path, work: Path) -> list[float]:
     """The metric of every run, in percent where it is a fraction."""
+    if experiment.prepare:
+        prepare = experiment.filled(experiment.prepare, data, work)
+        subprocess.run([sys.executable, *prepare], check=True)
     for name, arguments in experiment.ingest.items():
         if not (work / name).exists():
             gnn(*experiment.filled(arguments, data, work), "--out", str(work / name))
@@ -56,7 +62,7 @@ def table(results: dict[str, list[float]]) -> str:
         "| data | model | metric | runs | measured | published | source |",
         "|---|---|---|---|---|---|---|",
     ]
-    known = [e for e in EXPERIMENTS if e.name in results]
+    known = [e for e in ALL if e.name in results]
     for e in known:
         found = results[e.name]
         mean, deviation = statistics.mean(found), statistics.pstdev(found)
@@ -67,6 +73,8 @@ def table(results: dict[str, list[float]]) -> str:
     commands = ["", "```"]
     for e in known:
         commands += [f"# {e.name}"]
+        if e.prepare:
+            commands.append("python " + shlex.join(e.shown(e.prepare)))
         for name, arguments in e.ingest.items():
             commands.append("gnn " + shlex.join([*e.shown(arguments), "--out", name]))
         commands.append("gnn train " + shlex.join([*e.shown(e.train), e.varies, "0", "--out",
@@ -85,7 +93,7 @@ def main() -> None:
         print(table(json.loads(chosen.table.read_text())))
         return
     results = json.loads(chosen.results.read_text()) if chosen.results.exists() else {}
-    for experiment in EXPERIMENTS:
+    for experiment in ALL:
         wanted = not chosen.names or experiment.name in chosen.names
         if not wanted or experiment.name in results:
             continue
