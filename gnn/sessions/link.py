@@ -19,12 +19,13 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.decoders import DistMultDecoder, DotDecoder
 from gnn.dropout import dropout
 from gnn.errors import DivergedError, TrainingError
 from gnn.evaluate import using_threads
 from gnn.inputs import with_inputs
 from gnn.link_evaluate import link_metrics, link_tensors, protocol_of
-from gnn.link_losses import candidate_loss, pair_loss
+from gnn.link_losses import candidate_loss, n3_penalty, pair_loss
 from gnn.link_split import LinkParts, Links, split_links
 from gnn.model import GNN
 from gnn.optimize import Stepper
@@ -46,6 +47,7 @@ class LinkSession:
 
     Attributes:
         parts: messages and targets.
+        targets: the edges that are trained on.
         protocol: of `gnn.link_evaluate`.
         loss: "bce", "bpr" or "softmax".
         whole: encodes the whole graph; None where batches have Blocks of their own.
@@ -55,6 +57,7 @@ class LinkSession:
     model: GNN
     config: TrainConfig
     parts: LinkParts
+    targets: Links
     protocol: str
     loss: str
     stepper: Stepper
@@ -67,8 +70,9 @@ class LinkSession:
     def prepare(cls, model: GNN, data: Dataset, config: TrainConfig) -> LinkSession:
         if model.decoder is None:
             raise TrainingError('the model has no decoder; build it with one, as in decoder="dot"')
+        _check_penalty(model, config)
         parts = split_links(with_inputs(data, model.config), config.split, config.seed)
-        protocol = protocol_of(parts)
+        targets, protocol = _some(parts.train, config), protocol_of(parts)
         loss = LOSSES[protocol] if config.link_loss == "auto" else config.link_loss
         fanouts = fanouts_of(model, config)
         sampler = NeighborSampler(parts.data.graph, fanouts, config.seed, config.num_threads)
@@ -79,13 +83,14 @@ class LinkSession:
             model,
             config,
             parts,
+            targets,
             protocol,
             loss,
             Stepper.of(model, config),
             _monitor(config, parts, protocol),
             negatives,
             WholeGraph(model, parts.data, sampler) if is_whole else None,
-            None if is_whole else _loader(parts, sampler, config, loss, negatives),
+            None if is_whole else _loader(parts, targets, sampler, config, loss, negatives),
         )
 
     def run_epoch(self, epoch: int) -> EpochResult:
@@ -121,6 +126,8 @@ class LinkSession:
             hidden = self._hidden(batch)
             h, walked = self.whole.encode(step_seed(self.config.seed, epoch, i), hidden)
             loss = self._loss(h, batch, step_seed(self.config.seed, epoch, i))
+            if self.config.n3_decay:
+                loss = loss + self._penalty(h, link_tensors(batch)[0], batch.types)
             losses.append(self.stepper.step(loss, epoch, i))
             sizes.append(len(batch))
             edges += walked
@@ -142,12 +149,27 @@ class LinkSession:
         size = int(batch.labels.sum())
         h = self.model.encode(batch.blocks, batch.x)
         logits = self.model.score(h, batch.pairs, batch.relations)
-        return pair_loss(self.loss, logits[:size], logits[size:].view(size, -1)), size
+        loss = pair_loss(self.loss, logits[:size], logits[size:].view(size, -1))
+        if self.config.n3_decay:
+            types = None if batch.relations is None else batch.relations[:size].numpy()
+            loss = loss + self._penalty(h, batch.pairs[:, :size], types)
+        return loss, size
+
+    def _penalty(self, h: Tensor, pairs: Tensor, types: NDArray[np.int64] | None) -> Tensor:
+        """N3 of edges, asked about from both ends: the mean over the two where relations differ."""
+        factors = [h[pairs[0]], h[pairs[1]]]
+        decoder = self.model.decoder
+        if isinstance(decoder, DistMultDecoder):
+            codes = np.zeros(pairs.shape[1], np.int64) if types is None else types
+            back = self.parts.inverse[codes]
+            asked = np.stack([codes, np.where(back >= 0, back, codes)], axis=1)
+            factors.append(decoder.relations(torch.from_numpy(asked)).flatten(0, 1))
+        return self.config.n3_decay * n3_penalty(factors)
 
     def _ordered(self, epoch: int) -> Links:
         """The training edges in the order of this epoch, undirected ones in a random direction."""
         rng = np.random.default_rng((self.config.seed & MASK, epoch))
-        links = self.parts.train.take(rng.permutation(len(self.parts.train)))
+        links = self.targets.take(rng.permutation(len(self.targets)))
         if self.protocol != "pairs" or not self.parts.symmetric:
             return _from_users(links, self.parts) if self.protocol == "recommendation" else links
         turned = rng.random(len(links)) < 0.5
@@ -233,6 +255,14 @@ class LinkSession:
         return torch.from_numpy(batch.types), is_head
 
 
+def _check_penalty(model: GNN, config: TrainConfig) -> None:
+    if config.n3_decay and not isinstance(model.decoder, DotDecoder | DistMultDecoder):
+        raise TrainingError(
+            f"n3_decay is {config.n3_decay} and the decoder {model.config.decoder}; it is for "
+            "the factors of dot and distmult, so choose one of these or leave it out"
+        )
+
+
 def _monitor(config: TrainConfig, parts: LinkParts, protocol: str) -> str:
     if not len(parts.val) and config.monitor not in (None, "none"):
         raise TrainingError("there are no val edges to choose the best epoch with; ingest some, "
@@ -288,14 +318,24 @@ def _from_users(links: Links, parts: LinkParts) -> Links:
     return Links(np.where(back, links.dst, links.src), np.where(back, links.src, links.dst))
 
 
+def _some(links: Links, config: TrainConfig) -> Links:
+    """At most as many of them as are to be trained on, chosen at random."""
+    most = config.max_train_seeds
+    if most is None or most >= len(links):
+        return links
+    rng = np.random.default_rng((config.seed & MASK, most))
+    return links.take(np.sort(rng.choice(len(links), most, replace=False)))
+
+
 def _loader(
     parts: LinkParts,
+    targets: Links,
     sampler: NeighborSampler,
     config: TrainConfig,
     loss: str,
     negatives: NegativeSampler | None,
 ) -> LinkLoader:
-    oriented = _from_users(parts.train, parts) if loss == "bpr" else parts.train
+    oriented = _from_users(targets, parts) if loss == "bpr" else targets
     return LinkLoader(
         parts.data,
         sampler,

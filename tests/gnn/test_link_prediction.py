@@ -173,12 +173,12 @@ def test_drawn_negatives_are_no_edges_of_any_part():
     assert not known & keys(drawn.src, drawn.dst)
 
 
-@pytest.mark.parametrize("decoder", ["dot", "distmult", "bilinear", "mlp"])
+@pytest.mark.parametrize("decoder", ["dot", "distmult", "bilinear", "mlp", "hadamard"])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_scores_against_candidates_are_scores_of_pairs(decoder: str, reverse: bool):
     torch.manual_seed(0)
     config = ModelConfig(d_in=1, d_hidden=5, d_out=1, num_relations=3, decoder=decoder)
-    module = make_decoder(config, 5)
+    module = make_decoder(config, 5).eval()
     h, nodes, relations = torch.randn(4, 5), torch.randn(6, 5), torch.tensor([0, 2, 1, 2])
     found = module.against(h, nodes, relations, reverse=reverse)
     for i in range(4):
@@ -330,6 +330,61 @@ def test_a_link_model_is_saved_and_scores_the_same(tmp_path):
     inputs = with_inputs(data, model.config)
     ours, theirs = (score_links(m, infer(m, inputs), parts.test) for m in (model, saved.model))
     torch.testing.assert_close(ours, theirs, atol=0, rtol=0)
+
+
+def test_the_penalty_is_the_cubes_of_the_factors_of_both_questions():
+    data, config = triples(inverse=True), replace(CONFIG, n3_decay=0.3, batch_size=1000)
+    session = link_session.LinkSession.prepare(model_for(data, decoder="distmult"), data, config)
+    h, parts = torch.randn(N, 16), session.parts
+    r = session.model.decoder.relations.weight
+    pairs, codes = torch.from_numpy(np.stack([parts.train.src, parts.train.dst])), parts.train.types
+    rows = [
+        h[pairs[0]],
+        h[pairs[1]],
+        (r[codes].abs() ** 3 + r[parts.inverse[codes]].abs() ** 3) / 2,
+    ]
+    expected = 0.3 * sum((v.abs() ** 3 if i < 2 else v).sum(1).mean() for i, v in enumerate(rows))
+    torch.testing.assert_close(session._penalty(h, pairs, codes), expected)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_penalty_makes_factors_smaller(monkeypatch: pytest.MonkeyPatch, whole: bool):
+    monkeypatch.setattr(WholeGraph, "fits", staticmethod(lambda graph, fanouts: whole))
+    data, sizes = triples(inverse=True), []
+    for strength in (0.0, 1.0):
+        config = replace(CONFIG, n3_decay=strength)
+        model = fitted(data, config, conv="identity", num_layers=1, decoder="distmult")
+        sizes.append(float(infer(model, with_inputs(data, model.config)).abs().mean()))
+    assert sizes[1] < 0.7 * sizes[0]
+
+
+def test_a_penalty_on_factors_needs_a_decoder_that_has_them():
+    with pytest.raises(TrainingError, match="decoder mlp"):
+        fitted(communities(), replace(CONFIG, n3_decay=0.1), decoder="mlp")
+
+
+def test_settings_that_links_do_not_read_are_refused_by_name():
+    ignored = {"class_weights": "balanced", "conformal_alpha": 0.2, "split_index": 1,
+               "objective": "dgi", "strategy": "uniform", "eval_fanouts": (3, 3)}  # fmt: skip
+    for name, value in ignored.items():
+        with pytest.raises(InputError, match=name):
+            replace(CONFIG, **{name: value})
+    for name, value in {"exclude_targets": False, "n3_decay": 0.1}.items():
+        with pytest.raises(InputError, match=name):
+            replace(CONFIG, temporal=True, **{name: value})
+        with pytest.raises(InputError, match=name):
+            TrainConfig(**{name: value})
+    assert replace(CONFIG, temporal=True, strategy="uniform", eval_fanouts=(3, 3))
+
+
+def test_fewer_edges_can_be_trained_on():
+    data, config = communities(), replace(CONFIG, max_train_seeds=50)
+    session = link_session.LinkSession.prepare(model_for(data), data, config)
+    again = link_session.LinkSession.prepare(model_for(data), data, config)
+    all_of_them = keys(session.parts.train.src, session.parts.train.dst)
+    assert len(session.targets) == 50
+    assert keys(session.targets.src, session.targets.dst) <= all_of_them
+    assert np.array_equal(session.targets.src, again.targets.src)
 
 
 def test_what_cannot_be_trained_is_said():
