@@ -16,11 +16,13 @@ from gnn.errors import TrainingError
 from gnn.evaluate import evaluate_parts
 from gnn.inputs import with_inputs
 from gnn.layerwise import infer
+from gnn.link_evaluate import _all_ranks as all_ranks
 from gnn.link_evaluate import drawn_negatives, protocol_of, score_links
 from gnn.link_losses import candidate_loss, pair_loss
 from gnn.link_split import is_symmetric, split_links
 from gnn.model_config import InputType
 from gnn.sessions import link as link_session
+from gnn.sessions.link_whole import penalty_of
 from gnn.sessions.whole import WholeGraph
 from sampling import Dataset, Graph, NodeType
 from sampling.errors import InputError
@@ -165,6 +167,36 @@ def test_the_graph_says_how_it_is_measured():
     assert protocol_of(split_links(ratings())) == "recommendation"
 
 
+def test_where_edges_have_times_what_is_true_at_another_time_is_a_wrong_answer():
+    """0 → 1 at time 1 is asked for; 0 → 2 at the same time is left out, 0 → 3 at time 0 is not."""
+    src, dst = np.array([0, 0, 1]), np.array([3, 4, 0])
+    graph = Graph.from_edges(
+        src, dst, num_nodes=5, edge_type=np.array([0, 0, 1]), edge_types=("a", "b"),
+        edge_time=np.array([0, 0, 0]),
+    )  # fmt: skip
+    links = LinkSet.of([[0, 1], [0, 2]], [3, 3], None, [0, 0], [1, 1])
+    timed, ranks = Dataset.in_memory(graph, links=links), []
+    for data in (timed, Dataset.in_memory(replace(graph, edge_time=None), links=links)):
+        model = model_for(data, conv="identity", num_layers=1, decoder="distmult")
+        with torch.no_grad():
+            for rows in model.encoder.parameters():
+                rows.copy_(torch.tensor([1.0, 2.0, 4.0, 3.0, 0.5])[:, None].expand(5, 16))
+            model.decoder.relations.weight.fill_(1.0)
+        parts = split_links(data)
+        with torch.no_grad():
+            h = infer(model, with_inputs(data, model.config))
+            ranks.append(torch.cat(list(all_ranks(model, h, parts, parts.test.take([0])))).tolist())
+    assert ranks == [[2.0, 4.0], [1.0, 4.0]]
+
+
+def test_an_edge_at_several_times_is_learned_at_each():
+    graph = Graph.from_edges(
+        np.array([0, 0, 0]), np.array([1, 1, 1]), num_nodes=2, edge_time=np.array([3, 4, 4])
+    )
+    data = Dataset.in_memory(graph, links=LinkSet.of([[0, 1]], [3], times=[5]))
+    assert split_links(data).train.times.tolist() == [3, 4]
+
+
 def test_drawn_negatives_are_no_edges_of_any_part():
     parts = split_links(communities())
     drawn = drawn_negatives(parts, parts.test)
@@ -294,13 +326,13 @@ def test_the_edges_of_a_batch_are_no_messages_in_its_step(monkeypatch: pytest.Mo
     data = communities()
     session = link_session.LinkSession.prepare(model_for(data), data, CONFIG)
     seen = []
-    encode = session.whole.encode
+    encode = session.whole.whole.encode
 
     def spy(seed, hidden=None, x=None):
         seen.append(hidden)
         return encode(seed, hidden, x)
 
-    monkeypatch.setattr(type(session.whole), "encode", lambda self, *args: spy(*args))
+    monkeypatch.setattr(WholeGraph, "encode", lambda self, *args: spy(*args))
     result = session.run_epoch(0)
     walked = session.parts.data.graph.num_edges * 2
     assert len(seen) == -(-len(session.parts.train) // 64)
@@ -344,7 +376,8 @@ def test_the_penalty_is_the_cubes_of_the_factors_of_both_questions():
         (r[codes].abs() ** 3 + r[parts.inverse[codes]].abs() ** 3) / 2,
     ]
     expected = 0.3 * sum((v.abs() ** 3 if i < 2 else v).sum(1).mean() for i, v in enumerate(rows))
-    torch.testing.assert_close(session._penalty(h, pairs, codes), expected)
+    found = penalty_of(session.model.decoder, config, parts, (h[pairs[0]], h[pairs[1]]), codes)
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("whole", [True, False])
