@@ -108,7 +108,9 @@ class WholeLinkLoss:
         own = dropout(rows.of(given), self.model.config.dropout)
         others = rows.between(start, end) if drawn is None else rows.of(drawn)
         step = max(1, SCORES_AT_ONCE // len(others))
-        pieces = zip(*(r.split(step) for r in (own, rows.of(wanted), rows.of(given))), strict=True)
+        pieces = zip(
+            *(torch.split(r, step) for r in (own, rows.of(wanted), rows.of(given))), strict=True
+        )
         losses = [
             self._in_piece((*some, others), batch.take(slice(at, at + step)), drawn, is_head, size)
             for at, some in zip(range(0, size, step), pieces, strict=True)
