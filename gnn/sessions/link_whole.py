@@ -98,7 +98,7 @@ class WholeLinkLoss:
         return np.concatenate(ends), np.concatenate(ends[::-1])
 
     def _one_end(self, rows: NodeRows, batch: Links, drawn: Ints | None, is_head: bool) -> Tensor:
-        """Loss of one end; entries of the given ends' rows are dropped, those asked for are whole.
+        """Loss of one end; entries of the given ends' rows are dropped, beside the model's own.
 
         A row that is asked with is scored against many others at once, which no dropout inside
         the encoder makes less certain.
