@@ -53,14 +53,6 @@ class Experiment:
         """Names of the rows of the table that a run gives a figure for."""
         return [f"{graph}/{self.model}" for graph in self.tested_on] or [self.name]
 
-    def data_of(self, row: str) -> str:
-        """What a row was measured on."""
-        return row.split("/")[0]
-
-    def published_of(self, row: str) -> str:
-        """The figure to reach in a row."""
-        return self.tested_on.get(self.data_of(row), self.published)
-
     def filled(self, arguments: Sequence[str], data: Path, work: Path) -> list[str]:
         """Arguments with real paths."""
         graphs = {name: str(work / name) for name in self.ingest}

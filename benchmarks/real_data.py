@@ -87,10 +87,11 @@ def table(results: Results) -> str:
 
 def line(experiment: Experiment, row: str, found: list[float]) -> str:
     """One row of the table."""
-    e, (mean, deviation) = experiment, (statistics.mean(found), statistics.pstdev(found))
+    e, mean, deviation = experiment, statistics.mean(found), statistics.pstdev(found)
+    data, model = row.split("/")
     return (
-        f"| {e.data_of(row)} | {row.split('/')[1]} | {e.metric} | {len(found)} | {mean:.{e.digits}f} ± "
-        f"{deviation:.{e.digits}f} | {e.published_of(row)} | {e.source} |"
+        f"| {data} | {model} | {e.metric} | {len(found)} | {mean:.{e.digits}f} ± "
+        f"{deviation:.{e.digits}f} | {e.tested_on.get(data, e.published)} | {e.source} |"
     )
 
 
@@ -100,8 +101,7 @@ def commands(e: Experiment) -> list[str]:
     for name, arguments in e.ingest.items():
         typed.append("gnn " + shlex.join([*e.shown(arguments), "--out", name]))
     typed.append("gnn train " + shlex.join([*e.shown(e.train), e.varies, "0", "--out", model]))
-    for graph in e.tested_on:
-        typed.append("gnn evaluate " + shlex.join([graph, model, "--split", "test"]))
+    typed += [f"gnn evaluate {graph} {model} --split test" for graph in e.tested_on]
     return typed
 
 
