@@ -119,6 +119,8 @@ class ModelConfig:
         mean_log_degree: mean of log(degree + 1) in training, for the scalers of "pna".
         readout: rows of nodes to one row per graph; "none" for tasks on nodes and links.
         pooling: local pooling after every layer, for tasks on graphs.
+        virtual_node: one more node per graph that all others hear and are heard by, for tasks on
+            graphs (`gnn.virtual_node`).
         decoder: scores of node pairs, for tasks on links.
 
     Raises:
@@ -155,6 +157,7 @@ class ModelConfig:
     mean_log_degree: float = 1.0
     readout: ReadoutName = "none"
     pooling: PoolingName = "none"
+    virtual_node: bool = False
     decoder: DecoderName = "none"
 
     def __post_init__(self) -> None:
@@ -173,6 +176,7 @@ class ModelConfig:
         self._check_encoder()
         self._check_jumping()
         self._check_pooling()
+        self._check_virtual_node()
         if self.norm == "graph" and self.readout == "none":
             raise InputError('norm is "graph", which is for collections of graphs; choose layer')
 
@@ -221,6 +225,13 @@ class ModelConfig:
         if self.readout == "none" or self.jumping != "none" or self.conv in CARRYING:
             raise InputError(f"pooling is {self.pooling!r}, which needs a readout, no jumping and "
                              f"a convolution that keeps no state, not {self.conv}")  # fmt: skip
+
+    def _check_virtual_node(self) -> None:
+        if not self.virtual_node:
+            return
+        if self.readout == "none" or self.conv in CARRYING:
+            raise InputError(f"a virtual node needs a task on graphs, with a readout, and a "
+                             f"convolution that keeps no state, not {self.conv}")  # fmt: skip
 
     def _check_encoder(self) -> None:
         if (self.encoder == "typed") != bool(self.input_types):
