@@ -30,6 +30,7 @@ from gnn.model_config import UNDROPPED, ModelConfig, is_brought
 from gnn.norms import make_norm, normalized
 from gnn.pooling import SAGPool, TopKPool
 from gnn.readout import build_readout
+from gnn.sparse import dropped_rows, is_sparse, row_normalized
 from gnn.virtual_node import VirtualNode
 from sampling import Block, NodeView
 from sampling.errors import InputError
@@ -208,7 +209,7 @@ class GNN(nn.Module):
             return x
         x, position = self._split_position(x)
         if self.config.input_norm == "row":
-            x = F.normalize(x.to(self.y_std.dtype), p=1.0, dim=1)
+            x = row_normalized(x, self.y_std.dtype)
         if self.encoder is not None:
             x = self.encoder(x, nodes)
         return x if position is None else torch.cat([x, position.to(x.dtype)], dim=1)
@@ -229,7 +230,7 @@ class GNN(nn.Module):
         elif messages is None:
             rows = self._input(i, self._active(i, x))
             messages = self.conv(i).messages(rows, block.sources)
-            x_dst = block.dst_rows(rows)
+            x_dst = rows if is_sparse(rows) else block.dst_rows(rows)
             h = self.conv(i).combine(block, x_dst, messages)
         else:
             x_dst = self._input(i, self._active(i, block.dst_rows(x)))
@@ -296,7 +297,7 @@ class GNN(nn.Module):
 
     def _input(self, i: int, x: Tensor) -> Tensor:
         drops = self.training and self.config.conv not in UNDROPPED
-        return dropout(x, self.config.dropout) if drops else x
+        return dropped_rows(x, self.config.dropout) if drops else x
 
     def _between(self, i: int, block: Block, h: Tensor, x_dst: Tensor) -> Tensor:
         h = ACTIVATIONS[self.config.activation](normalized(self.norms[i], h, block))

@@ -39,6 +39,9 @@ BROUGHT = "module:"
 BROUGHT_PATTERN = re.compile(rf"{BROUGHT}[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 MAX_NAME = 200
 
+SPARSE_CONVS = ("gcn", "gat")
+"""Convolutions that read sparse input rows themselves: they map a row before anything else."""
+
 CHOICES = {
     "aggregator": Aggregator,
     "activation": Activation,
@@ -254,6 +257,15 @@ class ModelConfig:
             raise InputError("input types must follow each other from node 0 on")
         if any(t.d_in > self.d_in for t in self.input_types):
             raise InputError(f"an input type reads more columns than the {self.d_in} there are")
+
+    @property
+    def reads_sparse(self) -> bool:
+        """Whether input rows may be sparse: a linear map to fewer columns reads them first."""
+        if self.encoder in ("linear", "mlp"):
+            return not self.d_position
+        width = self.d_hidden if self.num_layers > 1 else self.d_last
+        maps = self.conv in SPARSE_CONVS and self.d_in > width and self.jumping != "mean"
+        return self.encoder == "none" and maps
 
     @property
     def d_last(self) -> int:
