@@ -24,6 +24,7 @@ from torch import Tensor
 
 from gnn import EmbeddingTable
 from gnn.data import Data, open_data
+from gnn.sparse import stacked
 from gnn.tasks import WITHOUT_OUTPUTS
 from sampling import Block, Dataset, FeatureTable, Graph
 from sampling.errors import UnknownNodeError
@@ -346,7 +347,7 @@ class Predictor:
 
     def _gather(self, table: FeatureTable, head: Tensor | None, nodes: Tensor) -> Tensor:
         x = table.gather(nodes, self.settings.threads)
-        return x if head is None else torch.cat([head, x])
+        return x if head is None else stacked(head, x)
 
 
 def open_predictor(
