@@ -15,11 +15,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gnn import SavedModel, load_model, model_path, outputs
+from gnn import SavedModel, outputs
 from gnn.tasks import GRAPH_TASKS
 from sampling import Block, Graph
 from service.errors import LimitError, NonFiniteError, PostedGraphError
-from service.repository import ModelIndex, ModelRepository
+from service.repository import ModelIndex, ModelRepository, open_saved
 from service.routing import Routing
 from service.settings import Settings
 
@@ -67,10 +67,9 @@ class GraphModels(ModelRepository[SavedModel]):
         return task in GRAPH_TASKS
 
     def _load(self, name: str, version: int) -> SavedModel:
-        saved = load_model(model_path(self.root, name, version), self.settings.allowed_modules)
-        if self.settings.require_certificate:
-            saved.check_certificate()
-        return saved
+        settings = self.settings
+        certified = settings.require_certificate
+        return open_saved(self.root, name, version, settings.allowed_modules, certified)
 
 
 class GraphPredictor:

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gnn import EmbeddingTable, SavedModel, load_model, model_path, outputs
+from gnn import EmbeddingTable, SavedModel, outputs
 from gnn.inputs import with_inputs
 from gnn.reduce import reduce_inputs
 from gnn.tasks import GRAPH_TASKS, WITHOUT_OUTPUTS
 from sampling import Dataset, FeatureTable, FullNeighborSampler, NeighborSampler
 from sampling.errors import InputError
 from sampling.sampler import Sampler
-from service.repository import ModelIndex, ModelRepository, check_routes
+from service.repository import ModelIndex, ModelRepository, check_routes, open_saved
 from service.routing import DEFAULT, Routing
 
 __all__ = ["DEFAULT", "ModelRegistry", "ServedModel"]
@@ -153,10 +153,8 @@ class ModelRegistry(ModelRepository[ServedModel]):
         return task not in GRAPH_TASKS
 
     def _load(self, name: str, version: int) -> ServedModel:
-        saved = load_model(model_path(self.root, name, version), self.allow_modules)
-        if self.require_certificate:
-            saved.check_certificate()
-        return self._served(saved)
+        certified = self.require_certificate
+        return self._served(open_saved(self.root, name, version, self.allow_modules, certified))
 
     def _check_answers(self) -> None:
         """Refuse to start where the default model, or the only one, cannot answer."""

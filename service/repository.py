@@ -11,20 +11,20 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import structlog
 
-from gnn import list_models, list_versions, model_info, model_path
+from gnn import SavedModel, list_models, list_versions, load_model, model_info, model_path
 from gnn.errors import ModelNameError, UnknownModelError
-from sampling.errors import GnnError, InputError
+from sampling.errors import DamagedError, GnnError, InputError
 from service.errors import ModelNotFoundError, UnloadedError, VersionNotFoundError
 from service.routing import DEFAULT, Route, Routing, is_in_share
 
-__all__ = ["Choice", "ModelIndex", "ModelRepository", "check_routes"]
+__all__ = ["Choice", "ModelIndex", "ModelRepository", "check_routes", "open_saved"]
 
 MAX_OPEN = 16
 INFO = "model.json"
@@ -98,8 +98,8 @@ class ModelIndex:
             return known[1]
         task = None
         try:
-            task = model_info(model_path(self.root, name, version)).task
-        except GnnError as error:
+            task = model_info(_checked(self.root, name, version)).task
+        except (GnnError, OSError) as error:
             log.warning("model_unusable", model=name, version=version, reason=str(error))
         self._tasks[name, version] = (mark, task)
         return task
@@ -326,6 +326,7 @@ class ModelRepository(ABC, Generic[M]):
         """
         with self._following:
             routing, found = routing or self.routing, self._look()
+            before = self._answering()
             newest = {
                 name: version
                 for name, versions in found.items()
@@ -333,13 +334,17 @@ class ModelRepository(ABC, Generic[M]):
             }
             held = set(newest.items()) | self._named(routing, found, check)
             with self._lock:
-                before = {key: self._open.get(key) for key in self._newest.items()}
                 self.routing, self._newest, self._held = routing, newest, held
                 self._found = found
                 self._forget()
                 self.default = self.default or self._default()
-                now = {key: self._open.get(key) for key in newest.items()}
-            return [m for key, m in now.items() if m is not None and before.get(key) is not m]
+                now = self._answering()
+            return [model for key, model in now.items() if before.get(key) is not model]
+
+    def _answering(self) -> dict[Key, M]:
+        """Open models that answer where no version is asked for."""
+        with self._lock:
+            return {key: self._open[key] for key in self._newest.items() if key in self._open}
 
     def _look(self) -> dict[str, list[int]]:
         found = sorted(self.index.look().items())
@@ -441,9 +446,13 @@ class ModelRepository(ABC, Generic[M]):
 
     def _from_disk(self, name: str, version: int) -> M:
         try:
+            _checked(self.root, name, version)
             return self._load(name, version)
         except (UnknownModelError, ModelNameError):
             raise VersionNotFoundError(name, version, self._look().get(name, [])) from None
+        except OSError as error:
+            file = Path(error.filename or INFO).name
+            raise DamagedError(self.root / name, file, error.strerror or str(error)) from error
 
     def _keep(self, key: Key, model: M, mark: Mark) -> None:
         with self._lock:
@@ -467,6 +476,23 @@ class ModelRepository(ABC, Generic[M]):
         self._marks.pop(key, None)
 
 
+def open_saved(
+    root: Path, name: str, version: int, allow_modules: Sequence[str], certified: bool
+) -> SavedModel:
+    """A version from disk, under the name and number of its directory, which may be a copy.
+
+    Raises:
+        UnknownModelError: there is no such version.
+        NotCertifiedError: it must have a certificate that passed, and has none.
+        GnnError: its files are damaged, or it names code that is not allowed.
+    """
+    saved = load_model(model_path(root, name, version), allow_modules)
+    if certified:
+        saved.check_certificate()
+    own = {"name": name, "version": version}
+    return replace(saved, info=saved.info.model_copy(update=own))
+
+
 def check_routes(index: ModelIndex, routing: Routing) -> None:
     """Refuse routes of the settings that lead nowhere, or hide a model behind another.
 
@@ -484,6 +510,20 @@ def check_routes(index: ModelIndex, routing: Routing) -> None:
         if not known or missing:
             which = f"{route.model}@{missing[0]}" if missing else route.model
             raise InputError(f"alias {alias!r}: there is no model {which} in {index.root}")
+
+
+def _checked(root: Path, name: str, version: int) -> Path:
+    """The directory of a version, which holds plain files only: a pipe would be read for ever.
+
+    Raises:
+        UnknownModelError, ModelNameError: there is none.
+        DamagedError: it holds something else.
+    """
+    path = model_path(root, name, version)
+    for entry in path.iterdir():
+        if not entry.is_file():
+            raise DamagedError(path, entry.name, "is no plain file")
+    return path
 
 
 def _mark(root: Path, name: str, version: int) -> Mark:
