@@ -51,6 +51,7 @@ from service.microbatch import Computed
 from service.overlay import EdgeEdits, overlay_blocks, overlay_of
 from service.plan import CACHE, TABLE, BatchKey, Id, Mode, Plan, Query, Work
 from service.registry import ModelRegistry, ServedModel
+from service.routing_file import routing_of
 from service.settings import Settings
 
 __all__ = ["Answer", "Predictor", "open_predictor"]
@@ -372,7 +373,7 @@ def open_predictor(
         settings.default_model,
         settings.threads,
         settings.table_outputs_bytes,
-        settings.aliases,
+        routing_of(settings),
         settings.allowed_modules,
         settings.require_certificate,
         only,
