@@ -33,6 +33,7 @@ from service.graph_predictor import GraphModels, GraphPredictor
 from service.jobs.door import JobDoor
 from service.jobs.process import open_queue
 from service.jobs.tending import tending
+from service.lane import LanedApp, open_lanes
 from service.live_keys import KeyMetrics, LiveKeys, following_keys
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
@@ -66,6 +67,9 @@ from service.watch import watching
 
 __all__ = ["Resources", "create_app"]
 
+LANES = ("/v1/nodes/predict", "/v1/nodes/embed", "/v1/links/predict")
+SMALL_EDGES = 10_000
+"""About a millisecond of work: less than handing it to a thread and back adds to an answer."""
 CODES = {404: "not_found", 405: "method_not_allowed"}
 
 log = structlog.get_logger()
@@ -154,7 +158,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         gc.unfreeze()
         log.info("stopped")
 
-    app = FastAPI(
+    app = LanedApp(
         title="gnn-service",
         version="0.1.0",
         summary="Predictions and embeddings of the nodes of one graph.",
@@ -164,9 +168,8 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         redirect_slashes=False,
     )
     _add_cors(app, settings)
-    app.add_middleware(
-        ExchangeMiddleware, telemetry=telemetry, logs_requests=settings.log_level == "debug"
-    )
+    logs_requests = settings.log_level == "debug"
+    app.add_middleware(ExchangeMiddleware, telemetry=telemetry, logs_requests=logs_requests)
     app.router.route_class = WholeRoute
     _add_errors(app)
     nodes.add_routes(app, settings)
@@ -183,6 +186,8 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     metrics.add_routes(app)
     docs.add_routes(app)
     close_routes(app, keys, settings, key_metrics)
+    if not settings.cors_origins:
+        open_lanes(app, LANES, ExchangeMiddleware(app, telemetry, logs_requests), _answer_to)
     bodies = (
         *nodes.request_models(settings),
         *similar.request_models(settings),
@@ -217,6 +222,7 @@ def _batcher(settings: Settings, predictor: Predictor, telemetry: Telemetry) -> 
         queue_limit=settings.queue_limit,
         queue_limit_cost=settings.queue_limit_edges,
         on_batch=telemetry.batch,
+        small_cost=SMALL_EDGES,
     )
 
 
@@ -277,6 +283,15 @@ def _add_errors(app: FastAPI) -> None:
     app.add_exception_handler(GnnError, _failed)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
+
+
+async def _answer_to(request: Request, error: Exception) -> Response:
+    """What the stack would answer to an error, whatever it is."""
+    if isinstance(error, HTTPException):
+        return await _refused(request, error)
+    if isinstance(error, RequestValidationError):
+        return await _invalid(request, error)
+    return await _failed(request, error)
 
 
 async def _failed(request: Request, error: Exception) -> Response:
