@@ -34,6 +34,7 @@ from service.jobs.door import JobDoor
 from service.jobs.process import open_queue
 from service.jobs.tending import tending
 from service.keys import KeyRing
+from service.maps import Maps
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
 from service.registry import ServedModel
@@ -44,10 +45,14 @@ from service.routes import (
     health,
     jobs,
     links,
+    maps,
     metrics,
     models,
+    neighborhood,
     nodes,
+    page,
     similar,
+    stats,
     v2,
 )
 from service.routes.paths import WholeRoute
@@ -77,6 +82,7 @@ class Resources:
     graphs: graphs.GraphQueue
     draining: Draining
     similarity: Similarity
+    maps: Maps
     shared: RedisCache | None = None
     keys: KeyRing | None = None
 
@@ -123,6 +129,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                     queue,
                     draining,
                     similarity,
+                    Maps(),
                     shared,
                     keys,
                 )
@@ -150,15 +157,19 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     _add_errors(app)
     nodes.add_routes(app, settings)
     links.add_routes(app, settings)
+    neighborhood.add_routes(app, settings)
     graph.add_routes(app, settings)
     graphs.add_routes(app, settings)
+    maps.add_routes(app)
     models.add_routes(app)
     similar.add_routes(app, settings)
     v2.add_routes(app, settings)
     jobs.add_routes(app, settings)
     health.add_routes(app)
     metrics.add_routes(app)
+    stats.add_routes(app)
     docs.add_routes(app)
+    page.add_routes(app)
     if keys is not None:
         close_routes(app, keys, settings)
     bodies = (
