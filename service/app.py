@@ -35,6 +35,7 @@ from service.jobs.process import open_queue
 from service.jobs.tending import tending
 from service.lane import LanedApp, open_lanes
 from service.live_keys import KeyMetrics, LiveKeys, following_keys
+from service.maps import Maps
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
 from service.registry import ServedModel
@@ -47,11 +48,15 @@ from service.routes import (
     health,
     jobs,
     links,
+    maps,
     metrics,
     models,
+    neighborhood,
     nodes,
+    page,
     repository,
     similar,
+    stats,
     v2,
 )
 from service.routes.paths import WholeRoute
@@ -91,6 +96,7 @@ class Resources:
     routing_metrics: RoutingMetrics
     shadows: Shadows
     shadow_predictor: Predictor
+    maps: Maps
     shared: RedisCache | None = None
     keys: LiveKeys | None = None
 
@@ -148,6 +154,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                     shadows,
                     # a shadow takes no room in the cache of those who are answered
                     Predictor(opened.data, opened.registry, MemoryCache(0), settings),
+                    Maps(),
                     shared,
                     keys,
                 )
@@ -174,8 +181,10 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     _add_errors(app)
     nodes.add_routes(app, settings)
     links.add_routes(app, settings)
+    neighborhood.add_routes(app, settings)
     graph.add_routes(app, settings)
     graphs.add_routes(app, settings)
+    maps.add_routes(app)
     models.add_routes(app)
     admin.add_routes(app, settings)
     similar.add_routes(app, settings)
@@ -184,7 +193,9 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     jobs.add_routes(app, settings)
     health.add_routes(app)
     metrics.add_routes(app)
+    stats.add_routes(app)
     docs.add_routes(app)
+    page.add_routes(app)
     close_routes(app, keys, settings, key_metrics)
     if not settings.cors_origins:
         open_lanes(app, LANES, ExchangeMiddleware(app, telemetry, logs_requests), _answer_to)

@@ -155,11 +155,15 @@ class Telemetry:
         self.cache_entries.set(cache.entries)
         self.cache_evictions.set(cache.evictions)
         self.queue_depth.set(queue_depth)
+        return generate_latest(self.collected())
+
+    def collected(self) -> CollectorRegistry:
+        """The metrics of this process, or of all workers."""
         if SHARED_DIRECTORY not in os.environ:
-            return generate_latest(self.registry)
+            return self.registry
         shared = CollectorRegistry()
         multiprocess.MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
-        return generate_latest(shared)
+        return shared
 
 
 def configure_logging(level: str) -> None:
