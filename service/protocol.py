@@ -6,6 +6,9 @@ with 408), an unread answer `write_timeout_s`. It also bounds the header section
 parsed of it as by what has arrived. What is refused here, before there is a request to answer,
 gets a problem document like any other error.
 
+uvicorn also closes, when the server leaves, what no request has arrived on as a whole. Here a
+request that is on its way is still answered, with `Connection: close`.
+
 The limits come with the lifespan state, under `"settings"`.
 """
 
@@ -25,6 +28,8 @@ from service.settings import Settings
 __all__ = ["GuardedProtocol"]
 
 IDLE, HEADERS, BODY = range(3)
+LEAVE_S = 0.5
+"""Seconds in which an idle connection may still ask once the server leaves."""
 SEPARATORS = len(b": \r\n")
 BAD_HTTP = Problem(400, "malformed_http", "The request is not HTTP/1.1")
 LARGE_HEADERS = Problem(431, "headers_too_large", "The headers are over the limit")
@@ -50,6 +55,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._phase, self._messages = IDLE, 0
         self._clocked = (0, IDLE)
         self._parsed_bytes = self._arrived_bytes = self._num_headers = 0
+        self._leaves = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -92,10 +98,19 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         offer: Any = self.scope
         offer[WRITE] = partial(self._write_whole, self.cycle)
+        if self._leaves:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         self._phase = IDLE
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        self._leaves = True
+        if self._is_idle:
+            self.loop.call_later(LEAVE_S, self._leave)
+        else:
+            super().shutdown()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -209,6 +224,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(PROBLEMS[BodyTimeoutError], str(BodyTimeoutError(seconds)))
         else:
             self._abort()
+
+    def _leave(self) -> None:
+        """Nobody asks any more; headers that have begun have their own clock."""
+        if self._is_idle and self._phase == IDLE:
+            self.transport.close()
 
     def _abort(self) -> None:
         if not self.transport.is_closing():
