@@ -28,7 +28,8 @@ without_torch() {  # also drops the hashes that follow a dropped name
 
 {
   echo "# Written by \`make lock\`; do not edit. For pip install --constraint constraints.txt …"
-  resolve pyproject.toml "$folder/build.in" --all-extras --group test --group lint --group native | without_torch
+  groups=(--group test --group lint --group native --group release)
+  resolve pyproject.toml "$folder/build.in" --all-extras "${groups[@]}" | without_torch
 } >"$folder/constraints.txt"
 {
   echo "# Written by \`make lock\`; do not edit. The image's packages, without torch and dgl."
