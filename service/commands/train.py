@@ -137,6 +137,10 @@ def train(
         Literal["none", "topk", "sag"] | None,
         architecture(help="Local pooling between layers, for tasks on graphs; none."),
     ] = None,
+    virtual_node: Annotated[
+        bool,
+        architecture("--virtual-node", help="A node per graph that hears all and speaks to all."),
+    ] = False,
     num_bases: Annotated[
         int | None, architecture(min=0, help="Bases that the relations of rgcn share; 0 for none.")
     ] = None,
@@ -304,6 +308,7 @@ def train(
         "num_bases": num_bases,
         "readout": readout,
         "pooling": pooling,
+        "virtual_node": virtual_node or None,
         "decoder": decoder,
     }
     training = TrainConfig(
