@@ -152,3 +152,5 @@ def test_what_cannot_be_kept_sparse_says_so(tmp_path):
     part = Dataset.in_memory(path_graph(ROWS), features=table_of(words()))
     with pytest.raises(InputError, match="collection holds dense"):
         GraphCollection.from_graphs([part, part])
+    with pytest.raises(InputError, match="collection holds dense"):
+        GraphCollection.in_memory(part, [0, ROWS])
