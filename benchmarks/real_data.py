@@ -22,6 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments import EXPERIMENTS, Experiment
+from link_experiments import LINK_EXPERIMENTS
+
+ALL = [*EXPERIMENTS, *LINK_EXPERIMENTS]
 
 Results = dict[str, list[float]]
 
@@ -39,6 +42,9 @@ def run(experiment: Experiment, data: Path, first: int, runs: int) -> Iterator[l
     """The metric of every run from `first` on, by row, in percent where it is a fraction."""
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
+        if experiment.prepare:
+            prepare = experiment.filled(experiment.prepare, data, work)
+            subprocess.run([sys.executable, *prepare], check=True)
         for name, arguments in experiment.ingest.items():
             gnn(*experiment.filled(arguments, data, work), "--out", str(work / name))
         train = experiment.filled(experiment.train, data, work)
@@ -79,7 +85,7 @@ def table(results: Results) -> str:
         "| data | model | metric | runs | measured | published | source |",
         "|---|---|---|---|---|---|---|",
     ]
-    known = [e for e in EXPERIMENTS if any(row in results for row in e.rows)]
+    known = [e for e in ALL if any(row in results for row in e.rows)]
     for e in known:
         lines += [line(e, row, results[row]) for row in e.rows if row in results]
     return "\n".join([*lines, "", "```", *(c for e in known for c in commands(e)), "```"])
@@ -98,6 +104,8 @@ def line(experiment: Experiment, row: str, found: list[float]) -> str:
 def commands(e: Experiment) -> list[str]:
     """What the first run types."""
     typed, model = [f"# {e.name}"], f"models/{e.data}"
+    if e.prepare:
+        typed.append("python " + shlex.join(e.shown(e.prepare)))
     for name, arguments in e.ingest.items():
         typed.append("gnn " + shlex.join([*e.shown(arguments), "--out", name]))
     typed.append("gnn train " + shlex.join([*e.shown(e.train), e.varies, "0", "--out", model]))
@@ -116,7 +124,7 @@ def main() -> None:
     if chosen.table:
         print(table(read(chosen.table)))
         return
-    for experiment in EXPERIMENTS:
+    for experiment in ALL:
         if not chosen.names or experiment.name in chosen.names:
             finish(experiment, chosen.folder, chosen.runs, chosen.results)
 

@@ -22,7 +22,7 @@ ConvName = Literal[
 ]  # fmt: skip
 Aggregator = Literal["mean", "sum", "max"]
 Activation = Literal["relu", "elu", "leaky_relu", "gelu"]
-DecoderName = Literal["none", "dot", "distmult", "bilinear", "mlp"]
+DecoderName = Literal["none", "dot", "distmult", "bilinear", "mlp", "hadamard"]
 EncoderName = Literal["none", "linear", "mlp", "typed", "categorical"]
 HeadName = Literal["linear", "mlp", "none"]
 InputNorm = Literal["none", "row"]

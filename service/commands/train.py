@@ -221,7 +221,7 @@ def train(
         int | None, typer.Option(help="Train on at most this many nodes, chosen at random.")
     ] = None,
     decoder: Annotated[
-        Literal["dot", "distmult", "bilinear", "mlp"] | None,
+        Literal["dot", "distmult", "bilinear", "mlp", "hadamard"] | None,
         architecture(help="Scores of pairs; distmult with edge types, dot without."),
     ] = None,
     link_loss: Annotated[
@@ -232,6 +232,10 @@ def train(
         int | None,
         typer.Option(min=0, help="Negatives per edge; of softmax candidates per step, 0 for all."),
     ] = None,
+    n3_decay: Annotated[
+        float,
+        optimization(help="Strength of the N3 penalty on the factors of predicted edges."),
+    ] = 0.0,
     keep_targets: Annotated[
         bool,
         typer.Option("--keep-targets", help="Edges stay messages while they are predicted."),
@@ -332,6 +336,7 @@ def train(
         temporal=temporal,
         strategy=strategy,
         link_loss=link_loss,
+        n3_decay=n3_decay,
         objective=objective,
         eval_fanouts=_layers(eval_fanouts),
         max_train_seeds=max_train_seeds,
