@@ -140,7 +140,8 @@ class SparseTable(FeatureTable):
         """
         from scipy.sparse import csr_matrix
 
-        matrix = csr_matrix((values, columns, indptr), shape=(len(indptr) - 1, width))
+        numbers = np.asarray(values, np.float64)  # sums of small integers must not overflow
+        matrix = csr_matrix((numbers, columns, indptr), shape=(len(indptr) - 1, width))
         matrix = matrix.copy() if order is None else matrix[order]
         matrix.sum_duplicates()
         matrix.eliminate_zeros()
