@@ -1,5 +1,6 @@
-"""The image is built and the stack of docker-compose.yml runs, as a person would do it. That takes a
-quarter of an hour, so it is for the night.
+"""The image is built and the stack of docker-compose.yml runs, as a person would do it.
+
+That takes a quarter of an hour, so it is for the night.
 
 Needs a container engine: one that `docker` reaches, or Debian and root for scripts/engine.sh. Where
 no image registry can be reached, bases are made of Debian's packages, which stand in for Python's,
