@@ -115,6 +115,12 @@ class _Workers(Multiprocess):
         else:
             self.should_exit.set()
 
+    def terminate_all(self) -> None:
+        """Without our own copy of the door, it is closed once all workers have closed theirs."""
+        super().terminate_all()
+        for socket in self.sockets:
+            socket.close()
+
 
 def _config(settings: Settings, app: object) -> uvicorn.Config:
     return uvicorn.Config(

@@ -77,10 +77,13 @@ def test_a_request_that_is_on_its_way_when_the_server_leaves_is_answered(world: 
 
 
 def is_closed(port: int) -> bool:
+    client = StrictClient(port)
     try:
-        StrictClient(port).get("/health/live")
+        client.get("/health/live")
     except NoAnswerError as failure:
         return failure.kind == "refused"
+    finally:
+        client.close()
     return False
 
 
@@ -93,7 +96,9 @@ def test_the_oracle_sees_a_wrong_answer_and_the_load_one_that_is_cut(world: Worl
     questions = [q for q in map(oracle.question, range(99)) if len(q.ids) == 1]
     first, other = [q for q in questions if q.path.endswith("predict")][:2]
     with service(world, tmp_path, workers=1) as api:
-        answer = StrictClient(api.port).post(first.path, first.body)
+        client = StrictClient(api.port)
+        answer = client.post(first.path, first.body)
+        client.close()
         assert oracle.is_right(first, answer)
         assert not oracle.is_right(other, answer)
         load = Load(api.port, oracle, 50.0)

@@ -13,9 +13,9 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-
 from fuzz.mutate import damage, restore, same
 from fuzz.victims import FORGER_ERRORS, VICTIMS, Victim
+
 from sampling.errors import GnnError
 
 CASE_S = 60.0
