@@ -147,8 +147,8 @@ def judge(samples: Sequence[Sample], limits: Limits | None = None) -> list[str]:
     per_answer = slope(answers, [float(sample.pss_bytes) for sample in warm])
     grown = per_answer * (answers[-1] - answers[0])
     if per_answer > limits.bytes_per_answer and grown > limits.grown_bytes:
-        failures.append(f"memory grew by {per_answer:.0f} bytes per answer, {grown / 1e6:.1f} MB in "
-                        f"{answers[-1] - answers[0]:.0f} answers")  # fmt: skip
+        failures.append(f"memory grew by {per_answer:.0f} bytes per answer, {grown / 1e6:.1f} MB "
+                        f"in {answers[-1] - answers[0]:.0f} answers")  # fmt: skip
     for name in ("handles", "threads"):
         rate = slope(hours, [float(getattr(sample, name)) for sample in warm])
         grown = rate * (hours[-1] - hours[0])
@@ -202,8 +202,8 @@ def main() -> int:
     failures = judge(samples)
     failures += [f"{n} requests: {what}" for what, n in counts.items() if what != RIGHT]
     first, last = samples[int(len(samples) * WARM)], samples[-1]
-    print(f"{counts.get(RIGHT, 0):,} answers in {given.minutes:g} minutes; after the warm-up memory "
-          f"went from {first.pss_bytes / 1e6:.1f} to {last.pss_bytes / 1e6:.1f} MB, file "
+    print(f"{counts.get(RIGHT, 0):,} answers in {given.minutes:g} minutes; after the warm-up "
+          f"memory went from {first.pss_bytes / 1e6:.1f} to {last.pss_bytes / 1e6:.1f} MB, file "
           f"descriptors from {first.handles} to {last.handles}, threads from {first.threads} to "
           f"{last.threads}")  # fmt: skip
     print("\n".join(failures) or "nothing grew")
