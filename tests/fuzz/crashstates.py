@@ -43,7 +43,7 @@ class _Recorder:
             self.is_on = True
 
     def sync(self, handle: int) -> None:
-        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        path = Path(f"/proc/self/fd/{handle}").readlink()
         if path.is_file():
             self.synced[path.stat().st_ino] = path.read_bytes()
         self.step()
