@@ -10,13 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from gnn.dropout import dropout
 from gnn.model_config import InputType, ModelConfig
+from gnn.sparse import dropped_rows, mapped
 from sampling import NodeView
 from sampling.errors import InputError
 
@@ -47,11 +48,13 @@ class LinearEncoder(Encoder):
         self.dropped = dropped
 
     def forward(self, x: Tensor, nodes: NodeView) -> Tensor:
-        x = x.to(next(self.parameters()).dtype)
         for i, linear in enumerate(self.maps):
             x = F.relu(x) if i else x
-            x = linear(dropout(x, self.dropped) if self.training else x)
+            x = mapped(cast(nn.Linear, linear), self._dropped(x))
         return x
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return dropped_rows(x, self.dropped) if self.training else x
 
 
 class TypedEncoder(Encoder):

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, create_model, model
 from pydantic_core import PydanticCustomError
 
 __all__ = [
+    "AliasesResponse",
     "EmbedRequest",
     "EmbedResponse",
     "GraphResponse",
@@ -332,6 +333,33 @@ class NeighborsResponse(BaseModel):
     neighbors: list[Neighbor]
 
 
+class ShareResponse(BaseModel):
+    """A version that a share of the requests goes to."""
+
+    version: int
+    share: float = Field(description="Of the requests, up to 1.")
+
+
+class RouteResponse(BaseModel):
+    """Where an alias leads."""
+
+    alias: str
+    model: str
+    version: int | None = Field(description="Null: the newest.")
+    canary: ShareResponse | None
+    shadow: ShareResponse | None
+    source: Literal["settings", "run_time"]
+
+
+class AliasesResponse(BaseModel):
+    """Answer of `GET /v1/aliases`, and of what changes them."""
+
+    revision: int = Field(description="Grows with every change; see `gnn_routing_revision`.")
+    aliases: list[RouteResponse]
+    loaded: dict[str, list[int]] = Field(description="Versions that are kept open.")
+    unloaded: dict[str, list[int]] = Field(description="Versions that do not answer.")
+
+
 class ReadNode(BaseModel):
     """A node that a prediction reads."""
 
@@ -443,9 +471,12 @@ class ModelSummary(BaseModel):
     name: str
     version: int = Field(description="The version that answers when none is asked for.")
     versions: list[int]
-    aliases: list[str] = Field(description="Other names, from the setting `aliases`.")
+    unloaded: list[int] = Field(description="Versions that were told not to answer.")
+    aliases: list[str] = Field(description="Other names.")
     task: str
     is_default: bool
+    canary: ShareResponse | None = Field(description="Of the model's own name.")
+    shadow: ShareResponse | None = Field(description="Of the model's own name.")
 
 
 class ModelsResponse(BaseModel):

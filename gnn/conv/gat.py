@@ -16,6 +16,7 @@ from gnn.attention import additive_attention
 from gnn.conv.heads import attention_factors, head_width, joined, score_weights
 from gnn.conv.self_edges import with_self_edges
 from gnn.edges import touched
+from gnn.sparse import mapped
 from sampling import Block, NodeView
 
 __all__ = ["GATConv"]
@@ -65,8 +66,7 @@ class GATConv(nn.Module):
             x: rows of source nodes.
             nodes: the nodes that they belong to; not looked at here.
         """
-        rows: Tensor = self.linear(x.to(self.linear.weight.dtype))
-        return rows
+        return mapped(self.linear, x)
 
     def combine(self, block: Block, x_dst: Tensor, messages: Tensor) -> Tensor:
         """Output rows from all messages, the destinations' own included, (num_dst, d_out)."""

@@ -134,7 +134,7 @@ class JobDoor:
         meta = self.predictor.data.meta
         return JobSpec(
             kind=request.kind,
-            model=self.predictor.registry.resolve(request.model),
+            model=model.name,
             version=model.version,
             model_digest=model.saved.info.digest,
             graph=meta.fingerprint,

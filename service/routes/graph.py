@@ -109,7 +109,7 @@ def _node(data: Dataset, text: str) -> dict[str, Any]:
         "degree": len(data.graph.in_neighbors(row)),
         "label": None if several else _label(data, row),
         **({"labels": _labels(data, row)} if several else {}),
-        "features": None if features is None else features.rows(row, row + 1)[0].numpy(),
+        "features": None if features is None else features.rows(row, row + 1).to_dense()[0].numpy(),
     }
 
 
