@@ -161,7 +161,7 @@ class Predictor:
         gives_none = key.model.saved.info.task in WITHOUT_OUTPUTS
         outputs = None if gives_none else key.model.outputs(rows)
         if key.is_cacheable:
-            self.cache.put_many(self.space(key), nodes.tolist(), rows)
+            self.keep(key, nodes, rows, outputs)
         seconds = {
             "sample": sampled - started,
             "gather": gathered - sampled,
@@ -170,6 +170,22 @@ class Predictor:
         frontier = (blocks[-1].num_dst, *(block.num_src for block in reversed(blocks)))
         edges = sum(block.num_edges for block in blocks)
         return Computed(rows, seconds, frontier, edges, outputs)
+
+    def keep(
+        self,
+        key: BatchKey,
+        nodes: NDArray[np.int64],
+        rows: NDArray[np.float32],
+        outputs: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Put computed rows into the cache, with what the head makes of them where that is small.
+
+        A record is a row and, behind it, the outputs: what is found there needs no head.
+        """
+        if _keeps_outputs(key.model):
+            outputs = key.model.outputs(rows) if outputs is None else outputs
+            rows = np.concatenate([rows, outputs], axis=1)
+        self.cache.put_many(self.space(key), nodes.tolist(), rows)
 
     def answer(self, plan: Plan, *, as_arrays: bool = False) -> Answer:
         """The answer of a finished plan.
@@ -252,7 +268,11 @@ class Predictor:
         rows = self.cache.get_many(self.space(key), nodes.tolist())
         hit = np.array([row is not None for row in rows])
         if hit.any():
-            plan.put(places[hit], np.stack([row for row in rows if row is not None]), CACHE)
+            records = np.stack([row for row in rows if row is not None])
+            width = key.model.saved.model.d_embedding
+            plan.put(places[hit], records[:, :width], CACHE)
+            if hit.all() and len(places) == len(plan.ids) and records.shape[1] > width:
+                plan.outputs = records[:, width:]
         if not hit.all():
             missing, first, pick = _distinct(nodes[~hit])
             work = Work(key, missing, costs[~hit][first], places[~hit], pick)
@@ -389,6 +409,12 @@ def _nodes_of(data: Data) -> Dataset:
     if isinstance(data, Dataset):
         return data
     return Dataset.in_memory(Graph.from_edges([], [], num_nodes=0), name=data.meta.name)
+
+
+def _keeps_outputs(model: ServedModel) -> bool:
+    """Whether outputs lie behind the rows in the cache: where they take less than the rows."""
+    has_some = model.saved.info.task not in WITHOUT_OUTPUTS
+    return has_some and model.saved.model.config.d_out <= model.saved.model.d_embedding
 
 
 def _distinct(nodes: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:

@@ -163,6 +163,14 @@ class Settings(BaseSettings):
         le=1000,
         description="Milliseconds a request may wait for company while the service is busy.",
     )
+    max_delay_ms: float = Field(
+        0.0,
+        ge=0,
+        le=3_600_000,
+        description="Milliseconds that requests under way may keep a prediction waiting; one that "
+        "would wait longer is 503 at once, where more than 16 are under way. 0 lets the queue "
+        "limits decide.",
+    )
     queue_limit: int = Field(
         1000, ge=1, le=1_000_000, description="Requests that may wait; one more is 503."
     )
