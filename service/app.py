@@ -196,7 +196,12 @@ def _gate(settings: Settings, telemetry: Telemetry) -> Gate | None:
     if not settings.max_delay_ms or settings.cors_origins:
         return None
     delay_s = settings.max_delay_ms / 1e3
-    return Gate(delay_s, LANES, lambda path: telemetry.request(path, "POST", 503, 0.0))
+
+    def refused(path: str) -> None:
+        telemetry.request(path, "POST", 503, 0.0)
+        telemetry.refused.labels("door").inc()
+
+    return Gate(delay_s, LANES, refused)
 
 
 def _batcher(settings: Settings, predictor: Predictor, telemetry: Telemetry) -> MicroBatcher:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,6 +46,8 @@ from service.errors import (
     OverlayError,
     WrongTaskError,
 )
+from service.hidden import HiddenCache
+from service.layered import Layered, layered
 from service.microbatch import Computed
 from service.overlay import EdgeEdits, overlay_blocks, overlay_of
 from service.plan import CACHE, TABLE, BatchKey, Id, Mode, Plan, Query, Work
@@ -55,6 +57,7 @@ from service.settings import Settings
 __all__ = ["Answer", "Predictor", "open_predictor"]
 MAX_NAMED = 100
 ZERO = np.zeros(1, np.int64)
+MOST_LAYERED = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,8 @@ class Predictor:
         self, data: Dataset, registry: ModelRegistry, cache: EmbeddingCache, settings: Settings
     ) -> None:
         self.data, self.registry, self.cache, self.settings = data, registry, cache, settings
+        self.hidden = HiddenCache(settings.hidden_cache_bytes)
+        self._layers: dict[tuple[int, bool], tuple[ServedModel, Layered | None]] = {}
 
     def predict(
         self,
@@ -148,13 +153,13 @@ class Predictor:
         Raises:
             NonFiniteError: the model answered with NaN or infinity.
         """
-        started = time.perf_counter()
-        blocks, head, inputs = self._sample(key, nodes)
-        sampled = time.perf_counter()
-        x = self._gather(key.model.inputs, head, inputs)
-        gathered = time.perf_counter()
-        with torch.inference_mode():
-            rows: NDArray[np.float32] = key.model.saved.model.encode(blocks, x).float().numpy()
+        layers = self._layered(key) if key.is_cacheable else None
+        if layers is None or not layers.pays(len(nodes)):
+            computed = self._whole(key, nodes)
+        else:
+            fingerprint = self.data.meta.fingerprint
+            computed = layers.compute(nodes, key.seed, self.hidden, fingerprint)
+        rows = computed.rows
         if not np.isfinite(rows).all():
             raise NonFiniteError(key.model.name, key.model.version)
         # the head costs little beside a batch, and much where it is run for each request
@@ -162,14 +167,37 @@ class Predictor:
         outputs = None if gives_none else key.model.outputs(rows)
         if key.is_cacheable:
             self.keep(key, nodes, rows, outputs)
+        return replace(computed, outputs=outputs)
+
+    def _whole(self, key: BatchKey, nodes: NDArray[np.int64]) -> Computed:
+        """All hops, then all layers."""
+        started = time.perf_counter()
+        blocks, head, inputs = self._sample(key, nodes)
+        sampled = time.perf_counter()
+        x = self._gather(key.model.inputs, head, inputs)
+        gathered = time.perf_counter()
+        with torch.inference_mode():
+            rows: NDArray[np.float32] = key.model.saved.model.encode(blocks, x).float().numpy()
         seconds = {
             "sample": sampled - started,
             "gather": gathered - sampled,
             "compute": time.perf_counter() - gathered,
         }
         frontier = (blocks[-1].num_dst, *(block.num_src for block in reversed(blocks)))
-        edges = sum(block.num_edges for block in blocks)
-        return Computed(rows, seconds, frontier, edges, outputs)
+        return Computed(rows, seconds, frontier, sum(block.num_edges for block in blocks))
+
+    def _layered(self, key: BatchKey) -> Layered | None:
+        """The model layer by layer, where rows between layers are kept."""
+        if not self.hidden.limit_bytes:
+            return None
+        place = (id(key.model), key.samples)
+        known = self._layers.get(place)
+        if known is None or known[0] is not key.model:
+            if len(self._layers) >= MOST_LAYERED:
+                self._layers.clear()
+            made = layered(key.model, self.data.graph, key.samples)
+            known = self._layers[place] = (key.model, made)
+        return known[1]
 
     def keep(
         self,

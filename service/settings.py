@@ -187,6 +187,12 @@ class Settings(BaseSettings):
         description="Bytes of computed embeddings kept in memory, per worker; 0 keeps none.",
     )
 
+    hidden_cache_bytes: int = Field(
+        64 * MIB,
+        ge=0,
+        le=1 << 44,
+        description="Bytes of rows between layers kept in memory, per worker; 0 keeps none.",
+    )
     redis_url: str | None = Field(
         None,
         max_length=2048,

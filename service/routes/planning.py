@@ -8,9 +8,9 @@ import time
 import numpy as np
 from fastapi import Request
 
-from service.errors import DeadlineError
+from service.errors import DeadlineError, OverloadedError
 from service.exchange import exchange_of, timeout_ms, while_connected
-from service.plan import SOURCES, Plan, Query
+from service.plan import CACHE, SOURCES, Plan, Query
 from service.predictor import Predictor
 from service.recall import keep, recall
 from service.registry import ServedModel
@@ -41,13 +41,26 @@ async def planned(request: Request, query: Query, settings: Settings) -> Plan:
                 plan = await asyncio.to_thread(_plan, predictor, query, model)
         else:
             plan = predictor.plan(query, model)
+        _count_memory(request, plan)
         if plan.work:
             await while_connected(request, _work(request, plan, deadline))
+    except OverloadedError:
+        request.app.state.resources.telemetry.refused.labels("queue").inc()
+        raise
     except (TimeoutError, DeadlineError):
         raise DeadlineError(limit_ms) from None
+    if query.mode == "auto" and plan.model.table is None:
+        request.app.state.resources.telemetry.untabled(len(plan.ids))
     counts = np.bincount(plan.source, minlength=len(SOURCES)).tolist()
     request.app.state.resources.telemetry.sources(zip(SOURCES, counts, strict=True))
     return plan
+
+
+def _count_memory(request: Request, plan: Plan) -> None:
+    """Count what the cache in memory had of the rows that the table had not."""
+    hits = int(np.count_nonzero(plan.source == CACHE))
+    misses = sum(len(work.nodes) for work in plan.work if work.key.is_cacheable)
+    request.app.state.resources.telemetry.looked_up("memory", "last", hits, misses)
 
 
 def _plan(predictor: Predictor, query: Query, model: ServedModel | None) -> Plan:
