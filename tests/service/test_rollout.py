@@ -296,9 +296,9 @@ def test_what_a_name_leads_to_is_not_unloaded(client: InProcess):
     [
         ("live", {"model": "nope"}, 404, "unknown_model"),
         ("live", {"model": "fraud", "version": 9}, 404, "unknown_version"),
-        ("live", {"model": "fraud", "canary": {"version": 9, "share": 0.1}}, 404, "unknown_version"),
+        ("live", {"model": "fraud", "shadow": {"version": 9, "share": 1}}, 404, "unknown_version"),
         ("live", {"model": "default", "version": True}, 422, "invalid_request"),
-        ("live", {"model": "fraud", "canary": {"version": 2, "share": 0}}, 422, "invalid_request"),
+        ("live", {"model": "fraud", "shadow": {"version": 2, "share": 0}}, 422, "invalid_request"),
         ("live", {"model": "fraud", "canary": {"version": 2}}, 422, "invalid_request"),
         ("live", {"model": "../fraud"}, 422, "invalid_request"),
         ("live", {}, 422, "invalid_request"),
