@@ -19,7 +19,8 @@ from gnn import SavedModel, outputs
 from gnn.tasks import GRAPH_TASKS
 from sampling import Block, Graph
 from service.errors import LimitError, NonFiniteError, PostedGraphError
-from service.repository import ModelIndex, ModelRepository, open_saved
+from service.model_index import ModelIndex, open_saved
+from service.repository import ModelRepository
 from service.routing import Routing
 from service.settings import Settings
 

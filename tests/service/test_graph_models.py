@@ -146,7 +146,7 @@ def test_models_of_graphs_have_aliases_canaries_and_shadows(client: InProcess, r
 def test_a_look_reads_no_manifest_that_did_not_change(root: Path, monkeypatch):
     models = GraphModels(settings_of(root), Routing())
     reads = []
-    monkeypatch.setattr("service.repository.model_info", reads.append)
+    monkeypatch.setattr("service.model_index.model_info", reads.append)
     for _ in range(3):
         models.refresh(lambda model: None)
     assert reads == []

@@ -14,8 +14,8 @@ from world import World, add_model, make_world
 
 from sampling.errors import DamagedError, InputError
 from service.errors import RoutingStoreError, UnloadedError, VersionNotFoundError
+from service.model_index import ModelIndex
 from service.predictor import Predictor, open_predictor
-from service.repository import ModelIndex
 from service.routing import Route, Routing, RoutingState, Share, content_of, is_in_share
 from service.routing_file import RoutingFile, routing_of
 
@@ -260,7 +260,7 @@ def test_a_manifest_is_read_again_only_when_it_changed(world: World, monkeypatch
     reads = []
     real = ModelIndex._task.__globals__["model_info"]
     monkeypatch.setattr(
-        "service.repository.model_info", lambda path: reads.append(path) or real(path)
+        "service.model_index.model_info", lambda path: reads.append(path) or real(path)
     )
     index = ModelIndex(world.models)
     assert {name: listed.task for name, listed in index.look().items()} == {
