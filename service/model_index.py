@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import structlog
 
 from gnn import SavedModel, list_models, list_versions, load_model, model_info, model_path
 from gnn.errors import ModelNameError, UnknownModelError
@@ -20,8 +19,6 @@ from sampling.errors import DamagedError, GnnError
 __all__ = ["INFO", "Key", "Listed", "Mark", "ModelIndex", "checked_path", "mark_of", "open_saved"]
 
 INFO = "model.json"
-
-log = structlog.get_logger()
 
 Key = tuple[str, int]
 Mark = tuple[int, ...]
@@ -72,10 +69,9 @@ class ModelIndex:
         if known is not None and known[0] == mark:
             return known[1]
         task = None
-        try:
+        # who opens it will say what is wrong with it
+        with suppress(GnnError, OSError):
             task = model_info(checked_path(self.root, name, version)).task
-        except (GnnError, OSError) as error:
-            log.warning("model_unusable", model=name, version=version, reason=str(error))
         self._tasks[name, version] = (mark, task)
         return task
 

@@ -25,6 +25,7 @@ from service import watch
 from service.errors import NotReadyError, OverloadedError
 from service.graph_predictor import GraphModels, GraphPredictor
 from service.graph_schemas import GraphsRequest
+from service.model_index import ModelIndex
 from service.routes.graphs import GraphQueue
 from service.routing import Routing
 from service.routing_metrics import RoutingMetrics
@@ -75,6 +76,10 @@ def client(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[InProcess]:
     monkeypatch.setattr(watch, "LOOK_S", 0.01)
     with in_process(settings_of(root)) as client:
         yield client
+
+
+def models_of(settings: Settings) -> GraphModels:
+    return GraphModels(settings, ModelIndex(settings.models), Routing())
 
 
 def ask(client: InProcess, **fields: Any) -> Any:
@@ -144,7 +149,7 @@ def test_models_of_graphs_have_aliases_canaries_and_shadows(client: InProcess, r
 
 
 def test_a_look_reads_no_manifest_that_did_not_change(root: Path, monkeypatch):
-    models = GraphModels(settings_of(root), Routing())
+    models = models_of(settings_of(root))
     reads = []
     monkeypatch.setattr("service.model_index.model_info", reads.append)
     for _ in range(3):
@@ -173,7 +178,7 @@ class Slow(GraphPredictor):
 
 def queue_of(root: Path, limit: int) -> tuple[GraphQueue, Slow]:
     settings, registry = settings_of(root), CollectorRegistry()
-    slow = Slow(GraphModels(settings, Routing()), settings)
+    slow = Slow(models_of(settings), settings)
     shadows = Shadows(1, ShadowMetrics(registry), lambda: False)
     return GraphQueue(slow, limit, shadows, RoutingMetrics(registry)), slow
 
