@@ -122,7 +122,10 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
             settings.graph, settings.models, settings.embeddings, settings
         )
         opened.self_test()
-        of_graphs = GraphPredictor(GraphModels(settings, opened.registry.routing), settings)
+        registry = opened.registry
+        of_graphs = GraphPredictor(
+            GraphModels(settings, registry.index, registry.routing), settings
+        )
         rollout = _rollout(settings, opened, of_graphs, telemetry, routing_metrics)
         door = JobDoor(open_queue(settings), opened, settings)
         async with (

@@ -7,6 +7,7 @@ adds them up.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -14,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-import orjson
 import structlog
 from prometheus_client import (
     CollectorRegistry,
@@ -280,7 +280,8 @@ class _Lines(structlog.WriteLogger):
 
 
 def _dumps(event: object, **_: object) -> str:
-    return orjson.dumps(event, default=repr).decode()
+    """One line of ASCII, whatever is in the event: what clients send cannot move a cursor."""
+    return json.dumps(event, default=repr, separators=(",", ":"))
 
 
 def _counts(registry: CollectorRegistry, name: str, help_text: str) -> Histogram:
