@@ -35,7 +35,7 @@ LINK_EXPERIMENTS += [
         "dblp_hetero", "rgcn", "91.5", "Lv et al. 2021 (other features)", TYPED,
         ("dblp_hetero", *NODES, "--model", "rgcn", "--hidden", "64", "--layers", "3", "--dropout",
          "0.5", "--epochs", "40", "--patience", "10", "--monitor", "macro_f1"),
-        "macro_f1", runs=1,
+        "macro_f1", runs=3,
     ),
     Experiment(
         "dblp_hetero", "hgt", "93.0", "Lv et al. 2021 (other features)", TYPED,
