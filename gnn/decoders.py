@@ -111,7 +111,7 @@ class DistMultDecoder(Decoder):
         return self._scaled(h, relations) @ nodes.T
 
     def _scaled(self, h: Tensor, relations: Tensor | None) -> Tensor:
-        codes = torch.zeros(len(h), dtype=torch.long) if relations is None else relations
+        codes = _codes(h, relations)
         scaled: Tensor = h * self.relations(codes)
         return scaled
 
@@ -168,10 +168,17 @@ class MLPDecoder(Decoder):
     def pairs(self, src: Tensor, dst: Tensor, relations: Tensor | None) -> Tensor:
         rows = [src, dst, src * dst]
         if self.relations is not None:
-            codes = torch.zeros(len(src), dtype=torch.long) if relations is None else relations
+            codes = _codes(src, relations)
             rows.append(self.relations(codes))
         logits: Tensor = self.out(F.relu(self.hidden(torch.cat(rows, dim=1))))
         return logits[:, 0]
+
+
+def _codes(rows: Tensor, relations: Tensor | None) -> Tensor:
+    """A code per row, zeros where there is one relation."""
+    if relations is not None:
+        return relations
+    return torch.zeros(len(rows), dtype=torch.long, device=rows.device)
 
 
 def make_decoder(config: ModelConfig, d: int) -> Decoder | None:

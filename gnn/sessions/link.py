@@ -19,6 +19,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.device import on_device_of
 from gnn.dropout import dropout
 from gnn.errors import DivergedError, TrainingError
 from gnn.evaluate import using_threads
@@ -31,6 +32,7 @@ from gnn.optimize import Stepper
 from gnn.sessions.session import EpochResult
 from gnn.sessions.whole import WholeGraph, fanouts_of, step_seed
 from gnn.train_config import TrainConfig
+from gnn.transfer import moved
 from sampling import Dataset, LinkBatch, LinkLoader, NegativeSampler, NeighborSampler
 from sampling.kernels.reference import MASK
 
@@ -130,7 +132,7 @@ class LinkSession:
         assert self.loader is not None, "the caller looked"
         losses, sizes, edges = [], [], 0
         self.loader.epoch = epoch
-        for i, batch in enumerate(self.loader):
+        for i, batch in enumerate(moved(self.loader, self.model.device)):
             loss, size = self._block_loss(batch)
             losses.append(self.stepper.step(loss, epoch, i))
             sizes.append(size)
@@ -188,17 +190,19 @@ class LinkSession:
         given, wanted = (batch.dst, batch.src) if is_head else (batch.src, batch.dst)
         start, end = _span(self.parts, wanted)
         drawn, count = self._candidates(end - start, seed, is_head), end - start
+        drawn = None if drawn is None else drawn.to(h.device)
         relations, reverse = self._asked(batch, is_head)
-        own = dropout(h[torch.from_numpy(given)], self.model.config.dropout)
+        relations = None if relations is None else relations.to(h.device)
+        own = dropout(h[on_device_of(h, given)], self.model.config.dropout)
         assert self.model.decoder is not None, "prepare checked it"
         rows = h[start:end] if drawn is None else h[drawn + start]
         scores = self.model.decoder.against(own, rows, relations, reverse=reverse)
-        target = torch.from_numpy(wanted - start)
+        target = on_device_of(h, wanted - start)
         if drawn is None:
             return F.cross_entropy(scores, target)
         positive, itself = self._with(own, h, wanted, relations, reverse), None
         if _span(self.parts, given) == (start, end):
-            places = torch.from_numpy(given - start)
+            places = on_device_of(h, given - start)
             itself = places, self._with(own, h, given, relations, reverse)
         return candidate_loss(positive, scores, target, drawn, count, itself)
 
@@ -218,7 +222,7 @@ class LinkSession:
         reverse: bool,
     ) -> Tensor:
         """Logits of the given ends' rows with one other node each, (num_edges,)."""
-        other = h[torch.from_numpy(others)]
+        other = h[on_device_of(h, others)]
         ends = (other, own) if reverse else (own, other)
         assert self.model.decoder is not None, "prepare checked it"
         return self.model.decoder.pairs(*ends, relations)

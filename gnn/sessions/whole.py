@@ -12,6 +12,7 @@ from torch import Tensor
 from gnn.evaluate import EXACT_EDGES
 from gnn.model import GNN
 from gnn.train_config import TrainConfig
+from gnn.transfer import Mover
 from sampling import Block, Dataset, Graph, NeighborSampler, without_edges
 from sampling.errors import InputError
 from sampling.exclusion import EdgePlaces, keep_edges
@@ -38,6 +39,11 @@ class WholeGraph:
     sampler: NeighborSampler
     _blocks: tuple[Block, ...] = field(default=())
     _places: EdgePlaces | None = field(default=None)
+    _x: Tensor | None = field(default=None)
+    _mover: Mover = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._mover = Mover(self.model.device)
 
     @staticmethod
     def fits(graph: Graph, fanouts: tuple[int, ...]) -> bool:
@@ -55,13 +61,22 @@ class WholeGraph:
             hidden: edges that are no messages in this step: sources, destinations.
             x: input rows in place of the graph's own.
         """
-        assert self.data.features is not None, "with_inputs sees to it"
         blocks = self.blocks(seed)
         if hidden is not None:
             blocks = self._without(blocks, hidden)
-        if x is None:
-            x = self.data.features.rows(0, self.data.graph.num_nodes)
-        return self.model.encode(blocks, x), sum(block.num_edges for block in blocks)
+        edges = sum(block.num_edges for block in blocks)
+        x = self._inputs() if x is None else self._mover(x)
+        return self.model.encode(self._mover(blocks), x), edges
+
+    def _inputs(self) -> Tensor:
+        """The graph's own rows where the model is; kept there, if that is not the CPU."""
+        assert self.data.features is not None, "with_inputs sees to it"
+        if self._x is None:
+            x = self._mover(self.data.features.rows(0, self.data.graph.num_nodes))
+            if x.device.type == "cpu":
+                return x
+            self._x = x
+        return self._x
 
     def _without(self, blocks: tuple[Block, ...], hidden: Pairs) -> tuple[Block, ...]:
         """The hops without these edges; a whole graph is searched, drawn neighbors are compared."""
