@@ -3,7 +3,7 @@
 Models are not compiled by `torch.compile`. Measured on one core with sampled batches (GraphSAGE,
 two layers of 64, fanouts 10,10, 1024 seeds; torch 2.13), the first step took 97 s instead of 0.2 s
 and the later ones 132 ms instead of 66 ms: the kernels of the core, where the time goes, are opaque
-to it, and every hop leaves its graph.
+to it, and every hop leaves its graph. Of the dense part alone: `docs/performance.md`.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from gnn.errors import DivergedError
 from gnn.evaluate import using_threads
 from gnn.identity import graph_fingerprint
 from gnn.model import GNN
+from gnn.pages import kept_pages
 from gnn.precision import autocast_dtype
 from gnn.resume import Progress, TrainingJournal
 from gnn.sessions.graph import GraphSession
@@ -114,7 +115,8 @@ def train(
     config = config or TrainConfig()
     ranks = Ranks.current()
     ranks.check("temporal tasks" if config.temporal else config.task)
-    with _placed(model, config, ranks) as device, naming_memory(device, config.batch_size):
+    placed = _placed(model, config, ranks)
+    with kept_pages(), placed as device, naming_memory(device, config.batch_size):
         yield from _epochs(model, data, config, resume_dir, resume)
 
 

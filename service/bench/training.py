@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gnn import GNN, ModelConfig, TrainConfig, build_model
+from gnn.pages import kept_pages
 from gnn.sessions.node import NodeSession
 from sampling import Block, Dataset, Graph
 from sampling.graph.features import FeatureTable
@@ -131,7 +132,8 @@ class OursTraining:
 
     def epoch(self, number: int) -> int:
         """One pass over the seeds; how many they are."""
-        self.losses.append(self.session.run_epoch(number).loss)
+        with kept_pages():
+            self.losses.append(self.session.run_epoch(number).loss)
         return self.problem.batches.size
 
     def sample(self, seeds: NDArray[np.int64]) -> Sequence[Block]:
