@@ -62,8 +62,9 @@ class Mover:
         }
 
     def _copied(self, tensor: Tensor) -> Tensor:
-        source = tensor.pin_memory() if self.pins else tensor
-        return source.to(self.device, non_blocking=self.pins)
+        pins = self.pins and tensor.layout == torch.strided
+        source = tensor.pin_memory() if pins else tensor
+        return source.to(self.device, non_blocking=pins)
 
     def _once(self, tensor: Tensor) -> Tensor:
         """A copy that is made once; the original is kept, so that its address is not used again."""
@@ -106,10 +107,14 @@ def _overlapped(batches: Iterable[BatchT], device: torch.device) -> Iterator[Bat
 def _tensors(value: Any) -> Iterator[Tensor]:
     """All tensors of a batch."""
     if isinstance(value, Tensor):
-        yield value
+        yield from (value,) if value.layout == torch.strided else _of_sparse(value)
     elif isinstance(value, (tuple, list)):
         for part in value:
             yield from _tensors(part)
     elif is_dataclass(value) and not isinstance(value, type):
         for each in fields(value):
             yield from _tensors(getattr(value, each.name))
+
+
+def _of_sparse(rows: Tensor) -> tuple[Tensor, ...]:
+    return rows.crow_indices(), rows.col_indices(), rows.values()

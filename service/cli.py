@@ -85,6 +85,7 @@ BENCH_COMMANDS: Commands = (
     (bench.train, "gnn bench train --nodes 1000000 --edges 20000000 --seeds 10000"),
     (bench.embed, "gnn bench embed --nodes 1000000 --edges 25000000 --layers 3"),
     (bench.ingest, "gnn bench ingest --nodes 10000000 --edges 100000000 --threads 2"),
+    (bench.serve, "gnn bench serve --nodes 1000000 --edges 20000000 --seconds 60"),
 )
 
 
@@ -120,7 +121,8 @@ def explain(error: Exception, arguments: Sequence[str] = ()) -> tuple[int, str]:
         what = error.strerror or str(error)
         return USER_CAN_MEND, f"{where}{what}; check the path, its rights and the space left"
     if isinstance(error, MemoryError):
-        return USER_CAN_MEND, f"out of memory ({error}); `gnn plan` says what a graph needs"
+        what = f"out of memory ({error})" if str(error) else "out of memory"
+        return USER_CAN_MEND, f"{what}; `gnn plan` says what a graph needs"
     what = " ".join(f"{type(error).__name__}: {error}".split())
     return OUR_FAULT, f"unexpected {what}; run it again with --debug and report what it shows"
 
