@@ -306,7 +306,7 @@ FOLDS = {
 }  # fmt: skip
 LARGE = {
     "dd": ("--batch-size", "16", "--epochs", "20", "--patience", "10"),
-    "reddit_binary": ("--batch-size", "16", "--epochs", "12"),
+    "reddit_binary": ("--batch-size", "16", "--epochs", "6"),
     "collab": ("--batch-size", "32", "--epochs", "8"),
 }
 """Few passes in small batches, where a fold takes minutes; chosen before any figure was seen."""
