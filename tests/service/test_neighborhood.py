@@ -42,7 +42,8 @@ def test_the_edges_are_those_of_the_blocks_that_a_prediction_reads(
         dst = np.repeat(block.dst_nodes.numpy(), np.diff(block.indptr.numpy()))
         src = block.src_nodes.numpy()[block.indices.numpy()]
         read |= {(int(a), int(b), layer) for a, b in zip(src, dst, strict=True)}
-    shown = {edge for edge in edges_of(found) if edge[2] in {layer for *_, layer in read}}
+    listed = {layer for *_, layer in read}
+    shown = {edge for edge in edges_of(found) if edge[2] in listed}
     assert read
     assert shown == read
     assert found.num_edges == sum(block.num_edges for block in blocks)
