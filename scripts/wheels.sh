@@ -8,6 +8,8 @@ tools=$(realpath "$1")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 mkdir -p dist
+# the inner loops are the same for every Python: with ccache they are compiled once
+command -v ccache >/dev/null && export CMAKE_CXX_COMPILER_LAUNCHER=ccache
 
 trial='
 import importlib.util, pathlib, platform, sysconfig

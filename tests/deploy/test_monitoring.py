@@ -1,4 +1,4 @@
-"""What is watched exists: every metric of dashboard and alerts is one that a real server exports."""
+"""What is watched exists: a real server exports every metric of dashboard and alerts."""
 
 from __future__ import annotations
 
