@@ -33,7 +33,9 @@ from service.graph_predictor import GraphModels, GraphPredictor
 from service.jobs.door import JobDoor
 from service.jobs.process import open_queue
 from service.jobs.tending import tending
+from service.lane import LanedApp, open_lanes
 from service.live_keys import KeyMetrics, LiveKeys, following_keys
+from service.maps import Maps
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
 from service.registry import ServedModel
@@ -46,11 +48,15 @@ from service.routes import (
     health,
     jobs,
     links,
+    maps,
     metrics,
     models,
+    neighborhood,
     nodes,
+    page,
     repository,
     similar,
+    stats,
     v2,
 )
 from service.routes.paths import WholeRoute
@@ -66,6 +72,9 @@ from service.watch import watching
 
 __all__ = ["Resources", "create_app"]
 
+LANES = ("/v1/nodes/predict", "/v1/nodes/embed", "/v1/links/predict")
+SMALL_EDGES = 10_000
+"""About a millisecond of work: less than handing it to a thread and back adds to an answer."""
 CODES = {404: "not_found", 405: "method_not_allowed"}
 
 log = structlog.get_logger()
@@ -87,6 +96,7 @@ class Resources:
     routing_metrics: RoutingMetrics
     shadows: Shadows
     shadow_predictor: Predictor
+    maps: Maps
     shared: RedisCache | None = None
     keys: LiveKeys | None = None
 
@@ -147,6 +157,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                     shadows,
                     # a shadow takes no room in the cache of those who are answered
                     Predictor(opened.data, opened.registry, MemoryCache(0), settings),
+                    Maps(),
                     shared,
                     keys,
                 )
@@ -157,7 +168,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         gc.unfreeze()
         log.info("stopped")
 
-    app = FastAPI(
+    app = LanedApp(
         title="gnn-service",
         version="0.1.0",
         summary="Predictions and embeddings of the nodes of one graph.",
@@ -167,15 +178,16 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         redirect_slashes=False,
     )
     _add_cors(app, settings)
-    app.add_middleware(
-        ExchangeMiddleware, telemetry=telemetry, logs_requests=settings.log_level == "debug"
-    )
+    logs_requests = settings.log_level == "debug"
+    app.add_middleware(ExchangeMiddleware, telemetry=telemetry, logs_requests=logs_requests)
     app.router.route_class = WholeRoute
     _add_errors(app)
     nodes.add_routes(app, settings)
     links.add_routes(app, settings)
+    neighborhood.add_routes(app, settings)
     graph.add_routes(app, settings)
     graphs.add_routes(app, settings)
+    maps.add_routes(app)
     models.add_routes(app)
     admin.add_routes(app, settings)
     similar.add_routes(app, settings)
@@ -184,8 +196,12 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     jobs.add_routes(app, settings)
     health.add_routes(app)
     metrics.add_routes(app)
+    stats.add_routes(app)
     docs.add_routes(app)
+    page.add_routes(app)
     close_routes(app, keys, settings, key_metrics)
+    if not settings.cors_origins:
+        open_lanes(app, LANES, ExchangeMiddleware(app, telemetry, logs_requests), _answer_to)
     bodies = (
         *nodes.request_models(settings),
         *similar.request_models(settings),
@@ -220,6 +236,7 @@ def _batcher(settings: Settings, predictor: Predictor, telemetry: Telemetry) -> 
         queue_limit=settings.queue_limit,
         queue_limit_cost=settings.queue_limit_edges,
         on_batch=telemetry.batch,
+        small_cost=SMALL_EDGES,
     )
 
 
@@ -280,6 +297,15 @@ def _add_errors(app: FastAPI) -> None:
     app.add_exception_handler(GnnError, _failed)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
+
+
+async def _answer_to(request: Request, error: Exception) -> Response:
+    """What the stack would answer to an error, whatever it is."""
+    if isinstance(error, HTTPException):
+        return await _refused(request, error)
+    if isinstance(error, RequestValidationError):
+        return await _invalid(request, error)
+    return await _failed(request, error)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -29,6 +29,7 @@
         ├── NotCalibratedError    prediction sets of a model without calibration
         ├── ClientError           a server refused, as `service.client` tells it
         ├── NoTableError          no fresh embedding table answers for the model
+        ├── NoMapError            the table is too large to be mapped on demand
         ├── NoIndexError          the table is too large to be searched without an index
         ├── NonFiniteError        a model answered with NaN or infinity
         ├── OverloadedError       the queue is full
@@ -102,6 +103,7 @@ __all__ = [
     "NewNodeError",
     "NoIndexError",
     "NoKeysError",
+    "NoMapError",
     "NoSpaceError",
     "NoTableError",
     "NodeNotFoundError",
@@ -398,6 +400,20 @@ class NoIndexError(ServiceError):
         return {"num_rows": self.num_rows, "limit": self.limit}
 
 
+class NoMapError(ServiceError):
+    """The table has no map, and is too large to be given one while somebody waits."""
+
+    def __init__(self, num_rows: int, limit: int) -> None:
+        self.num_rows, self.limit = num_rows, limit
+        super().__init__(
+            f"the table has {num_rows} rows and no map, and is mapped on demand up to {limit}; "
+            "run `gnn embed … --map` and restart, or an embed job with publish"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"num_rows": self.num_rows, "limit": self.limit}
+
+
 class NotCalibratedError(ServiceError):
     """Prediction sets were asked of a model without calibration."""
 
@@ -624,6 +640,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     ClientError: INTERNAL,
     NoTableError: Problem(409, "no_table", "No fresh embedding table"),
     NoIndexError: Problem(409, "no_index", "No index of nearest rows"),
+    NoMapError: Problem(409, "no_map", "No map of the nodes"),
     NotCalibratedError: Problem(422, "not_calibrated", "The model has no calibration"),
     NonFiniteError: Problem(500, "non_finite", "The model's answer is not finite", public=False),
     OverloadedError: Problem(503, "overloaded", "The queue is full"),

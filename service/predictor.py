@@ -24,6 +24,7 @@ from torch import Tensor
 
 from gnn import EmbeddingTable
 from gnn.data import Data, open_data
+from gnn.sparse import stacked
 from gnn.tasks import WITHOUT_OUTPUTS
 from sampling import Block, Dataset, FeatureTable, Graph
 from sampling.errors import UnknownNodeError
@@ -55,6 +56,7 @@ from service.settings import Settings
 
 __all__ = ["Answer", "Predictor", "open_predictor"]
 MAX_NAMED = 100
+ZERO = np.zeros(1, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,9 @@ class Predictor:
             rows: NDArray[np.float32] = key.model.saved.model.encode(blocks, x).float().numpy()
         if not np.isfinite(rows).all():
             raise NonFiniteError(key.model.name, key.model.version)
+        # the head costs little beside a batch, and much where it is run for each request
+        gives_none = key.model.saved.info.task in WITHOUT_OUTPUTS
+        outputs = None if gives_none else key.model.outputs(rows)
         if key.is_cacheable:
             self.cache.put_many(self.space(key), nodes.tolist(), rows)
         seconds = {
@@ -165,7 +170,8 @@ class Predictor:
             "compute": time.perf_counter() - gathered,
         }
         frontier = (blocks[-1].num_dst, *(block.num_src for block in reversed(blocks)))
-        return Computed(rows, seconds, frontier, sum(block.num_edges for block in blocks))
+        edges = sum(block.num_edges for block in blocks)
+        return Computed(rows, seconds, frontier, edges, outputs)
 
     def answer(self, plan: Plan, *, as_arrays: bool = False) -> Answer:
         """The answer of a finished plan.
@@ -250,7 +256,7 @@ class Predictor:
         if hit.any():
             plan.put(places[hit], np.stack([row for row in rows if row is not None]), CACHE)
         if not hit.all():
-            missing, first, pick = np.unique(nodes[~hit], return_index=True, return_inverse=True)
+            missing, first, pick = _distinct(nodes[~hit])
             work = Work(key, missing, costs[~hit][first], places[~hit], pick)
             plan.work.append(work)
 
@@ -347,7 +353,7 @@ class Predictor:
 
     def _gather(self, table: FeatureTable, head: Tensor | None, nodes: Tensor) -> Tensor:
         x = table.gather(nodes, self.settings.threads)
-        return x if head is None else torch.cat([head, x])
+        return x if head is None else stacked(head, x)
 
 
 def open_predictor(
@@ -385,6 +391,13 @@ def _nodes_of(data: Data) -> Dataset:
     if isinstance(data, Dataset):
         return data
     return Dataset.in_memory(Graph.from_edges([], [], num_nodes=0), name=data.meta.name)
+
+
+def _distinct(nodes: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+    """Distinct nodes, the first place of each, and which of them is at every place."""
+    if len(nodes) == 1:
+        return nodes, ZERO, ZERO
+    return np.unique(nodes, return_index=True, return_inverse=True)
 
 
 def _mode(plan: Plan, samples: bool) -> tuple[Literal["exact", "sampled"], int | None]:

@@ -6,6 +6,9 @@ with 408), an unread answer `write_timeout_s`. It also bounds the header section
 parsed of it as by what has arrived. What is refused here, before there is a request to answer,
 gets a problem document like any other error.
 
+uvicorn also closes, when the server leaves, what no request has arrived on as a whole. Here a
+request that is on its way is still answered, with `Connection: close`.
+
 The limits come with the lifespan state, under `"settings"`.
 """
 
@@ -13,17 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from functools import partial
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.errors import PROBLEMS, BodyTimeoutError, Problem, problem_body
-from service.exchange import Exchange
+from service.exchange import WRITE, Exchange
 from service.settings import Settings
 
 __all__ = ["GuardedProtocol"]
 
 IDLE, HEADERS, BODY = range(3)
+LEAVE_S = 0.5
+"""Seconds in which an idle connection may still ask once the server leaves."""
 SEPARATORS = len(b": \r\n")
 BAD_HTTP = Problem(400, "malformed_http", "The request is not HTTP/1.1")
 LARGE_HEADERS = Problem(431, "headers_too_large", "The headers are over the limit")
@@ -49,6 +55,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._phase, self._messages = IDLE, 0
         self._clocked = (0, IDLE)
         self._parsed_bytes = self._arrived_bytes = self._num_headers = 0
+        self._leaves = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -89,10 +96,21 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._phase = BODY
         super().on_headers_complete()
+        offer: Any = self.scope
+        offer[WRITE] = partial(self._write_whole, self.cycle)
+        if self._leaves:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         self._phase = IDLE
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        self._leaves = True
+        if self._is_idle:
+            self.loop.call_later(LEAVE_S, self._leave)
+        else:
+            super().shutdown()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -110,6 +128,32 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse_headers()
         else:
             self._refuse(BAD_HTTP, "the request could not be parsed as HTTP/1.1")
+
+    def _write_whole(self, cycle: Any, status: int, lines: bytes, body: bytes) -> bool:
+        """Write an answer in one piece, past the checks of each header: these are our own.
+
+        Args:
+            cycle: the request that is answered.
+            status: HTTP status.
+            lines: headers as they cross the wire, Content-Length among them.
+            body: all of it.
+
+        Returns:
+            Whether it was written; where not, the usual way is open.
+        """
+        usual = cycle.response_started or cycle.disconnected or self.flow.write_paused
+        if usual or self.transport.is_closing() or cycle.scope["method"] == "HEAD":
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        own = b"".join(b"%b: %b\r\n" % header for header in cycle.default_headers)
+        ending = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((STATUS_LINE[status], own, lines, ending, body)))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     def _count(self, num_bytes: int) -> None:
         self._parsed_bytes += num_bytes
@@ -180,6 +224,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(PROBLEMS[BodyTimeoutError], str(BodyTimeoutError(seconds)))
         else:
             self._abort()
+
+    def _leave(self) -> None:
+        """Nobody asks any more; headers that have begun have their own clock."""
+        if self._is_idle and self._phase == IDLE:
+            self.transport.close()
 
     def _abort(self) -> None:
         if not self.transport.is_closing():

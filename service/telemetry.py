@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 
 import structlog
 from prometheus_client import (
@@ -155,11 +156,15 @@ class Telemetry:
         self.cache_entries.set(cache.entries)
         self.cache_evictions.set(cache.evictions)
         self.queue_depth.set(queue_depth)
+        return generate_latest(self.collected())
+
+    def collected(self) -> CollectorRegistry:
+        """The metrics of this process, or of all workers."""
         if SHARED_DIRECTORY not in os.environ:
-            return generate_latest(self.registry)
+            return self.registry
         shared = CollectorRegistry()
         multiprocess.MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
-        return generate_latest(shared)
+        return shared
 
 
 def configure_logging(level: str) -> None:
@@ -177,7 +182,7 @@ def configure_logging(level: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         # looked up anew, so that a stream that was replaced and closed is not written to
-        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
+        logger_factory=lambda *_: _Lines(sys.stderr),
         cache_logger_on_first_use=False,
     )
     lines = structlog.stdlib.ProcessorFormatter(
@@ -194,6 +199,16 @@ def configure_logging(level: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(number)
     logging.getLogger("uvicorn").setLevel(max(number, logging.WARNING))
+
+
+class _Lines(structlog.WriteLogger):
+    """Writes lines; one that the disk has no room for is lost, and not the request it is about."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = error = critical = exception = fatal = failure = msg
 
 
 def _dumps(event: object, **_: object) -> str:
