@@ -14,8 +14,8 @@ from world import World, add_model, make_world
 
 from sampling.errors import DamagedError, InputError
 from service.errors import RoutingStoreError, UnloadedError, VersionNotFoundError
+from service.model_index import ModelIndex
 from service.predictor import Predictor, open_predictor
-from service.repository import ModelIndex
 from service.routing import Route, Routing, RoutingState, Share, content_of, is_in_share
 from service.routing_file import RoutingFile, routing_of
 
@@ -74,11 +74,11 @@ def test_a_number_and_its_text_are_two_contents_and_order_matters():
     assert content_of(["\ud800"])()
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["fraud@2", "fraud@2:5", "fraud:5%", "fraud@0:5%", "fraud@2:101%", "fraud@2:-1%",
-     "a=fraud@2:5%", "../a@2:5%", "fraud@2:5%;"],
-)  # fmt: skip
+NO_SHARES = ["fraud@2", "fraud@2:5", "fraud:5%", "fraud@0:5%", "fraud@2:101%", "fraud@2:-1%",
+             "a=fraud@2:5%", "../a@2:5%", "fraud@2:5%;"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NO_SHARES)
 def test_what_is_no_share_is_refused(world: World, text: str):
     with pytest.raises(ValueError, match="canary"):
         world.settings(canary=text)
@@ -191,6 +191,17 @@ def test_unloaded_versions_do_not_answer_and_who_has_one_goes_on(world: World):
     assert model.version == 3
 
 
+def test_a_pin_of_the_settings_to_what_was_unloaded_stops_nothing_else(world: World):
+    state = {"unloaded": {"fraud": [2]}}
+    (world.models / "routing.json").write_text(json.dumps(state))
+    predictor = opened(world, aliases="fraud=fraud@2")
+    predictor.self_test()
+    assert predictor.registry.names == ["default"]
+    with pytest.raises(UnloadedError):
+        predictor.registry.get("fraud")
+    assert predictor.registry.get("fraud", 1).version == 1
+
+
 def test_a_loaded_version_is_open_without_being_asked_for(world: World):
     predictor = opened(world)
     registry = predictor.registry
@@ -260,7 +271,7 @@ def test_a_manifest_is_read_again_only_when_it_changed(world: World, monkeypatch
     reads = []
     real = ModelIndex._task.__globals__["model_info"]
     monkeypatch.setattr(
-        "service.repository.model_info", lambda path: reads.append(path) or real(path)
+        "service.model_index.model_info", lambda path: reads.append(path) or real(path)
     )
     index = ModelIndex(world.models)
     assert {name: listed.task for name, listed in index.look().items()} == {
