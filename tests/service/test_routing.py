@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import World, add_model, make_world
 
@@ -49,6 +49,7 @@ def nothing() -> bytes:
 # --- shares -----------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(IDS, st.floats(0.001, 1), st.floats(0.001, 1))
 def test_who_is_in_a_share_stays_in_a_larger_one(ids: list[int | str], a: float, b: float):
     small, large = (Share(version=2, share=s) for s in sorted((a, b)))
