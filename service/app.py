@@ -156,8 +156,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                     rollout,
                     routing_metrics,
                     shadows,
-                    # a shadow takes no room in the cache of those who are answered
-                    Predictor(opened.data, opened.registry, MemoryCache(0), settings),
+                    _without_caches(opened),
                     Maps(),
                     shared,
                     keys,
@@ -282,6 +281,13 @@ def _similarity(settings: Settings) -> Iterator[Similarity]:
         yield similarity
     finally:
         similarity.close()
+
+
+def _without_caches(predictor: Predictor) -> Predictor:
+    """The same for shadows, which take no room from those who are answered."""
+    nothing = {"cache_bytes": 0, "hidden_cache_bytes": 0}
+    settings = predictor.settings.model_copy(update=nothing)
+    return Predictor(predictor.data, predictor.registry, MemoryCache(0), settings)
 
 
 def _rollout(
