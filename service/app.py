@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -36,7 +37,7 @@ from service.jobs.process import open_queue
 from service.jobs.tending import tending
 from service.keys import KeyRing
 from service.lane import LanedApp, open_lanes
-from service.microbatch import MicroBatcher
+from service.microbatch import Batch, MicroBatcher
 from service.predictor import Predictor, open_predictor
 from service.registry import ServedModel
 from service.routes import (
@@ -58,6 +59,7 @@ from service.settings import Settings
 from service.shared import RedisCache
 from service.similarity import Similarity
 from service.telemetry import Telemetry, configure_logging
+from service.tracing import Tracing, open_tracing
 from service.watch import watching
 
 __all__ = ["Resources", "create_app"]
@@ -95,6 +97,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     """
     settings = settings or Settings()  # type: ignore[call-arg]
     telemetry, keys = Telemetry(), keys_of(settings)
+    tracing = open_tracing(settings.otlp_endpoint)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -109,7 +112,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         async with (
             tending(door, settings.verify_graph),
             _shared(settings, telemetry) as shared,
-            _batcher(settings, opened, telemetry) as batcher,
+            _batcher(settings, opened, telemetry, tracing) as batcher,
             watching(opened, settings.models_poll_s, partial(_describe, telemetry, opened)),
         ):
             queue = graphs.GraphQueue(
@@ -136,6 +139,8 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                 log.info("ready", graph=opened.data.meta.name, models=opened.registry.names)
                 yield {"settings": settings, "gate": _gate(settings, telemetry)}
         gc.unfreeze()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
         log.info("stopped")
 
     app = LanedApp(
@@ -149,7 +154,8 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     )
     _add_cors(app, settings)
     logs_requests = settings.log_level == "debug"
-    app.add_middleware(ExchangeMiddleware, telemetry=telemetry, logs_requests=logs_requests)
+    observed = (telemetry, logs_requests, tracing)
+    app.add_middleware(ExchangeMiddleware, *observed)
     app.router.route_class = WholeRoute
     _add_errors(app)
     nodes.add_routes(app, settings)
@@ -166,7 +172,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     if keys is not None:
         close_routes(app, keys, settings)
     if not settings.cors_origins:
-        open_lanes(app, LANES, ExchangeMiddleware(app, telemetry, logs_requests), _answer_to)
+        open_lanes(app, LANES, ExchangeMiddleware(app, *observed), _answer_to)
     bodies = (
         *nodes.request_models(settings),
         *similar.request_models(settings),
@@ -204,14 +210,22 @@ def _gate(settings: Settings, telemetry: Telemetry) -> Gate | None:
     return Gate(delay_s, LANES, refused)
 
 
-def _batcher(settings: Settings, predictor: Predictor, telemetry: Telemetry) -> MicroBatcher:
+def _batcher(
+    settings: Settings, predictor: Predictor, telemetry: Telemetry, tracing: Tracing | None
+) -> MicroBatcher:
+    def on_batch(batch: Batch) -> Any:
+        telemetry.batch(batch)
+        if tracing is None:
+            return None
+        return tracing.batch(batch.started, batch.num_requests, batch.computed)
+
     return MicroBatcher(
         predictor.compute,
         max_batch_cost=settings.max_batch_cost_edges,
         max_wait_s=settings.max_wait_ms / 1e3,
         queue_limit=settings.queue_limit,
         queue_limit_cost=settings.queue_limit_edges,
-        on_batch=telemetry.batch,
+        on_batch=on_batch,
         small_cost=SMALL_EDGES,
     )
 
