@@ -11,7 +11,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -62,10 +62,12 @@ SECURITY = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
 ]
-"""No browser is to guess a type, frame, or keep an answer."""
-SECURITY_LINES = b"".join(name + b": " + value + b"\r\n" for name, value in SECURITY)
+"""No browser is to guess a type or to frame an answer."""
+CACHE = b"cache-control"
+NO_STORE = [(CACHE, b"no-store")]
+"""Nor to keep one, unless it says otherwise."""
+SECURITY_LINES = b"".join(name + b": " + value + b"\r\n" for name, value in SECURITY + NO_STORE)
 NO_TIMING = ", ".join(f"{stage};dur=0" for stage in STAGES).encode()
 PROBLEM_TYPE = "application/problem+json"
 
@@ -98,9 +100,10 @@ class Exchange:
         for stage, value in seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + value
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
+    def headers(self, given: Iterable[tuple[bytes, bytes]] = ()) -> list[tuple[bytes, bytes]]:
+        """What every answer carries beside the headers that it is given."""
         own = [(b"x-request-id", self.request_id.encode()), (b"server-timing", self.timing)]
-        return own + SECURITY
+        return own + SECURITY + ([] if any(name == CACHE for name, _ in given) else NO_STORE)
 
     def lines(self) -> bytes:
         """The same headers as they cross the wire."""
@@ -141,7 +144,7 @@ class ExchangeMiddleware:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                message["headers"] = [*message["headers"], *exchange.headers()]
+                message["headers"] = [*message["headers"], *exchange.headers(message["headers"])]
             await send(message)
 
         try:
@@ -194,7 +197,8 @@ async def send_response(scope: Scope, response: Response, receive: Receive, send
     """Send an answer whose body is known: in one piece where the protocol offers it."""
     exchange: Exchange | None = scope.get(KEY)
     write = scope.get(WRITE)
-    if write is not None and exchange is not None and response.background is None:
+    is_whole = type(response) is Response and response.background is None
+    if is_whole and write is not None and exchange is not None:
         lines = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
         if write(response.status_code, lines + exchange.lines(), response.body):
             exchange.status = response.status_code

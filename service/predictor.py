@@ -24,6 +24,7 @@ from torch import Tensor
 
 from gnn import EmbeddingTable
 from gnn.data import Data, open_data
+from gnn.sparse import stacked
 from gnn.tasks import WITHOUT_OUTPUTS
 from sampling import Block, Dataset, FeatureTable, Graph
 from sampling.errors import UnknownNodeError
@@ -52,12 +53,13 @@ from service.microbatch import Computed
 from service.overlay import EdgeEdits, overlay_blocks, overlay_of
 from service.plan import CACHE, TABLE, BatchKey, Id, Mode, Plan, Query, Work
 from service.registry import ModelRegistry, ServedModel
+from service.routing_file import routing_of
 from service.settings import Settings
 
 __all__ = ["Answer", "Predictor", "open_predictor"]
 MAX_NAMED = 100
 ZERO = np.zeros(1, np.int64)
-MOST_LAYERED = 64
+MOST_LAYERED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,7 +401,7 @@ class Predictor:
 
     def _gather(self, table: FeatureTable, head: Tensor | None, nodes: Tensor) -> Tensor:
         x = table.gather(nodes, self.settings.threads)
-        return x if head is None else torch.cat([head, x])
+        return x if head is None else stacked(head, x)
 
 
 def open_predictor(
@@ -424,7 +426,7 @@ def open_predictor(
         settings.default_model,
         settings.threads,
         settings.table_outputs_bytes,
-        settings.aliases,
+        routing_of(settings),
         settings.allowed_modules,
         settings.require_certificate,
         only,

@@ -6,6 +6,9 @@ with 408), an unread answer `write_timeout_s`. It also bounds the header section
 parsed of it as by what has arrived. What is refused here, before there is a request to answer,
 gets a problem document like any other error.
 
+uvicorn also closes, when the server leaves, what no request has arrived on as a whole. Here a
+request that is on its way is still answered, with `Connection: close`.
+
 The limits come with the lifespan state, under `"settings"`.
 """
 
@@ -27,6 +30,8 @@ from service.settings import Settings
 __all__ = ["GuardedProtocol"]
 
 IDLE, HEADERS, BODY = range(3)
+LEAVE_S = 0.5
+"""Seconds in which an idle connection may still ask once the server leaves."""
 SEPARATORS = len(b": \r\n")
 BAD_HTTP = Problem(400, "malformed_http", "The request is not HTTP/1.1")
 LARGE_HEADERS = Problem(431, "headers_too_large", "The headers are over the limit")
@@ -52,6 +57,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._phase, self._messages = IDLE, 0
         self._clocked = (0, IDLE)
         self._parsed_bytes = self._arrived_bytes = self._num_headers = 0
+        self._leaves = False
         self._gate: Gate | None = self.app_state.get("gate")
         self._is_refused = False
 
@@ -102,6 +108,8 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         offer: Any = self.scope
         offer[WRITE] = partial(self._write_whole, self.cycle)
+        if self._leaves:
+            self.cycle.keep_alive = False
         if starts and self._gate is not None and self._gate.guards(offer):
             offer[GATE] = self._gate
             self._gate.enter()
@@ -116,6 +124,13 @@ class GuardedProtocol(HttpToolsProtocol):
             self._turn_away()
         else:
             super().on_message_complete()
+
+    def shutdown(self) -> None:
+        self._leaves = True
+        if self._is_idle:
+            self.loop.call_later(LEAVE_S, self._leave)
+        else:
+            super().shutdown()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -259,6 +274,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(PROBLEMS[BodyTimeoutError], str(BodyTimeoutError(seconds)))
         else:
             self._abort()
+
+    def _leave(self) -> None:
+        """Nobody asks any more; headers that have begun have their own clock."""
+        if self._is_idle and self._phase == IDLE:
+            self.transport.close()
 
     def _abort(self) -> None:
         if not self.transport.is_closing():

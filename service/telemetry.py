@@ -7,13 +7,14 @@ adds them up.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-import orjson
 import structlog
 from prometheus_client import (
     CollectorRegistry,
@@ -223,11 +224,15 @@ class Telemetry:
         self.hidden_bytes.set(seen.hidden_bytes)
         for model, is_fresh in seen.tables.items():
             self.has_table.labels(model).set(is_fresh)
+        return generate_latest(self.collected())
+
+    def collected(self) -> CollectorRegistry:
+        """The metrics of this process, or of all workers."""
         if SHARED_DIRECTORY not in os.environ:
-            return generate_latest(self.registry)
+            return self.registry
         shared = CollectorRegistry()
         multiprocess.MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
-        return generate_latest(shared)
+        return shared
 
 
 def configure_logging(level: str) -> None:
@@ -245,7 +250,7 @@ def configure_logging(level: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         # looked up anew, so that a stream that was replaced and closed is not written to
-        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
+        logger_factory=lambda *_: _Lines(sys.stderr),
         cache_logger_on_first_use=False,
     )
     lines = structlog.stdlib.ProcessorFormatter(
@@ -264,8 +269,19 @@ def configure_logging(level: str) -> None:
     logging.getLogger("uvicorn").setLevel(max(number, logging.WARNING))
 
 
+class _Lines(structlog.WriteLogger):
+    """Writes lines; one that the disk has no room for is lost, and not the request it is about."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = error = critical = exception = fatal = failure = msg
+
+
 def _dumps(event: object, **_: object) -> str:
-    return orjson.dumps(event, default=repr).decode()
+    """One line of ASCII, whatever is in the event: what clients send cannot move a cursor."""
+    return json.dumps(event, default=repr, separators=(",", ":"))
 
 
 def _counts(registry: CollectorRegistry, name: str, help_text: str) -> Histogram:

@@ -20,8 +20,8 @@ __all__ = ["RedisServer", "redis_server"]
 class RedisServer:
     """One server process; start it again on the same port after `kill`."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder, self.port, self.options = folder, free_port(), options
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -30,7 +30,7 @@ class RedisServer:
 
     def start(self) -> None:
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
-        command += ["--save", "", "--appendonly", "no", "--dir", str(self.folder)]
+        command += ["--save", "", "--appendonly", "no", "--dir", str(self.folder), *self.options]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
@@ -68,12 +68,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def redis_server(folder: Path) -> Iterator[RedisServer]:
-    """A running server; skips the test where there is none to run, except in CI."""
+def redis_server(folder: Path, *options: str) -> Iterator[RedisServer]:
+    """A running server with more options; skips the test where there is none, except in CI."""
     if shutil.which("redis-server") is None:
         missing = "redis-server is not installed; on Debian: apt-get install redis-server"
         pytest.fail(missing) if os.environ.get("CI") else pytest.skip(missing)
-    server = RedisServer(folder)
+    server = RedisServer(folder, *options)
     server.start()
     try:
         yield server

@@ -18,10 +18,12 @@ __all__ = ["DirectRoute", "body_of", "problems"]
 
 REASONS = {
     400: "The body is not JSON.",
-    404: "No such model, version, node or job.",
+    403: "This is closed, or the key does not open it.",
+    404: "No such model, version, alias, node or job.",
     405: "No such method here.",
     408: "The body came too slowly.",
-    409: "No fresh table, a model that does not fit the graph, or a job without a result.",
+    409: "No fresh table, a model that does not fit the graph, a version that is unloaded or in "
+    "use, or a job without a result.",
     410: "The result of the job is gone.",
     413: "The body is over the limit.",
     415: "The body is not plain JSON.",

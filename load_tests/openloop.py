@@ -1,0 +1,104 @@
+"""Users of Locust that send at a constant rate, whatever the server does.
+
+Locust's own users wait for each answer before they ask again, so that a slow server is asked less
+(a closed loop, which hides the slowness: Schroeder et al., NSDI 2006). Here one user is one kind of
+request with a schedule of its own: request k is due at k / rate, it is sent at that time over a
+connection that is free or new, and it is late from then on.
+"""
+
+from __future__ import annotations
+
+import http.client
+import time
+import zlib
+from urllib.parse import urlsplit
+
+import gevent
+import numpy as np
+from gevent.pool import Pool
+from locust import User, task
+from mix import KINDS, SHARES, Ask, Served
+from verdict import Record
+
+__all__ = ["OpenLoopUser"]
+
+MOST_AT_ONCE = 2000
+
+
+class OpenLoopUser(User):
+    """One kind of request at a constant rate. `Run`, set by the locustfile, says how fast."""
+
+    abstract = True
+    fixed_count = 1
+    kind: str
+
+    def on_start(self) -> None:
+        options = self.environment.parsed_options
+        self.served: Served = self.environment.served
+        self.records: list[Record] = self.environment.records
+        self.rate = SHARES[self.kind] * options.rate if self.served.answers(self.kind) else 0.0
+        self.seed = (options.seed, zlib.crc32(self.kind.encode()))
+        self.number, self.sending = 0, Pool(MOST_AT_ONCE)
+        self.free: list[http.client.HTTPConnection] = []
+        self.deadline_s = options.deadline_s
+        # kinds begin apart, so that their schedules do not coincide
+        self.first = self.environment.began + 0.5 / max(self.rate, 1.0)
+
+    def on_stop(self) -> None:
+        """Everything sent is waited for: a server may not win by never answering."""
+        self.sending.join(timeout=self.deadline_s)
+
+    @task
+    def send_next(self) -> None:
+        if not self.rate:
+            gevent.sleep(0.2)
+            return
+        due = self.first + self.number / self.rate
+        rng = np.random.default_rng((*self.seed, self.number))
+        ask = KINDS[self.kind](self.served, rng)
+        gevent.sleep(max(0.0, due - time.perf_counter()))
+        self.sending.spawn(self._send, ask, due)
+        self.number += 1
+
+    def wait_time(self) -> float:
+        """None: the schedule waits."""
+        return 0.0
+
+    def _send(self, ask: Ask, due: float) -> None:
+        sent = time.perf_counter()
+        error: Exception | None = None
+        try:
+            status, body = self._exchange(ask)
+            is_right = ask.is_right(status, body)
+        except (OSError, http.client.HTTPException, ValueError, KeyError) as failure:
+            status, body, is_right, error = 0, b"", False, failure
+        latency = time.perf_counter() - due
+        if not is_right and error is None:
+            error = ValueError(f"{status} {body[:200]!r}")
+        since = due - self.environment.began
+        self.records.append(Record(self.kind, since, sent - due, latency, status, is_right))
+        self.environment.events.request.fire(
+            request_type=ask.method, name=self.kind, response_time=latency * 1e3,
+            response_length=len(body), exception=error, context={},
+        )  # fmt: skip
+
+    def _exchange(self, ask: Ask) -> tuple[int, bytes]:
+        """Send over a connection that is free, else a new one; nothing is sent twice."""
+        connection = self.free.pop() if self.free else self._connect()
+        try:
+            connection.request(ask.method, ask.path, ask.body, dict(ask.headers))
+            response = connection.getresponse()
+            answer = response.status, response.read()
+        except BaseException:
+            connection.close()
+            raise
+        if response.will_close or len(self.free) > 64:
+            connection.close()
+        else:
+            self.free.append(connection)
+        return answer
+
+    def _connect(self) -> http.client.HTTPConnection:
+        address = urlsplit(self.host or self.environment.host)
+        port = address.port or 80
+        return http.client.HTTPConnection(address.hostname or "", port, timeout=self.deadline_s)

@@ -1,0 +1,134 @@
+"""Constant load from strict clients, every answer of which is checked."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from faults.client import NoAnswerError, StrictClient
+from faults.oracle import Oracle
+
+__all__ = ["Event", "Load", "loading", "saturation"]
+
+CLIENTS = 6
+SHARE = 0.6
+MOST_PER_S = 120.0
+RIGHT, WRONG = "right", "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One request: when it was sent, how long it took, and what became of it: right, wrong, a
+    status, or why there was no answer.
+    """
+
+    sent: float
+    seconds: float
+    what: str
+
+
+class Load:
+    """Clients that ask by a schedule until told to stop.
+
+    Args:
+        port: of the service, or what says it before each request.
+        oracle: what is asked, and what is right.
+        rate: requests per second of all clients together; None: as fast as answers come.
+        may_send: asked before each request, as a load balancer asks whether a server is ready.
+    """
+
+    def __init__(
+        self,
+        port: int | Callable[[], int],
+        oracle: Oracle,
+        rate: float | None,
+        may_send: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.port = port if callable(port) else lambda: port
+        self.oracle, self.rate, self.may_send = oracle, rate, may_send
+        self.events: list[Event] = []
+        self.stop = threading.Event()
+        self._numbers = itertools.count()
+        self._threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(CLIENTS)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        self.stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def count(self, *, since: float = 0.0) -> Counter[str]:
+        """How many requests became what."""
+        return Counter(event.what for event in self.events if event.sent >= since)
+
+    def slowest_s(self, since: float) -> float:
+        """The longest that a right answer took."""
+        took = [e.seconds for e in self.events if e.sent >= since and e.what == RIGHT]
+        return max(took, default=0.0)
+
+    def answer_more(self, count: int = 20, within_s: float = 60.0) -> None:
+        """Wait until so many more answers were right."""
+        wanted, ends = self.count()[RIGHT] + count, time.monotonic() + within_s
+        while self.count()[RIGHT] < wanted:
+            assert time.monotonic() < ends, f"nobody is answered: {self.count()}"
+            time.sleep(0.02)
+
+    def _ask(self, place: int) -> None:
+        client, port = StrictClient(self.port()), self.port()
+        due = time.monotonic() + place / max(self.rate or 1.0, 1.0)
+        while not self.stop.is_set():
+            if self.rate is not None and self.stop.wait(max(0.0, due - time.monotonic())):
+                break
+            due = max(due, time.monotonic() - 1.0) + CLIENTS / (self.rate or 1.0)
+            if not self.may_send():
+                time.sleep(0.02)
+                continue
+            if self.port() != port:
+                client.close()
+                client, port = StrictClient(self.port()), self.port()
+            self._ask_once(client)
+        client.close()
+
+    def _ask_once(self, client: StrictClient) -> None:
+        question = self.oracle.question(next(self._numbers))
+        sent = time.monotonic()
+        try:
+            answer = client.post(question.path, question.body)
+        except NoAnswerError as failure:
+            what = failure.kind
+            time.sleep(0.01)
+        else:
+            what = str(answer.status)
+            if answer.status == 200:
+                what = RIGHT if self.oracle.is_right(question, answer) else WRONG
+        self.events.append(Event(sent, time.monotonic() - sent, what))
+
+
+def saturation(port: int, oracle: Oracle, seconds: float = 2.0) -> float:
+    """Answers per second when every client asks again at once."""
+    load = Load(port, oracle, None)
+    load.start()
+    time.sleep(seconds)
+    load.end()
+    return max(len(load.events) / seconds, 1.0)
+
+
+@contextmanager
+def loading(port: int, oracle: Oracle) -> Iterator[Load]:
+    """60 % of what the service can bear, while the context lives."""
+    rate = min(SHARE * saturation(port, oracle), MOST_PER_S)
+    load = Load(port, oracle, rate)
+    load.start()
+    try:
+        load.answer_more()
+        yield load
+    finally:
+        load.end()

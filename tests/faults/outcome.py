@@ -1,0 +1,76 @@
+"""What a fault came to: one row of the table in docs/reliability.md."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from faults.load import RIGHT, WRONG, Load
+
+__all__ = ["Outcome", "table"]
+
+HEAD = "| | fault | answers | wrong | jobs lost | failed requests | recovered after |"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """One fault.
+
+    Attributes:
+        name: as in "F1".
+        did: what was done, and how often.
+        answers: right ones.
+        wrong: answers with status 200 that held something else.
+        lost: jobs that were accepted and did not end as they must.
+        failed: what else became of requests, by kind.
+        allowed: kinds of failure that this fault may cause, each with how many.
+        recovery_s: the longest time until all was as before.
+        note: one more thing to know.
+        not_run: why it was not, if so.
+    """
+
+    name: str
+    did: str
+    answers: int = 0
+    wrong: int = 0
+    lost: int = 0
+    failed: Counter[str] = field(default_factory=Counter)
+    allowed: Mapping[str, int] = field(default_factory=dict)
+    recovery_s: float = 0.0
+    note: str = ""
+    not_run: str = ""
+
+    def count(self, load: Load) -> Outcome:
+        """Take over what became of all requests of a load."""
+        found = load.count()
+        self.answers += found.pop(RIGHT, 0)
+        self.wrong += found.pop(WRONG, 0)
+        self.failed += found
+        return self
+
+    @property
+    def recovered(self) -> str:
+        return f"{self.recovery_s:.1f} s" if self.recovery_s else ""
+
+    def check(self) -> None:
+        """Fail where an answer was wrong, a job lost, or more went wrong than may."""
+        assert not self.not_run, self.not_run
+        assert (self.wrong, self.lost) == (0, 0), self
+        beyond = {kind: n for kind, n in self.failed.items() if n > self.allowed.get(kind, 0)}
+        assert not beyond, f"{self.name}: {beyond} failed, allowed are {dict(self.allowed)}"
+
+    def row(self) -> str:
+        """As a row of the table."""
+        if self.not_run:
+            return f"| {self.name} | {self.did} | not run: {self.not_run} | | | | |"
+        failed = ", ".join(f"{n} {kind}" for kind, n in sorted(self.failed.items())) or "0"
+        did = f"{self.did}; {self.note}" if self.note else self.did
+        counts = f"{self.answers:,} | {self.wrong} | {self.lost}"
+        return f"| {self.name} | {did} | {counts} | {failed} | {self.recovered} |"
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """All of them in Markdown."""
+    rows = [outcome.row() for outcome in outcomes]
+    return "\n".join([HEAD, "|---|---|---:|---:|---:|---|---:|", *rows])
