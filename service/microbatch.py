@@ -238,7 +238,8 @@ class MicroBatcher:
             await done
         finally:
             timer.cancel()
-            done.cancel()
+            if not done.cancel() and not done.cancelled():
+                done.exception()  # looked at, also where the request was cancelled meanwhile
             self._forget(ticket)
         assert ticket.rows is not None, "a ticket is done when its rows are there"
         batches = tuple(ticket.batches)
