@@ -72,9 +72,10 @@ LINK_EXPERIMENTS += [
     Experiment(
         "wn18rr", "identity", "43 (DistMult), 47.9 (CompGCN)", "Vashishth et al. 2020",
         triples("wn18rr"),
-        ("wn18rr", *LINKS, "--model", "identity", "--lr", "0.02", "--batch-size", "1024",
-         "--epochs", "6"),
-        "mrr", runs=1,
+        ("wn18rr", *LINKS, "--model", "identity", "--hidden", "200", "--dropout", "0.3",
+         "--n3-decay", "0.01", "--num-negatives", "1024", "--lr", "0.02", "--batch-size", "1024",
+         "--epochs", "8"),
+        "mrr", runs=2,
     ),
     Experiment(
         "ogbl_ddi", "sage", "53.9 ± 4.7", "Hu et al. 2020",
@@ -90,4 +91,54 @@ LINK_EXPERIMENTS += [
          "--monitor", "hits@20"),
         "hits@20", runs=1,
     ),
+]  # fmt: skip
+
+LINK_EXPERIMENTS += [
+    Experiment(
+        "icews14", "identity", "35.1 (CyGNet), 36.9 (RE-Net), 42 (RE-GCN)",
+        "Li et al. 2021; Gastinger et al. 2023",
+        {"icews14": ("ingest", "--edges", "{data}/edges.parquet", "--type", "rel",
+                     "--reverse-edges")},
+        ("icews14", *LINKS, "--model", "identity", "--epochs", "8"), "mrr", runs=2,
+    ),
+    Experiment(
+        "gowalla", "lightgcn", "18.2", "He et al. 2020",
+        {
+            "gowalla": (
+                "ingest", "--edges", "user:visits:item={data}/edges.parquet", "--nodes",
+                "user={work}/gowalla_nodes/user.csv", "--nodes",
+                "item={work}/gowalla_nodes/item.csv", "--src", "user", "--dst", "item",
+                "--id-prefix", "--undirected",
+            )
+        },
+        ("gowalla", *LINKS, "--model", "lightgcn", "--link-loss", "softmax", "--num-negatives",
+         "1024", "--epochs", "12", "--monitor", "none"),
+        "recall@20", runs=1,
+        prepare=("benchmarks/node_lists.py", "{data}/edges.parquet", "{work}/gowalla_nodes",
+                 "user", "item"),
+    ),
+]  # fmt: skip
+
+LINK_EXPERIMENTS += [
+    Experiment(
+        "england_covid", f"sage, {horizon} days ahead", figure, "Panagopoulos et al. 2021",
+        {
+            f"england_covid_{horizon}": (
+                "ingest", "--edges", f"{{work}}/covid{horizon}/edges.csv", "--nodes",
+                f"{{work}}/covid{horizon}/nodes.csv", "--features",
+                f"{{work}}/covid{horizon}/features.npy", "--splits",
+                f"{{work}}/covid{horizon}/splits.npz",
+            )
+        },
+        (f"england_covid_{horizon}", "--task", "node-regression", "--model", "sage", "--encoder",
+         "linear", "--jumping", "cat", "--head", "linear", "--dropout", "0", "--weight-decay",
+         "0.0001", "--monitor", "mae"),
+        "mae", runs=weeks, varies="--split-index", scale=1.0, digits=2,
+        prepare=("examples/spread_of_infection.py", "{data}/cases.csv.gz", "{data}/edges.parquet",
+                 f"{{work}}/covid{horizon}", "--horizon", str(horizon)),
+    )
+    for horizon, weeks, figure in (
+        (3, 5, "6.36 (mean over 1 to 3 days)"), (7, 4, "6.86 (1 to 7)"),
+        (14, 2, "8.13 (1 to 14)"),
+    )
 ]  # fmt: skip

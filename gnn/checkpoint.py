@@ -369,11 +369,18 @@ def _write(
 ) -> Path:
     with publish(path) as temporary:
         for name, content in files.items():
-            (temporary / name).write_bytes(content)
+            _write_durably(temporary / name, content)
         if certificate is not None:
             write_json(temporary / CERTIFICATE, _of_model(certificate, info.digest))
         write_json(temporary / INFO, info.model_dump(mode="json"))
     return path
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _of_model(certificate: Certificate, digest: str) -> dict[str, Any]:

@@ -116,6 +116,7 @@ class ModelConfig:
         num_bases: "rgcn" shares this many bases among its relations; 0 for none.
         heads: attention heads.
         attention_dropout: share of the attention coefficients that is dropped in training.
+        message_dropout: share of the rows that "gat" sends that is dropped in training.
         alpha: teleport probability of "appnp".
         d_time: width of the time encoding of "tgat".
         time_scale: unit of the times that "tgat" encodes, in units of the edge times.
@@ -154,6 +155,7 @@ class ModelConfig:
     num_bases: int = 0
     heads: int = 1
     attention_dropout: float = 0.0
+    message_dropout: float = 0.0
     alpha: float = 0.1
     d_time: int = 32
     time_scale: float = 1.0
@@ -193,7 +195,7 @@ class ModelConfig:
         _check_range("num_bases", self.num_bases, 0, MAX_TYPES)
         for name in ("num_node_types", "num_relations"):
             _check_range(name, getattr(self, name), 1, MAX_TYPES)
-        for name in ("dropout", "attention_dropout"):
+        for name in ("dropout", "attention_dropout", "message_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(
                     f"{name} is {getattr(self, name)}; it must be at least 0 and below 1"

@@ -75,8 +75,8 @@ def close_routes(
         need, guarded = _need(app, route, settings), cast(Any, route)
         if need is not None and keys is not None:
             guarded.app = _Guard(guarded.app, keys, need, wrong, metrics)
-        elif need == "admin" and not settings.open_admin:
-            guarded.app = _Closed(need)
+        elif need == "admin":
+            guarded.app = _NoPages(guarded.app) if settings.open_admin else _Closed(need)
 
 
 def describe_access(app: FastAPI, document: dict[str, Any], settings: Settings) -> None:
@@ -139,6 +139,18 @@ class _Closed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         raise NoKeysError(self.need)
+
+
+class _NoPages:
+    """A route that is open to programs, and to no page that a browser shows."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if any(name in (b"origin", b"sec-fetch-site") for name, _ in scope["headers"]):
+            raise NoKeysError("admin")
+        await self.app(scope, receive, send)
 
 
 def _need(app: FastAPI, route: BaseRoute, settings: Settings) -> str | None:

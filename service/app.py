@@ -29,6 +29,7 @@ from service.exchange import (
     in_dialect,
     problem_response,
 )
+from service.gate import Gate
 from service.graph_predictor import GraphModels, GraphPredictor
 from service.jobs.door import JobDoor
 from service.jobs.process import open_queue
@@ -121,7 +122,10 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
             settings.graph, settings.models, settings.embeddings, settings
         )
         opened.self_test()
-        of_graphs = GraphPredictor(GraphModels(settings, opened.registry.routing), settings)
+        registry = opened.registry
+        of_graphs = GraphPredictor(
+            GraphModels(settings, registry.index, registry.routing), settings
+        )
         rollout = _rollout(settings, opened, of_graphs, telemetry, routing_metrics)
         door = JobDoor(open_queue(settings), opened, settings)
         async with (
@@ -161,7 +165,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                 # what is loaded by now stays: the collector need not look at it again
                 gc.freeze()
                 log.info("ready", graph=opened.data.meta.name, models=opened.registry.names)
-                yield {"settings": settings}
+                yield {"settings": settings, "gate": _gate(settings, telemetry)}
         gc.unfreeze()
         log.info("stopped")
 
@@ -223,6 +227,19 @@ def _add_cors(app: FastAPI, settings: Settings) -> None:
                            "x-request-timeout-ms"],
             expose_headers=["retry-after", "server-timing", "x-request-id"],
         )  # fmt: skip
+
+
+def _gate(settings: Settings, telemetry: Telemetry) -> Gate | None:
+    """The gate before the lanes; None where there are none, or nothing is to be refused."""
+    if not settings.max_delay_ms or settings.cors_origins:
+        return None
+    delay_s = settings.max_delay_ms / 1e3
+
+    def refused(path: str) -> None:
+        telemetry.request(path, "POST", 503, 0.0)
+        telemetry.refused.labels("door").inc()
+
+    return Gate(delay_s, LANES, refused)
 
 
 def _batcher(settings: Settings, predictor: Predictor, telemetry: Telemetry) -> MicroBatcher:

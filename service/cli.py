@@ -84,6 +84,7 @@ BENCH_COMMANDS: Commands = (
     (bench.loader, "gnn bench loader --nodes 1000000 --edges 25000000 --fanouts 15,10,5"),
     (bench.embed, "gnn bench embed --nodes 1000000 --edges 25000000 --layers 3"),
     (bench.ingest, "gnn bench ingest --nodes 10000000 --edges 100000000 --threads 2"),
+    (bench.serve, "gnn bench serve --nodes 1000000 --edges 20000000 --seconds 60"),
 )
 
 
@@ -119,7 +120,8 @@ def explain(error: Exception, arguments: Sequence[str] = ()) -> tuple[int, str]:
         what = error.strerror or str(error)
         return USER_CAN_MEND, f"{where}{what}; check the path, its rights and the space left"
     if isinstance(error, MemoryError):
-        return USER_CAN_MEND, f"out of memory ({error}); `gnn plan` says what a graph needs"
+        what = f"out of memory ({error})" if str(error) else "out of memory"
+        return USER_CAN_MEND, f"{what}; `gnn plan` says what a graph needs"
     what = " ".join(f"{type(error).__name__}: {error}".split())
     return OUR_FAULT, f"unexpected {what}; run it again with --debug and report what it shows"
 

@@ -19,7 +19,8 @@ from gnn import SavedModel, outputs
 from gnn.tasks import GRAPH_TASKS
 from sampling import Block, Graph
 from service.errors import LimitError, NonFiniteError, PostedGraphError
-from service.repository import ModelIndex, ModelRepository, open_saved
+from service.model_index import ModelIndex, open_saved
+from service.repository import ModelRepository
 from service.routing import Routing
 from service.settings import Settings
 
@@ -54,13 +55,14 @@ class GraphModels(ModelRepository[SavedModel]):
     """Models for tasks on whole graphs, opened once each and kept.
 
     Args:
-        settings: directory, default and what models must fulfill.
+        settings: default, and what models must fulfill.
+        index: of the directory of models.
         routing: which version answers to which name.
     """
 
-    def __init__(self, settings: Settings, routing: Routing) -> None:
+    def __init__(self, settings: Settings, index: ModelIndex, routing: Routing) -> None:
         self.settings = settings
-        super().__init__(ModelIndex(settings.models), routing, settings.default_model)
+        super().__init__(index, routing, settings.default_model)
         self.follow(routing, lambda model: None)
 
     def _serves(self, task: str | None) -> bool:

@@ -19,7 +19,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.exchange import Exchange, ExchangeMiddleware, send_response
 
-__all__ = ["LanedApp", "open_lanes"]
+__all__ = ["GATE", "LanedApp", "open_lanes"]
+
+GATE = "gnn.gate"
+"""Where a request that is counted has its gate."""
 
 OnError = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -83,3 +86,5 @@ class _Lane:
             await send_response(scope, response, receive, send_with_headers)
         finally:
             self.exchanges.count(scope, exchange)
+            if GATE in scope:
+                scope[GATE].leave()

@@ -46,6 +46,7 @@ class Computed:
         frontier: distinct nodes after every hop, from the seeds outwards.
         sampled_edges: edges read.
         outputs: what the head makes of the rows, (len(nodes), d_out); None where it was not run.
+        hidden: layer → rows between layers that were found in the cache, and that were not.
     """
 
     rows: NDArray[np.float32]
@@ -53,6 +54,7 @@ class Computed:
     frontier: tuple[int, ...] = ()
     sampled_edges: int = 0
     outputs: NDArray[np.float32] | None = None
+    hidden: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +186,11 @@ class MicroBatcher:
     def depth(self) -> int:
         """Requests that wait."""
         return len(self._waiting)
+
+    @property
+    def waiting_cost(self) -> int:
+        """Cost that waits."""
+        return self._waiting_cost
 
     async def submit(
         self,

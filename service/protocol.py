@@ -21,8 +21,10 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.errors import PROBLEMS, BodyTimeoutError, Problem, problem_body
+from service.errors import PROBLEMS, BodyTimeoutError, OverloadedError, Problem, problem_body
 from service.exchange import WRITE, Exchange
+from service.gate import Gate
+from service.lane import GATE
 from service.settings import Settings
 
 __all__ = ["GuardedProtocol"]
@@ -56,6 +58,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._clocked = (0, IDLE)
         self._parsed_bytes = self._arrived_bytes = self._num_headers = 0
         self._leaves = False
+        self._gate: Gate | None = self.app_state.get("gate")
+        self._is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -95,15 +99,31 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._phase = BODY
+        starts, self._is_refused = self._is_idle, not self._let_in()
+        if self._is_refused:
+            if self.expect_100_continue:
+                self._turn_away()
+                self.transport.close()
+            return
         super().on_headers_complete()
         offer: Any = self.scope
         offer[WRITE] = partial(self._write_whole, self.cycle)
         if self._leaves:
             self.cycle.keep_alive = False
+        if starts and self._gate is not None and self._gate.guards(offer):
+            offer[GATE] = self._gate
+            self._gate.enter()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._is_refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._phase = IDLE
-        super().on_message_complete()
+        if self._is_refused:
+            self._turn_away()
+        else:
+            super().on_message_complete()
 
     def shutdown(self) -> None:
         self._leaves = True
@@ -128,6 +148,36 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse_headers()
         else:
             self._refuse(BAD_HTTP, "the request could not be parsed as HTTP/1.1")
+
+    def _let_in(self) -> bool:
+        """Whether there is room for the request whose headers are complete.
+
+        One that is pipelined behind another is not counted: it may never be started.
+        """
+        gate = self._gate
+        if gate is None or gate.admits() or not self._is_idle:
+            return True
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        return not gate.guards({"method": self.parser.get_method().decode(), "path": path})
+
+    def _turn_away(self) -> None:
+        """Answer that there is no room; the connection stays."""
+        gate = self._gate
+        assert gate is not None, "only a gate refuses"
+        error = OverloadedError(gate.under_way, int(gate.limit), 1)
+        exchange, problem = Exchange.of({"headers": self.headers}), PROBLEMS[OverloadedError]
+        body = problem_body(problem, str(error), exchange.request_id, problem.members(error))
+        lines = b"%bcontent-type: application/problem+json\r\ncontent-length: %d\r\n" % (
+            b"retry-after: 1\r\n",
+            len(body),
+        )
+        stays = self.parser.should_keep_alive()
+        ending = b"\r\n" if stays else b"connection: close\r\n\r\n"
+        head = STATUS_LINE[problem.status] + lines + exchange.lines() + ending
+        self.transport.write(head + body)
+        if not stays:
+            self.transport.close()
+        gate.on_refused(self.url.partition(b"?")[0].decode("latin-1"))
 
     def _write_whole(self, cycle: Any, status: int, lines: bytes, body: bytes) -> bool:
         """Write an answer in one piece, past the checks of each header: these are our own.

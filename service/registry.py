@@ -21,7 +21,8 @@ from gnn.tasks import GRAPH_TASKS, WITHOUT_OUTPUTS
 from sampling import Dataset, FeatureTable, FullNeighborSampler, NeighborSampler
 from sampling.errors import InputError
 from sampling.sampler import Sampler
-from service.repository import ModelIndex, ModelRepository, check_routes, open_saved
+from service.model_index import ModelIndex, open_saved
+from service.repository import ModelRepository, check_routes
 from service.routing import DEFAULT, Routing
 
 __all__ = ["DEFAULT", "ModelRegistry", "ServedModel"]
@@ -130,23 +131,32 @@ class ModelRegistry(ModelRepository[ServedModel]):
     def serve_table(self, table: EmbeddingTable) -> bool:
         """Answer from a table that was published, in place of the one published before.
 
-        Requests under way keep the model, and with it the table, that they began with.
+        Of every version there is one. Requests under way keep the model, and with it the table,
+        that they began with.
 
         Returns:
             Whether an open model answers from it: made by its weights on this graph.
         """
-        name = table.meta.model_name
         if table.meta.graph_fingerprint != self.data.meta.fingerprint:
             return False
         with self._lock:
-            self._published[name] = table
-            for key, model in self._open.items():
-                if model.name == name:
-                    self._open[key] = self._with_table(replace(model, table=None))
-            return any(
-                model.saved.info.digest == table.meta.model_digest and model.table is not None
-                for model in self._open.values()
-            )
+            self._published[table.meta.model_digest] = table
+            return self._set_tables(table.meta.model_digest)
+
+    def drop_table(self, digest: str) -> None:
+        """Forget the table that was published for the model of a digest."""
+        with self._lock:
+            if self._published.pop(digest, None) is not None:
+                self._set_tables(digest)
+
+    def _set_tables(self, digest: str) -> bool:
+        """Give the open models of a digest their table; whether one has it now."""
+        served = False
+        for key, model in self._open.items():
+            if model.saved.info.digest == digest:
+                self._open[key] = self._with_table(replace(model, table=None))
+                served = served or self._open[key].table is not None
+        return served
 
     def _serves(self, task: str | None) -> bool:
         """All but those for whole graphs, which need no stored graph."""
@@ -181,7 +191,7 @@ class ModelRegistry(ModelRepository[ServedModel]):
 
     def _with_table(self, model: ServedModel) -> ServedModel:
         """The model with the table that was made by it on this graph, the published one first."""
-        for table in (self._published.get(model.name), self.table):
+        for table in (self._published.get(model.saved.info.digest), self.table):
             if table is not None and self._is_fresh(table, model.saved):
                 return replace(model, table=self._with_outputs(model, table))
         return model

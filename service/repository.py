@@ -11,37 +11,26 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import structlog
 
-from gnn import SavedModel, list_models, list_versions, load_model, model_info, model_path
 from gnn.errors import ModelNameError, UnknownModelError
 from sampling.errors import DamagedError, GnnError, InputError
 from service.errors import ModelNotFoundError, UnloadedError, VersionNotFoundError
+from service.model_index import INFO, Key, Mark, ModelIndex, checked_path, mark_of
 from service.routing import DEFAULT, Route, Routing, is_in_share
 
-__all__ = ["Choice", "ModelIndex", "ModelRepository", "check_routes", "open_saved"]
+__all__ = ["Choice", "ModelRepository", "check_routes"]
 
 MAX_OPEN = 16
-INFO = "model.json"
 
 log = structlog.get_logger()
 
 M = TypeVar("M")
-Key = tuple[str, int]
-Mark = tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """A model on disk: its task, None where no manifest can be read, and versions, ascending."""
-
-    task: str | None
-    versions: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,50 +48,6 @@ class Choice(Generic[M]):
     model: M | None
     arm: str | None = None
     shadow: M | None = None
-
-
-class ModelIndex:
-    """What a directory of models holds; a manifest is read again only when it has changed.
-
-    Args:
-        root: directory with one folder per model name.
-    """
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._tasks: dict[Key, tuple[Mark, str | None]] = {}
-        self._lock = threading.Lock()
-
-    def look(self) -> dict[str, Listed]:
-        """Every model by name; its task is that of the newest manifest that can be read."""
-        with self._lock:
-            found = {name: self._versions(name) for name in list_models(self.root)}
-            keys = {(name, version) for name, versions in found.items() for version in versions}
-            self._tasks = {key: known for key, known in self._tasks.items() if key in keys}
-            return {name: Listed(self._task(name, v), v) for name, v in found.items() if v}
-
-    def _versions(self, name: str) -> list[int]:
-        try:
-            return list_versions(self.root, name)
-        except (UnknownModelError, ModelNameError):  # gone by now, or no name that we would give
-            return []
-
-    def _task(self, name: str, versions: list[int]) -> str | None:
-        tasks = (self._task_of(name, version) for version in reversed(versions))
-        return next((task for task in tasks if task is not None), None)
-
-    def _task_of(self, name: str, version: int) -> str | None:
-        mark = _mark(self.root, name, version)
-        known = self._tasks.get((name, version))
-        if known is not None and known[0] == mark:
-            return known[1]
-        task = None
-        try:
-            task = model_info(_checked(self.root, name, version)).task
-        except (GnnError, OSError) as error:
-            log.warning("model_unusable", model=name, version=version, reason=str(error))
-        self._tasks[name, version] = (mark, task)
-        return task
 
 
 class ModelRepository(ABC, Generic[M]):
@@ -131,7 +76,7 @@ class ModelRepository(ABC, Generic[M]):
         self._newest: dict[str, int] = {}
         # the first guards what is known, for moments; the second is held while files are read
         self._lock, self._loading = threading.RLock(), threading.RLock()
-        self._following = threading.Lock()
+        self._following, self._has_begun = threading.Lock(), False
         self._wanted, self.default = default, None
         self._found = self._look()
         self.default = self._default()
@@ -287,7 +232,7 @@ class ModelRepository(ABC, Generic[M]):
             with self._lock:
                 model = self._open.get((name, version))
             if model is None:
-                mark = _mark(self.root, name, version)
+                mark = mark_of(self.root, name, version)
                 model = self._from_disk(name, version)
                 self._keep((name, version), model, mark)
             return model
@@ -335,7 +280,7 @@ class ModelRepository(ABC, Generic[M]):
             held = set(newest.items()) | self._named(routing, found, check)
             with self._lock:
                 self.routing, self._newest, self._held = routing, newest, held
-                self._found = found
+                self._found, self._has_begun = found, True
                 self._forget()
                 self.default = self.default or self._default()
                 now = self._answering()
@@ -422,7 +367,7 @@ class ModelRepository(ABC, Generic[M]):
 
         A version that was replaced under its number by one that fails goes on as it was.
         """
-        mark = _mark(self.root, *key)
+        mark = mark_of(self.root, *key)
         with self._lock:
             is_tested = key in self._held and key in self._open
             if is_tested and self._marks.get(key) == mark:
@@ -441,12 +386,13 @@ class ModelRepository(ABC, Generic[M]):
             self._held.add(key)
             self._refused.pop(key, None)
             self._keep(key, model, mark)
-        log.info("model_loaded", model=key[0], version=key[1])
+        if self._has_begun:  # what is there at the start is no news
+            log.info("model_loaded", model=key[0], version=key[1])
         return True
 
     def _from_disk(self, name: str, version: int) -> M:
         try:
-            _checked(self.root, name, version)
+            checked_path(self.root, name, version)
             return self._load(name, version)
         except (UnknownModelError, ModelNameError):
             raise VersionNotFoundError(name, version, self._look().get(name, [])) from None
@@ -476,21 +422,10 @@ class ModelRepository(ABC, Generic[M]):
         self._marks.pop(key, None)
 
 
-def open_saved(
-    root: Path, name: str, version: int, allow_modules: Sequence[str], certified: bool
-) -> SavedModel:
-    """A version from disk, under the name and number of its directory, which may be a copy.
-
-    Raises:
-        UnknownModelError: there is no such version.
-        NotCertifiedError: it must have a certificate that passed, and has none.
-        GnnError: its files are damaged, or it names code that is not allowed.
-    """
-    saved = load_model(model_path(root, name, version), allow_modules)
-    if certified:
-        saved.check_certificate()
-    own = {"name": name, "version": version}
-    return replace(saved, info=saved.info.model_copy(update=own))
+def _on_trial(routing: Routing, name: str, default: str | None) -> set[int]:
+    """Versions that are canary or shadow of a name that leads to no version of its own."""
+    leading = routing.leading_to(name, default).values()
+    return {version for route in leading if route.version is None for version in route.versions}
 
 
 def check_routes(index: ModelIndex, routing: Routing) -> None:
@@ -510,32 +445,3 @@ def check_routes(index: ModelIndex, routing: Routing) -> None:
         if not known or missing:
             which = f"{route.model}@{missing[0]}" if missing else route.model
             raise InputError(f"alias {alias!r}: there is no model {which} in {index.root}")
-
-
-def _checked(root: Path, name: str, version: int) -> Path:
-    """The directory of a version, which holds plain files only: a pipe would be read for ever.
-
-    Raises:
-        UnknownModelError, ModelNameError: there is none.
-        DamagedError: it holds something else.
-    """
-    path = model_path(root, name, version)
-    for entry in path.iterdir():
-        if not entry.is_file():
-            raise DamagedError(path, entry.name, "is no plain file")
-    return path
-
-
-def _mark(root: Path, name: str, version: int) -> Mark:
-    """What changes when the manifest of a version is written; empty where there is none."""
-    try:
-        found = (root / name / str(version) / INFO).stat()
-    except OSError:
-        return ()
-    return found.st_mtime_ns, found.st_ino, found.st_size
-
-
-def _on_trial(routing: Routing, name: str, default: str | None) -> set[int]:
-    """Versions that are canary or shadow of a name that leads to no version of its own."""
-    leading = routing.leading_to(name, default).values()
-    return {version for route in leading if route.version is None for version in route.versions}

@@ -84,9 +84,9 @@ class Rollout:
                 log.error("routing_unusable", reason=str(error))
                 self.metrics.unusable.set(1)
                 return
-            self.metrics.unusable.set(0)
             if state != self.routing.state:
                 self._follow(state)
+            self.metrics.unusable.set(0)
 
     def refresh(self) -> None:
         """Follow the models directory."""

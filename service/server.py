@@ -30,6 +30,7 @@ __all__ = ["run_server"]
 
 START_FAILED = 3
 START_TIMEOUT_S = 600.0
+MEMORY = "/dev/shm"  # noqa: S108 - the folder in it is made for us alone
 
 log = structlog.get_logger()
 
@@ -114,6 +115,12 @@ class _Workers(Multiprocess):
         else:
             self.should_exit.set()
 
+    def terminate_all(self) -> None:
+        """Without our own copy of the door, it is closed once all workers have closed theirs."""
+        super().terminate_all()
+        for socket in self.sockets:
+            socket.close()
+
 
 def _config(settings: Settings, app: object) -> uvicorn.Config:
     return uvicorn.Config(
@@ -175,7 +182,9 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _shared_metrics() -> Iterator[None]:
-    folder = tempfile.mkdtemp(prefix="gnn-metrics-")
+    """Files that workers map and write to: in memory, since a full disk would kill who does so."""
+    memory = MEMORY if os.access(MEMORY, os.W_OK | os.X_OK) else None
+    folder = tempfile.mkdtemp(prefix="gnn-metrics-", dir=memory)
     try:
         with _environment({SHARED_DIRECTORY: folder}):
             yield

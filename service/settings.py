@@ -197,6 +197,14 @@ class Settings(BaseSettings):
         le=1000,
         description="Milliseconds a request may wait for company while the service is busy.",
     )
+    max_delay_ms: float = Field(
+        0.0,
+        ge=0,
+        le=3_600_000,
+        description="Milliseconds that requests under way may keep a prediction waiting; one that "
+        "would wait longer is 503 at once, where more than 16 are under way. 0 lets the queue "
+        "limits decide.",
+    )
     queue_limit: int = Field(
         1000, ge=1, le=1_000_000, description="Requests that may wait; one more is 503."
     )
@@ -213,6 +221,12 @@ class Settings(BaseSettings):
         description="Bytes of computed embeddings kept in memory, per worker; 0 keeps none.",
     )
 
+    hidden_cache_bytes: int = Field(
+        64 * MIB,
+        ge=0,
+        le=1 << 44,
+        description="Bytes of rows between layers kept in memory, per worker; 0 keeps none.",
+    )
     redis_url: str | None = Field(
         None,
         max_length=2048,

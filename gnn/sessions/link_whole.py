@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from gnn.decoders import Decoder, DistMultDecoder
 from gnn.dropout import dropout
@@ -25,7 +26,9 @@ from sampling import NegativeSampler
 
 __all__ = ["WholeLinkLoss", "penalty_of", "span_of"]
 
+SCORES_AT_ONCE = 1 << 20
 Ints = NDArray[np.int64]
+Rows = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,26 +98,56 @@ class WholeLinkLoss:
         return np.concatenate(ends), np.concatenate(ends[::-1])
 
     def _one_end(self, rows: NodeRows, batch: Links, drawn: Ints | None, is_head: bool) -> Tensor:
-        """Loss of one end; entries of the given ends' rows are dropped, those asked for are whole.
+        """Loss of one end; entries of the given ends' rows are dropped, beside the model's own.
 
         A row that is asked with is scored against many others at once, which no dropout inside
         the encoder makes less certain.
         """
         given, wanted = (batch.dst, batch.src) if is_head else (batch.src, batch.dst)
-        start, end = span_of(self.parts, wanted)
-        relations, reverse = self._asked(batch, is_head)
+        (start, end), size = span_of(self.parts, wanted), len(batch)
         own = dropout(rows.of(given), self.model.config.dropout)
         others = rows.between(start, end) if drawn is None else rows.of(drawn)
+        step = max(1, SCORES_AT_ONCE // len(others))
+        pieces = zip(
+            *(torch.split(r, step) for r in (own, rows.of(wanted), rows.of(given))), strict=True
+        )
+        losses = [
+            self._in_piece((*some, others), batch.take(slice(at, at + step)), drawn, is_head, size)
+            for at, some in zip(range(0, size, step), pieces, strict=True)
+        ]
+        return torch.stack(losses).sum()
+
+    def _in_piece(
+        self, rows: Rows, batch: Links, drawn: Ints | None, is_head: bool, whole: int
+    ) -> Tensor:
+        """The part of a loss that some edges have; scores are computed again in the backward pass.
+
+        What is of the size edges x candidates then stays in the cache, and is there once.
+        """
+
+        def loss(*rows: Tensor) -> Tensor:
+            return self._piece(rows, batch, drawn, is_head) * (len(batch) / whole)
+
+        if len(batch) == whole:
+            return loss(*rows)
+        found: Tensor = checkpoint(loss, *rows, use_reentrant=False, preserve_rng_state=False)
+        return found
+
+    def _piece(self, rows: Rows, batch: Links, drawn: Ints | None, is_head: bool) -> Tensor:
+        """Mean loss of one end; rows of it as asked with, of the wanted, the given, candidates."""
+        given, wanted = (batch.dst, batch.src) if is_head else (batch.src, batch.dst)
+        (start, end), (own, true, itself, others) = span_of(self.parts, wanted), rows
+        relations, reverse = self._asked(batch, is_head)
         scores = self._decoder.against(own, others, relations, reverse=reverse)
         target = torch.from_numpy(wanted - start)
         if drawn is None:
             return F.cross_entropy(scores, target)
-        positive, itself = self._with(own, rows.of(wanted), relations, reverse), None
+        positive, against_own = self._with(own, true, relations, reverse), None
         if span_of(self.parts, given) == (start, end):
-            logits = self._with(own, rows.of(given), relations, reverse)
-            itself = torch.from_numpy(given - start), logits
+            logits = self._with(own, itself, relations, reverse)
+            against_own = torch.from_numpy(given - start), logits
         places = torch.from_numpy(drawn - start)
-        return candidate_loss(positive, scores, target, places, end - start, itself)
+        return candidate_loss(positive, scores, target, places, end - start, against_own)
 
     def _candidates(self, batch: Links, seed: int, is_head: bool) -> Ints | None:
         """Drawn nodes of the wanted ends' type; None where all of them are taken."""

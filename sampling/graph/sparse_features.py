@@ -61,6 +61,12 @@ class SparseTable(FeatureTable):
         indptr, columns, values = self._taken(nodes.numpy())
         return sparse_rows(indptr, columns, values, self.width)
 
+    def rows(self, start: int, end: int) -> Tensor:
+        """Rows `start … end` in the same layout."""
+        low, high = self.indptr[start], self.indptr[end]
+        indptr = self.indptr[start : end + 1] - low
+        return sparse_rows(indptr, self.columns[low:high], self.array[low:high], self.width)
+
     def take(self, nodes: NDArray[np.int64]) -> SparseTable:
         """The rows of these nodes as a table."""
         indptr, columns, values = self._taken(nodes)
@@ -105,8 +111,6 @@ class SparseTable(FeatureTable):
     def _taken(
         self, nodes: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
-        if len(nodes) == self.num_rows and (nodes == np.arange(len(nodes))).all():
-            return self.indptr, self.columns, self.array
         starts = self.indptr[nodes]
         counts = self.indptr[nodes + 1] - starts
         indptr = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
@@ -136,7 +140,8 @@ class SparseTable(FeatureTable):
         """
         from scipy.sparse import csr_matrix
 
-        matrix = csr_matrix((values, columns, indptr), shape=(len(indptr) - 1, width))
+        numbers = np.asarray(values, np.float64)  # sums of small integers must not overflow
+        matrix = csr_matrix((numbers, columns, indptr), shape=(len(indptr) - 1, width))
         matrix = matrix.copy() if order is None else matrix[order]
         matrix.sum_duplicates()
         matrix.eliminate_zeros()

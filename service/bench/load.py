@@ -23,7 +23,7 @@ import numpy as np
 import orjson
 import uvloop
 
-__all__ = ["LoadJob", "Phase", "requests_of", "run_load"]
+__all__ = ["LoadJob", "Phase", "as_line", "requests_of", "run_load"]
 
 PREPARED = 20_000
 PREPARED_IDS = 2_000_000

@@ -1,13 +1,13 @@
 """The service that a team would write in an afternoon: FastAPI, DGL, one endpoint.
 
-It is the peer of `gnn bench serve` and made to be good at what it is: the graph is DGL's finished
-CSC with int64 nodes, rows and weights are mapped, a request is sampled by
-`dgl.dataloading.NeighborSampler` and computed by `dgl.nn.SAGEConv` in FastAPI's pool of threads,
-one thread of torch's per request and as many requests at once as there are cores (more, or more
-threads each, were slower). A sampler is kept per thread, since DGL's fused sampling is fast but
-not for several threads at once.
+It is the peer of `gnn bench serve`: the graph is DGL's finished CSC with int64 nodes, rows and
+weights are mapped, a request is sampled by `dgl.dataloading.NeighborSampler` and computed by
+`dgl.nn.SAGEConv` in FastAPI's pool of threads. A sampler is kept per thread, since DGL's fused
+sampling is fast but not for several threads at once. Shipped means the pool and the threads that
+FastAPI and torch have by themselves; tuned means as many requests at once as there are cores, one
+thread of torch's and of DGL's for each, which was the fastest of what was tried.
 
-    python -m service.bench.plain_service GRAPH MODEL FANOUTS
+    python -m service.bench.plain_service GRAPH MODEL FANOUTS shipped|tuned
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class PlainModel(nn.Module):
             own, neighbors = conv.own, conv.neighbors
             layer = dgl.nn.SAGEConv(own.in_features, own.out_features, "mean")
             layer.fc_self.weight, layer.fc_neigh.weight = own.weight, neighbors.weight
-            layer.bias = own.bias
+            layer.fc_self.bias = own.bias
             self.layers.append(layer)
         self.head = model.project
 
@@ -64,10 +64,11 @@ class PlainModel(nn.Module):
         return torch.softmax(self.head(x), dim=1)
 
 
-def create_plain_app(graph: Path, model: Path, fanouts: list[int]) -> FastAPI:
+def create_plain_app(graph: Path, model: Path, fanouts: list[int], tuned: bool = False) -> FastAPI:
     """One endpoint over these directories."""
     dgl: Any = import_dgl()
-    torch.set_num_threads(1)
+    if tuned:
+        torch.set_num_threads(1)
     data, saved = GraphStore.open(graph), load_model(model)
     no_ids = torch.empty(0, dtype=torch.int64)
     csc = [torch.from_numpy(a.astype(np.int64)) for a in (data.graph.indptr, data.graph.indices)]
@@ -78,8 +79,9 @@ def create_plain_app(graph: Path, model: Path, fanouts: list[int]) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        limiter = anyio.to_thread.current_default_thread_limiter()
-        limiter.total_tokens = os.cpu_count() or 1
+        if tuned:
+            limiter = anyio.to_thread.current_default_thread_limiter()
+            limiter.total_tokens = os.cpu_count() or 1
         yield
 
     app = FastAPI(lifespan=lifespan)
@@ -88,7 +90,8 @@ def create_plain_app(graph: Path, model: Path, fanouts: list[int]) -> FastAPI:
     def predict(request: PredictRequest) -> dict[str, Any]:
         if not hasattr(local, "sampler"):
             local.sampler = dgl.dataloading.NeighborSampler(fanouts)
-            dgl.utils.set_num_threads(1)
+            if tuned:
+                dgl.utils.set_num_threads(1)
         seeds, pick = torch.unique(torch.tensor(request.nodes), return_inverse=True)
         with torch.inference_mode():
             inputs, _, blocks = local.sampler.sample(network, seeds)
@@ -100,4 +103,5 @@ def create_plain_app(graph: Path, model: Path, fanouts: list[int]) -> FastAPI:
 
 if __name__ == "__main__":
     FANOUTS = [int(k) for k in sys.argv[3].split(",")]
-    serve_plainly(create_plain_app(Path(sys.argv[1]), Path(sys.argv[2]), FANOUTS))
+    TUNED = sys.argv[4] == "tuned"
+    serve_plainly(create_plain_app(Path(sys.argv[1]), Path(sys.argv[2]), FANOUTS, TUNED))

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 import psutil
 
-from service.bench.load import LoadJob, Phase, as_line
+from service.bench.load import LoadJob, as_line
 from service.bench.served_world import ServedWorld
 
 __all__ = ["Loader", "Server", "empty_server", "our_server", "plain_server"]
@@ -67,11 +67,12 @@ def our_server(world: ServedWorld, **settings: Any) -> Any:
     return _serving(["-c", command + "run_server(Settings())"], environment)
 
 
-def plain_server(world: ServedWorld) -> Any:
+def plain_server(world: ServedWorld, tuned: bool = False) -> Any:
     """FastAPI and DGL over the world; a context manager of a `Server`."""
     [version] = sorted(world.model.iterdir())[-1:]
     fanouts = ",".join(map(str, world.fanouts))
-    return _serving(["-m", "service.bench.plain_service", world.graph, version, fanouts])
+    kind = "tuned" if tuned else "shipped"
+    return _serving(["-m", "service.bench.plain_service", world.graph, version, fanouts, kind])
 
 
 def empty_server(world: ServedWorld) -> Any:
@@ -154,8 +155,3 @@ class Loader:
             raise RuntimeError("the process that sends requests ended; its reason is above")
         reports: list[dict[str, Any]] = orjson.loads(line)
         return reports
-
-    def closed(self, port: int, seconds: float, warmup: float, **job: Any) -> dict[str, Any]:
-        """The report of a closed load, after a warm-up."""
-        phases = [Phase(warmup), Phase(seconds)]
-        return self.send(LoadJob(port, phases, **job))[1]

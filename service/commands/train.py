@@ -128,6 +128,9 @@ def train(
     attention_dropout: Annotated[
         float | None, architecture(help="Share of attention coefficients dropped in training.")
     ] = None,
+    message_dropout: Annotated[
+        float | None, architecture(help="Share of what gat sends that is dropped in training.")
+    ] = None,
     alpha: Annotated[float | None, architecture(help="Teleport probability of appnp.")] = None,
     readout: Annotated[
         Literal["sum", "mean", "max", "attention", "set2set"] | None,
@@ -304,6 +307,7 @@ def train(
         "jumping": jumping,
         "heads": heads,
         "attention_dropout": attention_dropout,
+        "message_dropout": message_dropout,
         "alpha": alpha,
         "num_bases": num_bases,
         "readout": readout,

@@ -76,7 +76,7 @@ def rows_of(spec: JobSpec, folder: JobFolder, predictor: Predictor, model: Serve
 
 
 def _has_outputs(spec: JobSpec) -> bool:
-    return spec.publish or "label" in spec.include or "probabilities" in spec.include
+    return spec.publish or spec.include != ("embedding",)
 
 
 def _whole_table(

@@ -48,7 +48,7 @@ def work_on(
             spec, folder, rows, model, predictor.settings.job_part_bytes
         )
         if spec.publish:
-            publish_table(folder, spec.model)
+            publish_table(folder, spec.model, spec.version)
         return result
 
 

@@ -54,6 +54,13 @@ export function startKeys() {
   });
 }
 
+/** Asks for a key before the first call where the service has keys and this tab has none. */
+export async function unlock() {
+  if (hasKey()) return;
+  const { checks } = await get("/health/ready", { keyless: true });
+  if (!Object.keys(checks).length) await askForKey("");
+}
+
 async function call(method, path, { body, signal, as = "json", keyless = false } = {}) {
   const key = sessionStorage.getItem(STORE), headers = {};
   if (key) headers["X-API-Key"] = key;

@@ -20,7 +20,8 @@ function layout(nodes, edges) {
   const root = String(nodes[0].node), last = Math.max(1, ...nodes.map((n) => n.hop));
   const leaves = new Map();
   const weigh = (id) => {
-    const own = (children.get(id) ?? []).reduce((sum, c) => sum + weigh(c), 0) || 1;
+    // a neighbor without neighbors of its own needs room for its name, too
+    const own = Math.max(hop.get(id) === 1 ? 2.5 : 1, (children.get(id) ?? []).reduce((sum, c) => sum + weigh(c), 0));
     leaves.set(id, own);
     return own;
   };

@@ -1,6 +1,6 @@
 // The console: views by the part of the address behind #, the theme, and what all views know.
 
-import { get, startKeys } from "/page/api.js";
+import { get, startKeys, unlock } from "/page/api.js";
 import { announce, failure, fill, h, repeat, s } from "/page/dom.js";
 import * as overview from "/page/overview.js";
 import * as nodes from "/page/nodes.js";
@@ -54,6 +54,7 @@ async function show() {
   }
   fill(root, h("p", { class: "muted", "aria-busy": "true" }, "Loading"));
   try {
+    await unlock();
     if (!known.graph || view === "overview" || view === "models") await learn();
     if (shown !== mine) return;
     document.title = `${TITLES[view]} · ${known.graph.name}`;

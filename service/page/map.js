@@ -167,7 +167,7 @@ class MapView {
     on("pointerup", (e) => { fingers.delete(e.pointerId); if (moved < 5) this.pick(e.offsetX, e.offsetY, REACH); });
     on("pointercancel", (e) => fingers.delete(e.pointerId));
     on("pointerleave", () => { this.tip.hidden = true; clearTimeout(this.asking); });
-    on("wheel", (e) => { e.preventDefault(); this.points.zoom(Math.exp(-e.deltaY * (e.deltaMode ? 0.05 : 0.0016)), e.offsetX, e.offsetY); }, { passive: false });
+    on("wheel", (e) => { e.preventDefault(); this.tip.hidden = true; this.points.zoom(Math.exp(-e.deltaY * (e.deltaMode ? 0.05 : 0.0016)), e.offsetX, e.offsetY); }, { passive: false });
     on("keydown", (e) => this.key(e));
     const resize = new ResizeObserver(() => this.points.draw(true));
     resize.observe(canvas);

@@ -32,7 +32,7 @@ async function draw(node, name, signal) {
         model.fanouts.length > 0 && ["Fanouts", model.fanouts.map((k) => (k < 0 ? "all" : k)).join(", ")],
         ["Embedding table", model.has_fresh_table ? h("span", { class: "chip good" }, "fresh") : h("span", { class: "chip" }, "none that is fresh")],
         model.classes && ["Classes", model.classes.slice(0, 30).join(", ") + (model.classes.length > 30 ? ", …" : "")],
-        ["Digest", h("code", {}, model.digest)], ["Trained on", h("code", {}, model.graph_fingerprint)],
+        ["Digest", h("code", { title: model.digest }, model.digest.slice(0, 16))], ["Trained on", h("code", {}, model.graph_fingerprint)],
       ])),
       panel("Metrics", { id: "metrics", class: "l7" }, metrics(model.metrics)),
       panel("Model card", { id: "card" }, markdown(model.card))));

@@ -266,7 +266,7 @@ function named(answer, places) {
 
 function matches(answer, truth) {
   if (answer.label === undefined) return ".";
-  return String(answer.label) === String(truth) ? ", as predicted." : h("b", { class: "error" }, ", which differs.");
+  return String(answer.label) === String(truth) ? ", as predicted." : [", ", h("b", { class: "error" }, "which differs"), "."];
 }
 
 function bars(probabilities, places) {

@@ -19,7 +19,7 @@ export function show(root, { known, signal }) {
     h("div", { class: "view-head" }, h("h1", {}, graph.name),
       h("p", {}, `version ${graph.version}, fingerprint `, h("code", {}, graph.fingerprint))),
     counts(graph, models),
-    h("div", { class: "grid" },
+    h("div", { class: "grid even" },
       panel("Requests", { id: "requests", class: "l7", extra: h("small", { class: "muted" }, "last two minutes, without what the console asks by itself") },
         live.figures, live.chart.node),
       panel("Latency by stage", { id: "stages", class: "l5" }, live.stages),
@@ -62,7 +62,7 @@ function types(graph) {
 }
 
 function liveParts() {
-  const chart = lineChart("Requests per second over the last two minutes", { points: POINTS, seconds: POINTS, format: (v) => (v && v < 1 ? v.toFixed(1) : compact(v)) });
+  const chart = lineChart("Requests per second over the last two minutes", { points: POINTS, seconds: POINTS, format: (v) => (v % 1 && v < 100 ? v.toFixed(1) : compact(v)) });
   const rows = Object.keys(STAGES).map((stage) => ({ stage, spark: sparkline(POINTS), cells: [h("td", { class: "number" }), h("td", { class: "number" }), h("td", { class: "number" })] }));
   const stages = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Latency by stage" },
     h("table", {}, h("caption", { class: "unseen" }, "Milliseconds per batch in each stage"),

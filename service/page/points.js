@@ -18,7 +18,7 @@ void main() {
   float edge = size < 3.0 ? 1.0 : smoothstep(0.5, 0.5 - 1.0 / size, distance(gl_PointCoord, vec2(0.5)));
   drawn = vec4(ink.rgb, 1.0) * alpha * edge;
 }`;
-const MOVING_POINTS = 150_000, REST_MS = 140, SIDE = 256;
+const MOVING_POINTS = 60_000, REST_MS = 140, SIDE = 256;
 
 export class Points {
   /** @param spots Float32Array of x, y pairs; @param codes Uint8Array, a place in the palette each. */
@@ -77,11 +77,10 @@ export class Points {
     const [w, h] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
     if (!w || !h || gl.isContextLost()) return;
     if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
-    const began = performance.now();
     const [zx, zy] = this.zooms(w, h);
     const { scale } = this.view, crowd = Math.max(1, Math.sqrt(this.count / 3000));
     const size = Math.min(14, Math.max(1.3, (7 / crowd) * Math.sqrt(scale))) * ratio;
-    const alpha = Math.min(0.92, Math.max(this.count > 50_000 ? 0.35 : 0.8, 0.3 * scale));
+    const alpha = Math.min(0.92, Math.max(0.16, 90 / Math.sqrt(this.count)) * scale ** 0.7);
     gl.viewport(0, 0, w, h);
     gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT);
@@ -92,9 +91,7 @@ export class Points {
     gl.uniform1f(at("alpha"), alpha);
     const drawn = this.whole ? this.count : MOVING_POINTS;
     gl.drawArrays(gl.POINTS, 0, drawn);
-    gl.finish();
     canvas.dataset.drawn = String(drawn);
-    canvas.dataset.frameMs = (performance.now() - began).toFixed(1);
     this.onframe();
   }
 

@@ -28,7 +28,7 @@ OF_CHANGE = (403, 404, 409, 422, 500, 503)
 
 AliasName = Annotated[str, Path(description="Alias, model name, or `default`.")]
 ModelName = Annotated[str, Path(description="A model's own name.")]
-VersionNumber = Annotated[int, Path(ge=1, le=2**31 - 1, description="Version.")]
+VersionNumber = Annotated[str, Path(pattern=r"^[1-9][0-9]{0,8}$", description="Version.")]
 
 
 def request_models() -> tuple[type[Route]]:
@@ -77,7 +77,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
     @needs("admin")
     async def load(request: Request, name: ModelName, version: VersionNumber) -> Response:
         """Open a version, test it and keep it open."""
-        return await _changed(request, lambda rollout: rollout.load(name, version))
+        return await _changed(request, lambda rollout: rollout.load(name, int(version)))
 
     @change(
         "/v1/models/{name}/versions/{version}/unload",
@@ -87,7 +87,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
     @needs("admin")
     async def unload(request: Request, name: ModelName, version: VersionNumber) -> Response:
         """Let a version answer no more; requests under way are finished by it."""
-        return await _changed(request, lambda rollout: rollout.unload(name, version))
+        return await _changed(request, lambda rollout: rollout.unload(name, int(version)))
 
 
 async def _changed(request: Request, change: Callable[[Rollout], object]) -> Response:

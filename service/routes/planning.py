@@ -11,9 +11,9 @@ from fastapi import Request
 from numpy.typing import NDArray
 
 from service.answers import outputs_of
-from service.errors import DeadlineError
+from service.errors import DeadlineError, OverloadedError
 from service.exchange import exchange_of, timeout_ms, while_connected
-from service.plan import SOURCES, Plan, Query
+from service.plan import CACHE, SOURCES, Plan, Query
 from service.predictor import Predictor
 from service.recall import keep, recall
 from service.registry import ServedModel
@@ -66,6 +66,8 @@ async def planned(
         _count(request, choice, choice.model, error)
         raise
     _count(request, choice, plan.model, None)
+    if query.mode == "auto" and plan.model.table is None:
+        request.app.state.resources.telemetry.untabled(len(plan.ids))
     counts = np.bincount(plan.source, minlength=len(SOURCES)).tolist()
     request.app.state.resources.telemetry.sources(zip(SOURCES, counts, strict=True))
     return plan
@@ -108,11 +110,22 @@ async def _planned(
                 plan = await asyncio.to_thread(_plan, predictor, query, model)
         else:
             plan = predictor.plan(query, model)
+        _count_memory(request, plan)
         if plan.work:
             await while_connected(request, _work(request, plan, deadline))
+    except OverloadedError:
+        request.app.state.resources.telemetry.refused.labels("queue").inc()
+        raise
     except (TimeoutError, DeadlineError):
         raise DeadlineError(limit_ms) from None
     return plan
+
+
+def _count_memory(request: Request, plan: Plan) -> None:
+    """Count what the cache in memory had of the rows that the table had not."""
+    hits = int(np.count_nonzero(plan.source == CACHE))
+    misses = sum(len(work.nodes) for work in plan.work if work.key.is_cacheable)
+    request.app.state.resources.telemetry.looked_up("memory", "last", hits, misses)
 
 
 def _plan(predictor: Predictor, query: Query, model: ServedModel | None) -> Plan:

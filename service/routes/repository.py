@@ -134,8 +134,7 @@ def _entry(models: ModelRepository[Any], name: str, version: int) -> dict[str, s
     reason = ""
     if models.routing.is_unloaded(name, version):
         reason = "unloaded"
-    elif (refused := models.why_refused(name, version)) is not None:
-        # the error itself may tell of paths
-        reason = "cannot be used; see the log" if refused else ""
+    elif models.why_refused(name, version) is not None:
+        reason = "cannot be used; see the log"  # which may tell of paths
     state = "UNAVAILABLE" if reason else "READY"
     return {"name": name, "version": str(version), "state": state, "reason": reason}

@@ -117,6 +117,14 @@ class Service:
         finally:
             client.close()
 
+    def delete(self, path: str) -> Any:
+        """What a fresh connection gets."""
+        client = StrictClient(self.port)
+        try:
+            return client.send(f"DELETE {path} HTTP/1.1\r\nhost: faults\r\n\r\n".encode())
+        finally:
+            client.close()
+
     def is_ready(self) -> bool:
         try:
             return self.get("/health/ready").status == 200

@@ -13,6 +13,7 @@ from gnn import build_model, evaluate, load_model, save_model, train
 from gnn.architecture import architecture_for
 from gnn.certify import certify
 from gnn.convs import CONVS
+from gnn.encoder import CategoricalEncoder
 from gnn.errors import SchemaMismatchError, TrainingError
 from gnn.graph_evaluate import graph_logits
 from gnn.model import GNN
@@ -235,3 +236,16 @@ def test_state_in_rows_excludes_jumping(shapes):
     for conv in CARRYING:
         with pytest.raises(InputError, match="carry"):
             model_of(shapes, conv, jumping="cat")
+
+
+def test_few_combinations_of_codes_are_summed_once_and_looked_up():
+    torch.manual_seed(0)
+    encoder = CategoricalEncoder((3, 2), 4)
+    codes = torch.cartesian_prod(torch.arange(3), torch.arange(2)).repeat(4, 1)
+    many, few = encoder(codes.float()), torch.cat([encoder(row[None]) for row in codes])
+    assert torch.equal(many, few)
+    grads = [torch.autograd.grad(rows.sin().sum(), encoder.parameters()) for rows in (many, few)]
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other)
+    with pytest.raises(InputError, match="column 1 holds the code 2"):
+        encoder(torch.tensor([[0.0, 2.0]]).repeat(30, 1))

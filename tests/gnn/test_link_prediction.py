@@ -22,6 +22,7 @@ from gnn.link_losses import candidate_loss, pair_loss
 from gnn.link_split import is_symmetric, split_links
 from gnn.model_config import InputType
 from gnn.sessions import link as link_session
+from gnn.sessions import link_whole
 from gnn.sessions.link_whole import penalty_of
 from gnn.sessions.whole import WholeGraph
 from sampling import Dataset, Graph, NodeType
@@ -338,6 +339,24 @@ def test_the_edges_of_a_batch_are_no_messages_in_its_step(monkeypatch: pytest.Mo
     assert len(seen) == -(-len(session.parts.train) // 64)
     assert all(len(hidden[0]) <= 128 for hidden in seen)
     assert result.edges == walked * len(seen) - 2 * sum(len(hidden[0]) for hidden in seen)
+
+
+@pytest.mark.parametrize("count", [0, 8])
+def test_scores_in_pieces_give_the_loss_and_the_gradients_of_one_piece(
+    monkeypatch: pytest.MonkeyPatch, count: int
+):
+    found = []
+    for at_once in (1 << 20, 100):
+        monkeypatch.setattr(link_whole, "SCORES_AT_ONCE", at_once)
+        data, config = triples(inverse=True), replace(CONFIG, num_negatives=count)
+        model = model_for(data, decoder="distmult", conv="gcn", num_layers=1)
+        session = link_session.LinkSession.prepare(model, data, config)
+        loss, _ = session.whole.of(session.targets.take(slice(0, 50)), 5)
+        loss.backward()
+        found.append([loss.detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
+    assert len(found[0]) > 3
+    for one, pieces in zip(*found, strict=True):
+        torch.testing.assert_close(one, pieces, atol=1e-6, rtol=1e-4)
 
 
 def test_training_is_the_same_bits_twice_and_after_a_stop(tmp_path):

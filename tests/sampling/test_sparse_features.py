@@ -53,9 +53,9 @@ def test_gathered_rows_are_those_of_the_dense_matrix(nodes, seed):
 
 def test_entries_that_repeat_add_up_and_zeros_are_left_out():
     table = SparseTable.from_csr(
-        np.array([0, 3, 4]), np.array([2, 0, 2]).repeat([1, 1, 2]), np.array([1.0, 5, 2, 0]), 3
+        np.array([0, 3, 4]), np.array([2, 0, 2, 2]), np.array([200, 5, 100, 0], np.uint8), 3
     )
-    assert table.rows(0, 2).to_dense().tolist() == [[5, 0, 3], [0, 0, 0]]
+    assert table.rows(0, 2).to_dense().tolist() == [[5, 0, 300], [0, 0, 0]]
     assert table.columns.tolist() == [0, 2]
 
 
@@ -152,3 +152,5 @@ def test_what_cannot_be_kept_sparse_says_so(tmp_path):
     part = Dataset.in_memory(path_graph(ROWS), features=table_of(words()))
     with pytest.raises(InputError, match="collection holds dense"):
         GraphCollection.from_graphs([part, part])
+    with pytest.raises(InputError, match="collection holds dense"):
+        GraphCollection.in_memory(part, [0, ROWS])

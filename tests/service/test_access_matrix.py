@@ -18,6 +18,7 @@ ID = "0" * 32
 
 OPEN = [
     ("GET", "/"),
+    ("GET", "/page/{name:text}"),
     ("GET", "/docs"),
     ("GET", "/openapi.json"),
     ("GET", "/health/live"),
@@ -27,11 +28,16 @@ OPEN = [
 ]
 READ = [
     ("GET", "/metrics"),
+    ("GET", "/v1/stats"),
     ("GET", "/v1/graph"),
     ("GET", "/v1/graph/nodes/{id:text}"),
     ("GET", "/v1/graph/nodes/{id:text}/neighbors"),
+    ("GET", "/v1/graph/nodes/{id:text}/neighborhood"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{name:text}"),
+    ("GET", "/v1/models/{name:text}/map"),
+    ("GET", "/v1/models/{name:text}/map/points"),
+    ("GET", "/v1/models/{name:text}/map/nodes"),
     ("GET", "/v1/aliases"),
     ("GET", "/v1/jobs"),
     ("GET", "/v1/jobs/{id:text}"),
@@ -102,8 +108,8 @@ def routes(client: InProcess) -> set[tuple[str, str]]:
 
 
 def path_of(path: str) -> str:
-    values = {"{id:text}": ID, "{name:text}": "nope", "{name}": "nope", "{version}": "9",
-              "{alias}": "nope"}  # fmt: skip
+    values = {"/page/{name:text}": "/page/main.js", "{id:text}": ID, "{name:text}": "nope",
+              "{name}": "nope", "{version}": "9", "{alias}": "nope"}  # fmt: skip
     for part, value in values.items():
         path = path.replace(part, value)
     return path

@@ -14,8 +14,8 @@ from world import World, add_model, make_world
 
 from sampling.errors import DamagedError, InputError
 from service.errors import RoutingStoreError, UnloadedError, VersionNotFoundError
+from service.model_index import ModelIndex
 from service.predictor import Predictor, open_predictor
-from service.repository import ModelIndex
 from service.routing import Route, Routing, RoutingState, Share, content_of, is_in_share
 from service.routing_file import RoutingFile, routing_of
 
@@ -74,11 +74,11 @@ def test_a_number_and_its_text_are_two_contents_and_order_matters():
     assert content_of(["\ud800"])()
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["fraud@2", "fraud@2:5", "fraud:5%", "fraud@0:5%", "fraud@2:101%", "fraud@2:-1%",
-     "a=fraud@2:5%", "../a@2:5%", "fraud@2:5%;"],
-)  # fmt: skip
+NO_SHARES = ["fraud@2", "fraud@2:5", "fraud:5%", "fraud@0:5%", "fraud@2:101%", "fraud@2:-1%",
+             "a=fraud@2:5%", "../a@2:5%", "fraud@2:5%;"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", NO_SHARES)
 def test_what_is_no_share_is_refused(world: World, text: str):
     with pytest.raises(ValueError, match="canary"):
         world.settings(canary=text)
@@ -260,7 +260,7 @@ def test_a_manifest_is_read_again_only_when_it_changed(world: World, monkeypatch
     reads = []
     real = ModelIndex._task.__globals__["model_info"]
     monkeypatch.setattr(
-        "service.repository.model_info", lambda path: reads.append(path) or real(path)
+        "service.model_index.model_info", lambda path: reads.append(path) or real(path)
     )
     index = ModelIndex(world.models)
     assert {name: listed.task for name, listed in index.look().items()} == {

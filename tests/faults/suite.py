@@ -1,0 +1,66 @@
+"""All faults with the counts that a full run gives them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from faults import disk, kills, machine, redis_faults
+from faults.outcome import Outcome
+from faults.proxy import MODES
+from faults.worlds import World
+
+__all__ = ["FAULTS", "run_all"]
+
+Fault = Callable[[World, Path, int], Outcome]
+
+FAULTS: dict[str, tuple[Fault, int]] = {
+    "F1 worker killed": (kills.kill_a_worker, 20),
+    "F2 service killed": (partial(kills.kill_the_service, publishes=10), 50),
+    **{
+        f"F3 Redis {name}": (partial(redis_faults.redis_fault, name=name), 3)
+        for name in redis_faults.REDIS_FAULTS
+    },
+    "F3 jobs kept": (redis_faults.lose_no_jobs, 10),
+    "F4 runner killed": (kills.kill_the_runner, 50),
+    "F6 disk of jobs full": (disk.disk_full, 6),
+    "F6 disk of log full": (disk.log_disk_full, 3),
+    "F6 disk of metrics full": (disk.metrics_disk_full, 3),
+    "F7 writes fail": (disk.failing_disk, 20),
+    "F8 little memory": (machine.little_memory, 12),
+    "F9 SIGTERM": (kills.leave, 20),
+    "F9 rolling restart": (kills.roll, 5),
+    "F10 event loop blocked": (machine.blocked_loop, 5),
+    "F10 compute stuck": (machine.stuck_compute, 3),
+    "F11 clock jumps": (machine.clock_jumps, 10),
+    **{f"F12 network {mode}": (partial(redis_faults.bad_network, mode=mode), 3) for mode in MODES},
+}
+"""Name to what does it and how often a full run does."""
+
+
+def run_all(
+    world: World, folder: Path, share: float, chosen: str = ""
+) -> Iterator[tuple[str, Outcome, float, str]]:
+    """Each fault's name and outcome, the seconds it took, and what was wrong with it if anything.
+
+    Args:
+        world: what is served.
+        folder: for logs and jobs of each.
+        share: of the full counts; at least one of each.
+        chosen: part of the names of those to run.
+    """
+    for name, (fault, full) in FAULTS.items():
+        if chosen not in name:
+            continue
+        place = folder / name.replace(" ", "-").replace("`", "")
+        place.mkdir()
+        began, outcome, wrong = time.monotonic(), Outcome(name.split()[0], name), ""
+        try:
+            outcome = fault(world, place, max(1, round(full * share)))
+            if not outcome.not_run:
+                outcome.check()
+        except Exception as error:  # the rest is run all the same
+            wrong = f"{type(error).__name__}: {error}"
+        yield name, outcome, time.monotonic() - began, wrong

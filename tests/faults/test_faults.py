@@ -1,0 +1,112 @@
+"""Faults under load. All of them nightly, a tenth of a full run each; two small ones always."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "service"))
+from faults.client import NoAnswerError, StrictClient
+from faults.load import Load, loading
+from faults.oracle import Oracle
+from faults.outcome import Outcome
+from faults.processes import service, wait_for
+from faults.proxy import proxying
+from faults.suite import FAULTS
+from faults.worlds import World, make_world
+from redisserver import redis_server
+from world import running
+
+SHARE = float(os.environ.get("GNN_FAULTS_SHARE", "0.1"))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_makes_no_answer_wrong_and_loses_no_job(world: World, tmp_path: Path, name: str):
+    fault, full = FAULTS[name]
+    fault(world, tmp_path, max(1, round(full * SHARE))).check()
+
+
+def port_of(client: httpx.Client) -> int:
+    assert client.base_url.port
+    return client.base_url.port
+
+
+def test_garbage_from_the_network_to_redis_is_no_answer(world: World, tmp_path: Path):
+    with redis_server(tmp_path) as redis, proxying(redis.port) as network:
+        url = f"redis://127.0.0.1:{network.port}/0"
+        settings = world.settings(redis_url=url, redis_retry_s=0.2, cache_bytes=0)
+        with running(settings) as client, loading(port_of(client), Oracle(world)) as load:
+            for mode in ("garbage", "half-close", "drop"):
+                network.mode = mode
+                wait_for(lambda: redis_is(client, "degraded"))
+                load.answer_more(5)
+                network.mode = ""
+                wait_for(lambda: redis_is(client, "ok"))
+                load.answer_more(5)
+            load.end()
+            Outcome("F12", "in small").count(load).check()
+
+
+def redis_is(client: httpx.Client, wanted: str) -> bool:
+    return client.get("/health/ready").json()["checks"]["redis"] == wanted
+
+
+def test_a_request_that_is_on_its_way_when_the_server_leaves_is_answered(world: World):
+    settings = world.settings(header_timeout_s=60.0, drain_timeout_s=60.0)
+    with running(settings) as client, StrictSocket(port_of(client)) as connection:
+        connection.sendall(b"GET /v1/graph HTTP/1.1\r\n")
+        assert client.get("/health/live").status_code == 200  # so it has been read by now
+        client.process.terminate()  # type: ignore[attr-defined]
+        wait_for(lambda: is_closed(port_of(client)))
+        connection.sendall(b"host: x\r\n\r\n")
+        answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in answer
+
+
+def is_closed(port: int) -> bool:
+    client = StrictClient(port)
+    try:
+        client.get("/health/live")
+    except NoAnswerError as failure:
+        return failure.kind == "refused"
+    finally:
+        client.close()
+    return False
+
+
+def StrictSocket(port: int) -> socket.socket:  # noqa: N802 - reads as what it makes
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
+
+
+def test_the_oracle_sees_a_wrong_answer_and_the_load_one_that_is_cut(world: World, tmp_path: Path):
+    oracle = Oracle(world)
+    questions = [q for q in map(oracle.question, range(99)) if len(q.ids) == 1]
+    first, other = [q for q in questions if q.path.endswith("predict")][:2]
+    with service(world, tmp_path, workers=1) as api:
+        client = StrictClient(api.port)
+        answer = client.post(first.path, first.body)
+        client.close()
+        assert oracle.is_right(first, answer)
+        assert not oracle.is_right(other, answer)
+        load = Load(api.port, oracle, 50.0)
+        load.start()
+        load.answer_more(5)
+        api.kill()
+        wait_for(lambda: load.count()["refused"] > 5)
+        load.end()
+    outcome = Outcome("F2", "in small").count(load)
+    with pytest.raises(AssertionError, match="failed, allowed are"):
+        outcome.check()
