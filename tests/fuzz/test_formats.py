@@ -16,7 +16,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "service"))
-from fuzz.victims import _sign_model
+from fuzz.victims import sign_model
 from world import ROOT, World, add_model, make_world
 
 from gnn import EmbeddingTable, load_model
@@ -107,7 +107,7 @@ def test_a_forged_model_is_refused_and_the_one_before_goes_on(tmp_path: Path, fo
     before = predictor.predict([105], mode="exact", include=["embedding"])
     path = add_model(world.models / "default", world.data, seed=2)
     forge(path)
-    _sign_model(path)
+    sign_model(path)
     predictor.registry.refresh(predictor.test)
     after = predictor.predict([105], mode="exact", include=["embedding"])
     assert after.model_version == before.model_version == 1
