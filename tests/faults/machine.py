@@ -31,8 +31,8 @@ def little_memory(world: World, folder: Path, count: int) -> Outcome:
         out = folder / f"rows{turn}"
         words = ["embed", world.graph, world.models / "default", "--out", out]
         run = subprocess.run(
-            [sys.executable, "-m", "service.cli", *map(str, words)], env=plain_environment(), cwd=ROOT,
-            capture_output=True, text=True, check=False,
+            [sys.executable, "-m", "service.cli", *map(str, words)], env=plain_environment(),
+            cwd=ROOT, capture_output=True, text=True, check=False,
             preexec_fn=lambda limit=limit: resource.setrlimit(
                 resource.RLIMIT_DATA, (limit, limit)),
         )  # fmt: skip
