@@ -5,9 +5,11 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 TORCH ?= torch==2.13.0
+LOCKED := --constraint constraints.txt
 NATIVE := $(wildcard CMakeLists.txt sampling/kernels/csrc/*)
 
 .PHONY: help demo test nightly load faults soak check sanitize format bench serve clean
+.PHONY: image up down lock audit sbom wheels
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,26 +54,51 @@ serve: $(VENV)/installed ## serve the demo's graph and model (or GRAPH=… MODEL
 	@test -n "$(GRAPH)" -o -d demo || $(BIN)/gnn demo --keep demo
 	$(BIN)/gnn serve --graph $(or $(GRAPH),demo/graph) --models $(or $(MODELS),demo/models)
 
+image: ## build the container image (TARGET=cpu, cuda or load; scripts/image.sh has the rest)
+	scripts/image.sh $(or $(TARGET),cpu)
+
+up: ## start service, worker, Redis, Prometheus and Grafana on this machine
+	docker compose up --build --detach --wait
+
+down: ## stop what `make up` started; the data stays
+	docker compose down
+
+sbom: ## list what the image holds (CycloneDX) in build/sbom.json
+	scripts/sbom.sh $(or $(IMAGE),gnn-service:cpu) build/sbom.json
+
+lock: $(VENV)/release-tools ## resolve the newest allowed versions into the lock files
+	UV=$(BIN)/uv TORCH=$(TORCH) scripts/lock.sh
+
+audit: $(VENV)/release-tools ## ask for known vulnerabilities of what is locked (needs the network)
+	scripts/audit.sh $(BIN)/pip-audit
+
+wheels: $(VENV)/release-tools ## build a wheel for every Python from 3.11 on that is found, in dist/
+	scripts/wheels.sh $(BIN)
+
 clean: ## remove the environment, builds, caches and the demo's files
 	rm -rf $(VENV) build dist demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find sampling gnn service tests -name __pycache__ -prune -exec rm -rf {} +
 
 # An installation is editable: Python sources are used in place, so only a changed build or a
 # changed dependency list installs again.
-$(VENV)/installed: $(VENV)/torch pyproject.toml $(NATIVE)
-	$(BIN)/pip install --quiet --editable .
+$(VENV)/installed: $(VENV)/torch pyproject.toml constraints.txt $(NATIVE)
+	$(BIN)/pip install --quiet $(LOCKED) --editable .
 	@touch $@
 
 $(VENV)/test-tools: $(VENV)/installed
-	$(BIN)/pip install --quiet --group test
+	$(BIN)/pip install --quiet $(LOCKED) --group test
 	@touch $@
 
 $(VENV)/check-tools: $(VENV)/test-tools
-	$(BIN)/pip install --quiet --group lint
+	$(BIN)/pip install --quiet $(LOCKED) --group lint
+	@touch $@
+
+$(VENV)/release-tools: $(VENV)/bin/python
+	$(BIN)/pip install --quiet $(LOCKED) --group release
 	@touch $@
 
 $(VENV)/native-tools: $(VENV)/test-tools
-	$(BIN)/pip install --quiet --group native
+	$(BIN)/pip install --quiet $(LOCKED) --group native
 	@touch $@
 
 $(VENV)/torch: $(VENV)/bin/python

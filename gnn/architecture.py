@@ -7,6 +7,7 @@ recipe suggests gives way to what the user says.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from gnn.tasks import GRAPH_TASKS, task_for
 from sampling import Dataset
 from sampling.errors import InputError
 from sampling.graph.collection import GraphCollection
+from sampling.graph.sparse_features import SPARSE
 
 __all__ = ["architecture_for", "data_schema"]
 
@@ -49,10 +51,15 @@ def architecture_for(
     settings = {**recipe.model, **schema, **chosen}
     if settings.get("encoder", "none") != "typed":
         settings.pop("input_types", None)
+    nodes = data.nodes if isinstance(data, GraphCollection) else data
+    is_sparse = nodes.features is not None and nodes.features.storage == SPARSE
     has_head = settings.get("decoder", "none") == "none"
     if has_head and settings.get("jumping", "none") != "none" and settings.get("head") == "none":
         settings["head"] = "linear"
-    return ModelConfig(**{**settings, "d_out": task_for(task, data).num_outputs(data)})
+    config = ModelConfig(**{**settings, "d_out": task_for(task, data).num_outputs(data)})
+    if is_sparse and not config.reads_sparse and "encoder" not in chosen and conv != "egnn":
+        return replace(config, encoder="linear")
+    return config
 
 
 def data_schema(data: Data, conv: str) -> dict[str, Any]:

@@ -79,7 +79,9 @@ CONVS: dict[str, Callable[[ModelConfig, Layer], nn.Module]] = {
     "gcn": lambda config, at: GCNConv(at.d_in, at.d_out),
     "lightgcn": lambda config, at: LightGCNConv(at.d_in),
     "identity": lambda config, at: IdentityConv(at.d_in),
-    "gat": lambda config, at: GATConv(at.d_in, at.d_out, **_attention(config, at)),
+    "gat": lambda config, at: GATConv(
+        at.d_in, at.d_out, **_attention(config, at), message_dropout=config.message_dropout
+    ),
     "gatv2": lambda config, at: GATv2Conv(at.d_in, at.d_out, **_attention(config, at)),
     "gin": lambda config, at: GINConv(at.d_in, at.d_out, norm=_mlp_norm(config)),
     "gine": lambda config, at: GINEConv(

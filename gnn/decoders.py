@@ -6,9 +6,11 @@
     bilinear  h_u · R h_v, a matrix R per relation (Nickel et al. 2011, RESCAL); also the
               discriminator of Deep Graph Infomax
     mlp       a perceptron of [h_u, h_v, h_u ∘ h_v], and r where there are relations
+    hadamard  a perceptron of h_u ∘ h_v, or h_u ∘ r ∘ h_v, with two hidden layers and dropout, as
+              the baselines of the Open Graph Benchmark have it (Hu et al. 2020)
 
-Scores are logits. The first two do not tell source from destination; with inverse edge types,
-which have vectors of their own, distmult does.
+Scores are logits. Dot, distmult and hadamard do not tell source from destination; with inverse
+edge types, which have vectors of their own, the last two do.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from gnn.dropout import dropout
 from gnn.model_config import ModelConfig
 from sampling.errors import InputError
 
@@ -27,6 +30,7 @@ __all__ = [
     "Decoder",
     "DistMultDecoder",
     "DotDecoder",
+    "HadamardDecoder",
     "MLPDecoder",
     "check_relations",
     "make_decoder",
@@ -174,6 +178,35 @@ class MLPDecoder(Decoder):
         return logits[:, 0]
 
 
+class HadamardDecoder(Decoder):
+    """A perceptron with two hidden layers over products of rows.
+
+    Args:
+        num_relations: edge types; their vectors are read where there is more than one.
+        d: width of the embeddings.
+        d_hidden: width of the hidden layers.
+        dropped: share of the hidden entries that is dropped in training.
+    """
+
+    def __init__(self, num_relations: int, d: int, d_hidden: int, dropped: float) -> None:
+        super().__init__()
+        self.relations = nn.Embedding(num_relations, d) if num_relations > 1 else None
+        self.hidden = nn.ModuleList([nn.Linear(d, d_hidden), nn.Linear(d_hidden, d_hidden)])
+        self.out = nn.Linear(d_hidden, 1)
+        self.dropped = dropped
+
+    def pairs(self, src: Tensor, dst: Tensor, relations: Tensor | None) -> Tensor:
+        rows = src * dst
+        if self.relations is not None:
+            codes = torch.zeros(len(src), dtype=torch.long) if relations is None else relations
+            rows = rows * self.relations(codes)
+        for linear in self.hidden:
+            rows = F.relu(linear(rows))
+            rows = dropout(rows, self.dropped) if self.training else rows
+        logits: Tensor = self.out(rows)
+        return logits[:, 0]
+
+
 def make_decoder(config: ModelConfig, d: int) -> Decoder | None:
     """The decoder of an architecture over embeddings of width `d`; None where it has none."""
     if config.decoder == "dot":
@@ -184,6 +217,8 @@ def make_decoder(config: ModelConfig, d: int) -> Decoder | None:
         return BilinearDecoder(config.num_relations, d)
     if config.decoder == "mlp":
         return MLPDecoder(config.num_relations, d, config.d_hidden)
+    if config.decoder == "hadamard":
+        return HadamardDecoder(config.num_relations, d, config.d_hidden, config.dropout)
     return None
 
 

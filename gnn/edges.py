@@ -213,12 +213,14 @@ def in_pieces(
         width: columns that `run` makes for each edge on the way.
         run: makes rows for the destinations of a piece, or for its edges, from the piece, the
             rows of its edges' sources and the rows of its destinations. It is called again in
-            the backward pass.
+            the backward pass where there are several pieces.
         src_rows: (num_src, d); differentiable.
         dst_rows: (num_dst, d'); differentiable.
         parameters: what else `run` reads that has a gradient.
         per_edge: `run` makes rows for edges.
     """
+    if block.num_edges <= _piece_edges(width):
+        return run(_whole(block), picked(src_rows, block.indices), dst_rows)
     out: Tensor = _InPieces.apply(run, block, width, per_edge, src_rows, dst_rows, *parameters)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
     return out
 
@@ -291,9 +293,9 @@ def _add_at(total: Tensor | None, indices: Tensor, grad: Tensor | None) -> None:
 
 def _pieces(block: Block, width: int) -> Iterator[Piece]:
     """Pieces of whole rows, as near as that allows to `PIECE_ENTRIES`, which fit a cache."""
-    step = max(PIECE_ENTRIES // max(width, 1), 1)
+    step = _piece_edges(width)
     if block.num_edges <= step:
-        yield Piece(block, slice(0, block.num_dst), slice(0, block.num_edges))
+        yield _whole(block)
         return
     start, indptr = 0, block.indptr
     while start < block.num_dst:
@@ -301,6 +303,14 @@ def _pieces(block: Block, width: int) -> Iterator[Piece]:
         end = min(max(last, start + 1), block.num_dst)
         yield _piece(block, start, end)
         start = end
+
+
+def _piece_edges(width: int) -> int:
+    return max(PIECE_ENTRIES // max(width, 1), 1)
+
+
+def _whole(block: Block) -> Piece:
+    return Piece(block, slice(0, block.num_dst), slice(0, block.num_edges))
 
 
 def _piece(block: Block, start: int, end: int) -> Piece:

@@ -19,13 +19,16 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gnn.checkpoint import SavedModel
 from gnn.embeddings import (
     EMBEDDINGS,
     INDEX_FILE,
     MANIFEST,
+    MAP,
     PREDICTIONS,
     SCALE,
     EmbeddingMeta,
@@ -40,6 +43,7 @@ from gnn.identity import graph_fingerprint
 from gnn.inputs import with_inputs
 from gnn.layerwise import Passes, tile_rows_for, tile_starts
 from gnn.outofcore import Buckets, Grid, OutOfCoreLayer
+from gnn.projection import MAP_ROWS, project
 from gnn.rowfile import Journal, RowFile, exclusive
 from gnn.similar import build_index
 from gnn.stages import Stage, needed_files, row_files, stages_of
@@ -62,7 +66,7 @@ class EmbedReport:
     """How far an embedding run is.
 
     Attributes:
-        stage: "features", "messages", "layer" or "index".
+        stage: "features", "messages", "layer", "index" or "map".
         layer: layer at work, from 1.
         num_layers: how many there are.
         rows_done: rows of this stage that are written.
@@ -99,6 +103,7 @@ def embed(
     tile_rows: int | None = None,
     num_threads: int | None = None,
     index: bool = False,
+    make_map: bool = False,
 ) -> Iterator[EmbedReport]:
     """Embed every node, a tile per report; the work is done as the reports are taken.
 
@@ -119,6 +124,7 @@ def embed(
         tile_rows: rows at once; chosen from the widths of the model when left out.
         num_threads: threads; torch's own setting when left out.
         index: build the index of nearest rows beside the table (`gnn.similar`).
+        make_map: place the rows in the plane, to be drawn (`gnn.projection`).
 
     Raises:
         ExistsError: `out` is there and is not to be replaced.
@@ -141,8 +147,11 @@ def embed(
     )
     _check(saved, data, out, overwrite, format, settings)
     data = with_inputs(data, saved.model.config)
-    if index and format != "npy":
-        raise InputError("an index stands beside an npy table; embed with --format npy")
+    if (index or make_map) and format != "npy":
+        what = "an index" if index else "a map"
+        raise InputError(f"{what} stands beside an npy table; embed with --format npy")
+    if make_map and data.graph.num_nodes > MAP_ROWS:
+        raise InputError(f"a map of {data.graph.num_nodes} nodes; it shows {MAP_ROWS} at most")
     passes = Passes.of(saved.model, data, settings.layer_storage)
     grid = None if memory is None else Grid.of(memory, passes.widest, settings.tile_rows)
     directory = out.with_name(f"{out.name}.partial")
@@ -153,6 +162,8 @@ def embed(
             yield from _build_index(run, num_threads)
         else:  # a killed run may have left one, half written
             (directory / INDEX_FILE).unlink(missing_ok=True)
+        if make_map:
+            yield from _make_map(run)
         _publish(run, out, format, overwrite)
 
 
@@ -182,6 +193,7 @@ class _Run:
     journal: Journal
     first_stage: int = 0
     buckets: Buckets | None = None
+    map: NDArray[np.float32] | None = None
 
     @classmethod
     def start(
@@ -382,6 +394,8 @@ def _publish(run: _Run, out: Path, format: Format, overwrite: bool) -> None:  # 
             arrays = {name: file.info() for name, file in files.items()}
             if (scale := run.files[EMBEDDINGS].scale) is not None:
                 arrays[SCALE] = write_array(temporary / f"{SCALE}.npy", scale)
+            if run.map is not None:
+                arrays[MAP] = write_array(temporary / f"{MAP}.npy", run.map)
             meta = _describe(run, format, arrays, {}, _index_info(run, temporary))
         else:
             columns = {name.removesuffix("s"): file.table() for name, file in files.items()}
@@ -402,6 +416,22 @@ def _build_index(run: _Run, num_threads: int | None) -> Iterator[EmbedReport]:
         seconds = time.perf_counter() - began
         speed = done / max(seconds, 1e-9)
         yield EmbedReport("index", layers, layers, done, num_rows, seconds, speed, 0.0, False)
+
+
+def _make_map(run: _Run) -> Iterator[EmbedReport]:
+    """Place the finished rows in the plane; quick enough to be done anew after a kill."""
+    table, began = run.files[EMBEDDINGS].table(), time.perf_counter()
+    num_rows, layers = run.files[EMBEDDINGS].shape[0], run.saved.model.num_layers
+    work = project(lambda nodes: table.gather(torch.from_numpy(nodes), 1).numpy(), num_rows)
+    while run.map is None:
+        try:
+            done = next(work)
+        except StopIteration as end:
+            run.map = end.value
+            continue
+        seconds = time.perf_counter() - began
+        speed = done / max(seconds, 1e-9)
+        yield EmbedReport("map", layers, layers, done, num_rows, seconds, speed, 0.0, False)
 
 
 def _index_info(run: _Run, temporary: Path) -> IndexInfo | None:

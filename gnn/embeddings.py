@@ -3,6 +3,7 @@
 embeddings.json       model, graph, checksums
 embeddings.npy        (num_nodes, d) float32, float16, uint16 (bits of bfloat16) or int8
 index.usearch         nearest rows by cosine (`gnn.similar`); optional
+map.npy               (num_nodes, 2) float32, rows in the plane (`gnn.projection`); optional
 embeddings_scale.npy  (d,) float32, the step of every column; int8 only
 predictions.npy       (num_nodes, d_out) float32: probabilities or values; optional
 part-00000.parquet …  in place of both, for the Parquet format: node ids in the first column
@@ -32,6 +33,7 @@ __all__ = [
     "EMBEDDINGS",
     "INDEX_FILE",
     "MANIFEST",
+    "MAP",
     "PREDICTIONS",
     "SCALE",
     "EmbeddingMeta",
@@ -42,9 +44,9 @@ __all__ = [
     "read_meta",
 ]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 MANIFEST, EMBEDDINGS, PREDICTIONS = "embeddings.json", "embeddings", "predictions"
-SCALE = "embeddings_scale"
+SCALE, MAP = "embeddings_scale", "map"
 INDEX_FILE = "index.usearch"
 
 StorageName = Literal["float32", "float16", "bfloat16", "int8"]
@@ -100,6 +102,7 @@ class EmbeddingTable:
         embeddings: (num_nodes, d), row i of node i, as they are stored; `rows` reads them.
         predictions: (num_nodes, d_out) float32, or None.
         scale: (d,) float32, the step of every column of int8 embeddings, or None.
+        map: (num_nodes, 2) float32, rows in the plane, or None.
     """
 
     path: Path
@@ -107,6 +110,7 @@ class EmbeddingTable:
     embeddings: NDArray[Any]
     predictions: NDArray[Any] | None
     scale: NDArray[Any] | None = None
+    map: NDArray[Any] | None = None
 
     def rows(self, nodes: NDArray[np.int64]) -> NDArray[np.float32]:
         """Embeddings of these nodes, (len(nodes), d) float32."""
@@ -136,7 +140,8 @@ class EmbeddingTable:
                 verify_array(path, name, meta.arrays[name], array)
         if meta.index is not None:
             _check_index(path, meta.index, verify)
-        return cls(path, meta, arrays[EMBEDDINGS], arrays.get(PREDICTIONS), arrays.get(SCALE))
+        others = (arrays.get(name) for name in (PREDICTIONS, SCALE, MAP))
+        return cls(path, meta, arrays[EMBEDDINGS], *others)
 
 
 def file_checksum(path: Path) -> str:
@@ -181,6 +186,8 @@ def _infos(path: Path, meta: EmbeddingMeta) -> dict[str, ArrayInfo]:
         expected[SCALE] = (meta.dim,)
     if meta.num_outputs:
         expected[PREDICTIONS] = (meta.num_nodes, meta.num_outputs)
+    if MAP in meta.arrays:
+        expected[MAP] = (meta.num_nodes, 2)
     shapes = {name: info.shape for name, info in meta.arrays.items()}
     if shapes != expected:
         raise DamagedError(path, MANIFEST, f"lists arrays {shapes} instead of {expected}")

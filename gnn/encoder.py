@@ -7,22 +7,25 @@ atoms; Hu et al., Open Graph Benchmark, 2020).
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from gnn.dropout import dropout
 from gnn.model_config import InputType, ModelConfig
+from gnn.sparse import dropped_rows, mapped
 from sampling import NodeView
 from sampling.errors import InputError
 
 __all__ = ["CategoricalEncoder", "Encoder", "LinearEncoder", "TypedEncoder", "make_encoder"]
 
 EMBEDDING_DEVIATION = 0.1
+MAX_COMBINATIONS = 4096
 
 
 class Encoder(nn.Module, ABC):
@@ -47,11 +50,13 @@ class LinearEncoder(Encoder):
         self.dropped = dropped
 
     def forward(self, x: Tensor, nodes: NodeView) -> Tensor:
-        x = x.to(next(self.parameters()).dtype)
         for i, linear in enumerate(self.maps):
             x = F.relu(x) if i else x
-            x = linear(dropout(x, self.dropped) if self.training else x)
+            x = mapped(cast(nn.Linear, linear), self._dropped(x))
         return x
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return dropped_rows(x, self.dropped) if self.training else x
 
 
 class TypedEncoder(Encoder):
@@ -85,6 +90,8 @@ class TypedEncoder(Encoder):
 class CategoricalEncoder(Encoder):
     """The sum of one embedding per column of codes.
 
+    Where there are few combinations of codes, as of bonds, each is summed once and looked up.
+
     Args:
         cardinalities: number of codes of every column.
         d_out: width of the rows that it gives.
@@ -104,8 +111,24 @@ class CategoricalEncoder(Encoder):
                     f"column {i} holds the code {int(column.max())} or {int(column.min())}; the "
                     f"model knows 0 … {count - 1}"
                 )
+        count = math.prod(self.cardinalities)
+        if count > min(MAX_COMBINATIONS, len(codes) // 2):
+            return self._sum(codes)
+        table = self._sum(self._combinations())
+        place = torch.zeros_like(codes[:, 0])
+        for i, own in enumerate(self.cardinalities):
+            place = place * own + codes[:, i]
+        return F.embedding(place, table)
+
+    def _sum(self, codes: Tensor) -> Tensor:
         rows = [embed(codes[:, i]) for i, embed in enumerate(self.columns)]
         return torch.stack(rows).sum(dim=0)
+
+    def _combinations(self) -> Tensor:
+        """All rows of codes in order, (product of cardinalities, columns)."""
+        device = next(self.parameters()).device
+        every = [torch.arange(count, device=device) for count in self.cardinalities]
+        return torch.cartesian_prod(*every).view(-1, len(every))
 
 
 def make_encoder(config: ModelConfig, d_out: int) -> Encoder | None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from gnn.data import Data
+from sampling import FeatureTable
 from sampling.graph.collection import GraphCollection
 
 __all__ = ["graph_fingerprint"]
@@ -16,8 +20,8 @@ def graph_fingerprint(data: Data) -> str:
     if data.meta.fingerprint:
         return data.meta.fingerprint
     nodes = data.nodes if isinstance(data, GraphCollection) else data
-    features = None if nodes.features is None else nodes.features.array
-    arrays = [nodes.graph.indptr, nodes.graph.indices, features, data.labels, data.splits]
+    features = [] if nodes.features is None else _rows(nodes.features)
+    arrays = [nodes.graph.indptr, nodes.graph.indices, *features, data.labels, data.splits]
     arrays += [data.offsets] if isinstance(data, GraphCollection) else []
     digest = xxhash.xxh3_64()
     for array in arrays:
@@ -25,3 +29,9 @@ def graph_fingerprint(data: Data) -> str:
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return str(digest.hexdigest())
+
+
+def _rows(features: FeatureTable) -> list[NDArray[Any]]:
+    """What rows are made of; the steps of int8 columns follow from them."""
+    arrays = features.arrays()
+    return [array for name, array in arrays.items() if name != "feature_scale"]

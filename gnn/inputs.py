@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 
 from gnn.errors import SchemaMismatchError
-from gnn.model_config import ModelConfig, is_brought
+from gnn.model_config import SPARSE_CONVS, ModelConfig, is_brought
 from sampling import Dataset, FeatureTable
+from sampling.errors import InputError
+from sampling.graph.sparse_features import SPARSE
 
 __all__ = ["with_inputs"]
 
@@ -29,6 +31,12 @@ def with_inputs(data: Dataset, config: ModelConfig) -> Dataset:
         raise SchemaMismatchError("features of width", config.d_in, "none")
     if config.d_position:
         features = _with_positions(features, data)
+    if features.storage == SPARSE and not config.reads_sparse:
+        raise InputError(
+            f"the features of {data.meta.name!r} are sparse, and {config.conv} reads dense rows; "
+            f"train it with --encoder linear or mlp, choose {' or '.join(SPARSE_CONVS)}, or ingest "
+            "the graph with --sparse-features no"
+        )
     if features.dim != config.d_in:
         raise SchemaMismatchError("features of width", config.d_in, features.dim)
     _check_types(data, config)
@@ -36,6 +44,9 @@ def with_inputs(data: Dataset, config: ModelConfig) -> Dataset:
 
 
 def _with_positions(features: FeatureTable, data: Dataset) -> FeatureTable:
+    if features.storage == SPARSE:
+        raise InputError(f"the features of {data.meta.name!r} are sparse, and egnn reads dense "
+                         "rows; ingest the graph with --sparse-features no")  # fmt: skip
     if data.positions is None:
         raise SchemaMismatchError("positions of width", 3, "none")
     rows = features.rows(0, features.num_rows).numpy()

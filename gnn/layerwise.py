@@ -18,6 +18,7 @@ from gnn.linear import LinearLayer, inverse_root_degrees, linear_layer
 from gnn.model import ACTIVATIONS, GNN
 from gnn.storage import Fill, Outcome, check_fits, empty_rows, encode, part, sampled_scale
 from sampling import Dataset, FeatureTable, Graph
+from sampling.graph.sparse_features import SPARSE, SparseTable
 
 __all__ = ["Passes", "infer", "tile_rows_for", "tile_starts", "without_scale"]
 
@@ -77,8 +78,12 @@ class Passes:
         """Decide how every layer runs."""
         assert data.features is not None, "callers check that there are features"
         graph, features = data.graph, data.features
-        norm = inverse_root_degrees(graph) if model.config.conv == "gcn" else None
         first = without_scale(storage) if model.prepares else features.storage
+        if isinstance(features, SparseTable) and model.encoder is None:
+            first = SPARSE
+            if model.config.input_norm == "row":
+                features = features.row_normalized()
+        norm = inverse_root_degrees(graph) if model.config.conv == "gcn" else None
         inputs = [first, *[storage] * (model.num_layers - 1)]
         layers = tuple(
             linear_layer(model, i, graph, stored, storage, norm) for i, stored in enumerate(inputs)
@@ -88,6 +93,8 @@ class Passes:
     @property
     def prepares(self) -> bool:
         """Whether the features become other rows before the first layer."""
+        if self.features.storage == SPARSE and self.model.encoder is None:
+            return False  # its rows stay sparse, and were normalized as they are stored
         decodes = self.features.storage == "int8" and self.layers[0] is None
         return decodes or self.model.prepares
 

@@ -22,6 +22,7 @@ from gnn.conv.sage import SAGEConv
 from gnn.model import GNN
 from gnn.storage import dtype_of
 from sampling import FeatureTable, Graph, kernels
+from sampling.graph.sparse_features import SPARSE
 
 __all__ = ["LinearLayer", "inverse_root_degrees", "linear_layer"]
 
@@ -108,7 +109,7 @@ def linear_layer(
         norm: `inverse_root_degrees` of the graph, where a layer needs them.
     """
     conv, config = model.convs[i], model.config
-    if config.jumping != "none":
+    if config.jumping != "none" or stored == SPARSE:
         return None
     plain = i < model.num_layers - 1 and isinstance(model.norms[i], nn.Identity)
     relu = plain and config.activation == "relu"

@@ -1,6 +1,7 @@
 """How well a model predicts the edges of one part, by the protocol that its graph asks for.
 
-    knowledge       several edge types: the true end among all nodes, both ends, filtered
+    knowledge       several edge types: the true end among all nodes, both ends, filtered; where
+                    edges have times, by what is true at the same time
     recommendation  two node types and edges between them: the top 20 of all items per user
     pairs           else, and where negatives are given: edges against pairs that are none
 
@@ -171,8 +172,9 @@ def _all_ranks(model: GNN, h: Tensor, parts: LinkParts, links: Links) -> Iterato
     known = parts.all_true
     assert known.types is not None and links.types is not None and model.decoder is not None
     count = parts.data.graph.num_nodes
-    tails = Answers(known.types * count + known.src, known.dst)
-    heads = Answers(known.types * count + known.dst, known.src)
+    asked, asked_of = _asked_about(known, links)
+    tails = Answers(asked * count + known.src, known.dst)
+    heads = Answers(asked * count + known.dst, known.src)
     step = max(1, SCORES_AT_ONCE // max(count, 1))
     for start in range(0, len(links), step):
         some = links.take(slice(start, start + step))
@@ -183,8 +185,22 @@ def _all_ranks(model: GNN, h: Tensor, parts: LinkParts, links: Links) -> Iterato
         ):
             scores = _against_all(model, h, parts, some.types, given, is_head)
             _hide_other_types(scores, parts.data.graph.node_types, wanted)
-            found = answers.of(some.types * count + given)
+            found = answers.of(asked_of[start : start + step] * count + given)
             yield filtered_ranks(scores, torch.from_numpy(wanted), found)
+
+
+def _asked_about(known: Links, links: Links) -> tuple[Ints, Ints]:
+    """Codes of what is asked about besides a node: the edge type, and the time where there is one.
+
+    Of the known links and of those to measure: equal codes are equal questions.
+    """
+    assert known.types is not None and links.types is not None
+    if known.times is None or links.times is None:
+        return known.types, links.types
+    types = np.concatenate([known.types, links.types])
+    times = np.concatenate([known.times, links.times])
+    _, codes = np.unique(np.stack([types, times]), axis=1, return_inverse=True)
+    return codes[: len(known)], codes[len(known) :]
 
 
 def _against_all(

@@ -31,20 +31,21 @@ class Links:
         src: (num_links,) int64 dense nodes.
         dst: the same shape.
         types: (num_links,) int64 codes of edge types, or None where there is one.
+        times: (num_links,) int64 in the unit of the graph's edge times, or None.
     """
 
     src: NDArray[np.int64]
     dst: NDArray[np.int64]
     types: NDArray[np.int64] | None = None
+    times: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.src)
 
     def take(self, rows: Any) -> Links:
         """These links, by mask or position."""
-        return Links(
-            self.src[rows], self.dst[rows], None if self.types is None else self.types[rows]
-        )
+        types, times = (None if a is None else a[rows] for a in (self.types, self.times))
+        return Links(self.src[rows], self.dst[rows], types, times)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,12 @@ class LinkParts:
         """The edges of all parts, one behind the other."""
         parts = [self.train, self.val, self.test]
         types = None if self.train.types is None else np.concatenate([_types(p) for p in parts])
+        times = [p.times for p in parts if p.times is not None]
         return Links(
-            np.concatenate([p.src for p in parts]), np.concatenate([p.dst for p in parts]), types
+            np.concatenate([p.src for p in parts]),
+            np.concatenate([p.dst for p in parts]),
+            types,
+            np.concatenate(times) if len(times) == len(parts) else None,
         )
 
 
@@ -140,7 +145,8 @@ def _destinations(graph: Graph) -> NDArray[np.int64]:
 def _all_edges(graph: Graph) -> Links:
     typed = graph.edge_type is not None and len(graph.edge_types) > 1
     types = graph.edge_type.astype(np.int64) if typed and graph.edge_type is not None else None
-    return Links(_sources(graph), _destinations(graph), types)
+    times = None if graph.edge_time is None else np.asarray(graph.edge_time, np.int64)
+    return Links(_sources(graph), _destinations(graph), types, times)
 
 
 def target_edges(graph: Graph, symmetric: bool, inverse: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -160,12 +166,13 @@ def _runs_back(graph: Graph, inverse: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def _forward(graph: Graph, symmetric: bool, inverse: NDArray[np.int64]) -> Links:
+    """Every edge to learn from once; edges at several times are several."""
     edges = _all_edges(graph).take(target_edges(graph, symmetric, inverse))
-    types = 0 if edges.types is None else edges.types
-    n = graph.num_nodes
-    keys = (types * n + edges.src) * n + edges.dst
-    _, first = np.unique(keys, return_index=True)
-    return edges.take(np.sort(first))
+    columns = [a for a in (edges.times, edges.dst, edges.src, edges.types) if a is not None]
+    order = np.lexsort(columns)
+    is_first = np.ones(len(order), np.bool_)
+    is_first[1:] = np.any([a[order][1:] != a[order][:-1] for a in columns], axis=0)
+    return edges.take(np.sort(order[is_first]))
 
 
 def _given(data: Dataset, part: str, *, negatives: bool = False) -> Links:
@@ -173,7 +180,8 @@ def _given(data: Dataset, part: str, *, negatives: bool = False) -> Links:
     links = data.links.in_part(part, negatives=negatives)
     typed = len(data.graph.edge_types) > 1
     types = np.zeros(len(links), np.int64) if links.types is None else links.types.astype(np.int64)
-    return Links(links.pairs[:, 0].copy(), links.pairs[:, 1].copy(), types if typed else None)
+    ends = links.pairs[:, 0].copy(), links.pairs[:, 1].copy()
+    return Links(*ends, types if typed else None, links.times)
 
 
 def _random_parts(

@@ -30,6 +30,8 @@ from gnn.model_config import UNDROPPED, ModelConfig, is_brought
 from gnn.norms import make_norm, normalized
 from gnn.pooling import SAGPool, TopKPool
 from gnn.readout import build_readout
+from gnn.sparse import dropped_rows, is_sparse, row_normalized
+from gnn.virtual_node import VirtualNode
 from sampling import Block, NodeView
 from sampling.errors import InputError
 
@@ -84,6 +86,7 @@ class GNN(nn.Module):
         self.widths = _carried_widths(config.jumping, self.active)
         self.readout = _readout(config, self.widths[-1])
         self.pools = nn.ModuleList(_pools(config))
+        self.virtual = _virtual(config, self.active)
         self.project = _head(config, self.d_embedding)
         self.decoder = make_decoder(config, self.d_embedding)
         self.register_buffer("y_mean", torch.zeros(config.d_out))
@@ -131,11 +134,15 @@ class GNN(nn.Module):
         """
         assert self.readout is not None, "only models with a readout embed graphs"
         self._check([block] * self.num_layers, x)
-        if block.graph_offsets is None:
-            block = replace(block, graph_offsets=torch.tensor([0, block.num_src]))
+        offsets, levels = block.graph_offsets, []
+        if offsets is None:
+            offsets = torch.tensor([0, block.num_src])
+            block = replace(block, graph_offsets=offsets)
         x = self.prepare(x, block.sources)
-        levels = []
+        state = None if self.virtual is None else self.virtual.start(len(offsets) - 1)
         for i in range(self.num_layers):
+            if state is not None:
+                x, state = self._hear(i, block, x, state)
             x = self.layer(i, block, x)
             if i < len(self.pools):
                 levels.append(self.readout(x, block.graph_offsets))
@@ -143,6 +150,13 @@ class GNN(nn.Module):
                 block, x = replace(pooled.block, graph_offsets=pooled.graph_indptr), pooled.x
         rows: Tensor = self.readout(x, block.graph_offsets)
         return torch.stack([*levels, rows]).sum(dim=0)
+
+    def _hear(self, i: int, block: Block, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows of all nodes with the virtual nodes' in their active columns, and its new state."""
+        assert self.virtual is not None and block.graph_offsets is not None
+        own, carried = self.split(i, x)
+        own, state = self.virtual(i, own, block.graph_offsets, state)
+        return (own if carried is None else torch.cat([own, carried], dim=1)), state
 
     def encode(self, blocks: Sequence[Block], x: Tensor) -> Tensor:
         """Embeddings of the seeds, (num_dst of the last block, d_embedding).
@@ -195,7 +209,7 @@ class GNN(nn.Module):
             return x
         x, position = self._split_position(x)
         if self.config.input_norm == "row":
-            x = F.normalize(x.to(self.y_std.dtype), p=1.0, dim=1)
+            x = row_normalized(x, self.y_std.dtype)
         if self.encoder is not None:
             x = self.encoder(x, nodes)
         return x if position is None else torch.cat([x, position.to(x.dtype)], dim=1)
@@ -216,7 +230,7 @@ class GNN(nn.Module):
         elif messages is None:
             rows = self._input(i, self._active(i, x))
             messages = self.conv(i).messages(rows, block.sources)
-            x_dst = block.dst_rows(rows)
+            x_dst = rows if is_sparse(rows) else block.dst_rows(rows)
             h = self.conv(i).combine(block, x_dst, messages)
         else:
             x_dst = self._input(i, self._active(i, block.dst_rows(x)))
@@ -283,7 +297,7 @@ class GNN(nn.Module):
 
     def _input(self, i: int, x: Tensor) -> Tensor:
         drops = self.training and self.config.conv not in UNDROPPED
-        return dropout(x, self.config.dropout) if drops else x
+        return dropped_rows(x, self.config.dropout) if drops else x
 
     def _between(self, i: int, block: Block, h: Tensor, x_dst: Tensor) -> Tensor:
         h = ACTIVATIONS[self.config.activation](normalized(self.norms[i], h, block))
@@ -363,6 +377,13 @@ def _pools(config: ModelConfig) -> list[nn.Module]:
     kinds: dict[str, Callable[[int], nn.Module]] = {"topk": TopKPool, "sag": SAGPool}
     count = 0 if config.pooling == "none" else config.num_layers - 1
     return [kinds[config.pooling](config.d_hidden) for _ in range(count)]
+
+
+def _virtual(config: ModelConfig, active: list[int]) -> VirtualNode | None:
+    if not config.virtual_node:
+        return None
+    norm = "batch" if config.norm == "batch" else "none"
+    return VirtualNode(active[:-1], norm, config.dropout)
 
 
 def _head(config: ModelConfig, d_in: int) -> nn.Module:

@@ -22,7 +22,7 @@ ConvName = Literal[
 ]  # fmt: skip
 Aggregator = Literal["mean", "sum", "max"]
 Activation = Literal["relu", "elu", "leaky_relu", "gelu"]
-DecoderName = Literal["none", "dot", "distmult", "bilinear", "mlp"]
+DecoderName = Literal["none", "dot", "distmult", "bilinear", "mlp", "hadamard"]
 EncoderName = Literal["none", "linear", "mlp", "typed", "categorical"]
 HeadName = Literal["linear", "mlp", "none"]
 InputNorm = Literal["none", "row"]
@@ -38,6 +38,9 @@ UNDROPPED = (*CARRYING, "sgc", "lightgcn")
 BROUGHT = "module:"
 BROUGHT_PATTERN = re.compile(rf"{BROUGHT}[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 MAX_NAME = 200
+
+SPARSE_CONVS = ("gcn", "gat")
+"""Convolutions that read sparse input rows themselves: they map a row before anything else."""
 
 CHOICES = {
     "aggregator": Aggregator,
@@ -113,12 +116,15 @@ class ModelConfig:
         num_bases: "rgcn" shares this many bases among its relations; 0 for none.
         heads: attention heads.
         attention_dropout: share of the attention coefficients that is dropped in training.
+        message_dropout: share of the rows that "gat" sends that is dropped in training.
         alpha: teleport probability of "appnp".
         d_time: width of the time encoding of "tgat".
         time_scale: unit of the times that "tgat" encodes, in units of the edge times.
         mean_log_degree: mean of log(degree + 1) in training, for the scalers of "pna".
         readout: rows of nodes to one row per graph; "none" for tasks on nodes and links.
         pooling: local pooling after every layer, for tasks on graphs.
+        virtual_node: one more node per graph that all others hear and are heard by, for tasks on
+            graphs (`gnn.virtual_node`).
         decoder: scores of node pairs, for tasks on links.
 
     Raises:
@@ -149,12 +155,14 @@ class ModelConfig:
     num_bases: int = 0
     heads: int = 1
     attention_dropout: float = 0.0
+    message_dropout: float = 0.0
     alpha: float = 0.1
     d_time: int = 32
     time_scale: float = 1.0
     mean_log_degree: float = 1.0
     readout: ReadoutName = "none"
     pooling: PoolingName = "none"
+    virtual_node: bool = False
     decoder: DecoderName = "none"
 
     def __post_init__(self) -> None:
@@ -173,6 +181,7 @@ class ModelConfig:
         self._check_encoder()
         self._check_jumping()
         self._check_pooling()
+        self._check_virtual_node()
         if self.norm == "graph" and self.readout == "none":
             raise InputError('norm is "graph", which is for collections of graphs; choose layer')
 
@@ -186,7 +195,7 @@ class ModelConfig:
         _check_range("num_bases", self.num_bases, 0, MAX_TYPES)
         for name in ("num_node_types", "num_relations"):
             _check_range(name, getattr(self, name), 1, MAX_TYPES)
-        for name in ("dropout", "attention_dropout"):
+        for name in ("dropout", "attention_dropout", "message_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(
                     f"{name} is {getattr(self, name)}; it must be at least 0 and below 1"
@@ -222,6 +231,13 @@ class ModelConfig:
             raise InputError(f"pooling is {self.pooling!r}, which needs a readout, no jumping and "
                              f"a convolution that keeps no state, not {self.conv}")  # fmt: skip
 
+    def _check_virtual_node(self) -> None:
+        if not self.virtual_node:
+            return
+        if self.readout == "none" or self.conv in CARRYING:
+            raise InputError(f"a virtual node needs a task on graphs, with a readout, and a "
+                             f"convolution that keeps no state, not {self.conv}")  # fmt: skip
+
     def _check_encoder(self) -> None:
         if (self.encoder == "typed") != bool(self.input_types):
             raise InputError(f"encoder is {self.encoder!r} with {len(self.input_types)} input "
@@ -243,6 +259,15 @@ class ModelConfig:
             raise InputError("input types must follow each other from node 0 on")
         if any(t.d_in > self.d_in for t in self.input_types):
             raise InputError(f"an input type reads more columns than the {self.d_in} there are")
+
+    @property
+    def reads_sparse(self) -> bool:
+        """Whether input rows may be sparse: a linear map to fewer columns reads them first."""
+        if self.encoder in ("linear", "mlp"):
+            return not self.d_position
+        width = self.d_hidden if self.num_layers > 1 else self.d_last
+        maps = self.conv in SPARSE_CONVS and self.d_in > width and self.jumping != "mean"
+        return self.encoder == "none" and maps
 
     @property
     def d_last(self) -> int:

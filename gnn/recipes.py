@@ -15,6 +15,7 @@ import torch
 from gnn.data import Data
 from gnn.evaluate import EXACT_EDGES
 from gnn.model_config import CARRYING, is_brought
+from gnn.sparse import is_sparse
 from sampling import Dataset, FeatureTable
 from sampling.errors import InputError
 from sampling.graph.collection import GraphCollection
@@ -201,5 +202,7 @@ def _input_norm(features: FeatureTable | None) -> str:
         return "none"
     step = max(1, features.num_rows // LOOK_AT_ROWS)
     rows = features.gather(torch.arange(0, features.num_rows, step))
-    is_sparse = bool((rows == 0).float().mean() >= SPARSE_SHARE)
-    return "row" if is_sparse and not (rows < 0).any() else "none"
+    if is_sparse(rows):
+        return "none" if (rows.values() < 0).any() else "row"
+    mostly_zeros = bool((rows == 0).float().mean() >= SPARSE_SHARE)
+    return "row" if mostly_zeros and not (rows < 0).any() else "none"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gnn.model import GNN
 from sampling import Dataset, InputReduction, NeighborSampler, ReducedNeighborSampler
+from sampling.graph.sparse_features import SparseTable
 from sampling.sampler import Sampler
 
 __all__ = ["input_reduction", "reduce_inputs"]
@@ -44,6 +45,7 @@ def input_reduction(model: GNN, data: Dataset, *, training: bool = False) -> Inp
     """What the first layer does with input rows; None where it is not linear in them."""
     kind = model.conv(0).linear_reduction
     is_raw = data.features is not None and model.encoder is None
+    is_raw = is_raw and not isinstance(data.features, SparseTable)
     if kind is None or not is_raw or (training and model.config.dropout):
         return None
     weight = _inverse_roots(data) if kind == "gcn" else None

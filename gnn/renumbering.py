@@ -101,8 +101,7 @@ def _ranges(types: list[tuple[str, int, int]], nodes: Nodes) -> list[tuple[str, 
 def _rows(features: FeatureTable | None, nodes: Nodes) -> FeatureTable | None:
     if features is None:
         return None
-    return FeatureTable(np.ascontiguousarray(features.array[nodes]), features.storage,
-                        features.scale)  # fmt: skip
+    return features.take(nodes)
 
 
 def _of(array: NDArray[Any] | None, nodes: Nodes) -> NDArray[Any] | None:

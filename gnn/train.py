@@ -31,6 +31,7 @@ from gnn.sessions.temporal import TemporalLinkSession, TemporalNodeSession
 from gnn.sessions.unsupervised import UnsupervisedSession
 from gnn.train_config import TrainConfig
 from sampling.graph.collection import GraphCollection
+from sampling.graph.sparse_features import SPARSE
 
 __all__ = ["EpochReport", "train"]
 
@@ -157,7 +158,7 @@ def _with_culprit(error: DivergedError, data: Data) -> DivergedError:
     """The error with the first node or graph whose features are not finite, if there is one."""
     nodes = data.nodes if isinstance(data, GraphCollection) else data
     features = nodes.features
-    if features is None or features.storage == "int8":
+    if features is None or features.storage in ("int8", SPARSE):
         return error
     for start in range(0, features.num_rows, ROWS_AT_ONCE):
         rows = features.rows(start, min(start + ROWS_AT_ONCE, features.num_rows))

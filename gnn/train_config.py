@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 from gnn.tasks import metric_names_of, task_named
+from gnn.train_options import CLASS_TASKS, check_is_read
 from sampling.errors import InputError
 
 __all__ = ["CLASS_TASKS", "TrainConfig"]
@@ -21,7 +22,6 @@ WeightDecayLayers = Literal["all", "first"]
 ClassWeights = Literal["none", "balanced"]
 OptimizerName = Literal["adam", "adamw"]
 ScheduleName = Literal["constant", "cosine", "step", "plateau"]
-CLASS_TASKS: tuple[str, ...] = ("node-classification", "graph-classification")
 LinkLoss = Literal["auto", "bce", "bpr", "softmax"]
 Objective = Literal["sage", "dgi"]
 Strategy = Literal["recent", "uniform"]
@@ -67,6 +67,8 @@ class TrainConfig:
             (Rendle et al. 2009), "softmax" of the true end among candidates; "auto" by the graph.
         num_negatives: negatives per edge; candidates per step where "softmax" is taken over the
             whole graph, 0 for all nodes.
+        n3_decay: strength of the N3 penalty on the factors of every predicted edge (Lacroix et al.
+            2018), for the decoders "dot" and "distmult".
         exclude_targets: edges of a batch are no messages while they are predicted.
         objective: of unsupervised training: "sage" (Hamilton et al. 2017) or "dgi" (Velickovic
             et al. 2019).
@@ -107,6 +109,7 @@ class TrainConfig:
     max_val_seeds: int = MAX_VAL_SEEDS
     link_loss: LinkLoss = "auto"
     num_negatives: int = 1
+    n3_decay: float = 0.0
     exclude_targets: bool = True
     objective: Objective = "sage"
     temporal: bool = False
@@ -168,12 +171,11 @@ class TrainConfig:
             raise InputError(
                 f"conformal_alpha is {self.conformal_alpha}; it must be above 0 and below 1"
             )
-        for name in ("focal_gamma", "label_smoothing", "balanced_seeds"):
-            if getattr(self, name) and self.task not in CLASS_TASKS:
-                raise InputError(
-                    f"{name} is {getattr(self, name)} and the task {self.task}; it is for "
-                    f"{' and '.join(CLASS_TASKS)}"
-                )
+        if not 0 <= self.n3_decay <= MAX_LR:
+            raise InputError(f"n3_decay is {self.n3_decay}; it must be at least 0")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            check_is_read(field.name, value, field.default, self.task, self.temporal)
 
 
 def _are_shares(split: tuple[float, ...]) -> bool:

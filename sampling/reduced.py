@@ -21,6 +21,7 @@ from sampling.block import Block
 from sampling.errors import InputError
 from sampling.graph.csc import as_tensor
 from sampling.graph.features import FeatureTable
+from sampling.graph.sparse_features import SparseTable
 from sampling.sampler import NeighborSampler
 
 __all__ = ["InputReduction", "ReducedNeighborSampler"]
@@ -66,6 +67,9 @@ class ReducedNeighborSampler:
     def __init__(
         self, sampler: NeighborSampler, features: FeatureTable, reduction: InputReduction
     ) -> None:
+        if isinstance(features, SparseTable):
+            raise InputError("sparse features cannot be reduced while they are drawn; sample "
+                             "with a plain NeighborSampler")  # fmt: skip
         self.sampler, self.features, self.reduction = sampler, features, reduction
         self.graph, self.num_threads = sampler.graph, sampler.num_threads
         counts = {"features": features.num_rows}

@@ -1,15 +1,30 @@
 #!/usr/bin/env bash
 # The programs that tests run for real. On Debian as root what is missing is installed; anyone else
-# is told, and the tests that need it are skipped (in CI they fail).
+# is told, and the tests that need it fail.
 set -euo pipefail
+cd "$(dirname "$0")/.."
 
-command -v redis-server >/dev/null && exit 0
-if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-  # The package would start a server of its own, which no test uses.
-  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d
-  trap 'rm -f /usr/sbin/policy-rc.d' EXIT
-  apt-get update -qq >&2
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq redis-server >&2
-else
-  echo "missing: redis-server; tests of shared caches and jobs are skipped without it" >&2
+missing=()
+command -v redis-server >/dev/null || missing+=(redis-server)
+command -v promtool >/dev/null || missing+=(prometheus)
+command -v chromium >/dev/null || missing+=(chromium)
+if [ ${#missing[@]} -eq 0 ] && command -v kustomize >/dev/null; then
+  exit 0
+fi
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+  command -v kustomize >/dev/null || missing+=(kustomize)
+  echo "missing: ${missing[*]}; tests of shared caches, jobs, deployment and the console fail without" >&2
+  exit 0
+fi
+# The packages would start servers of their own, which no test uses.
+printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d
+trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+apt-get update -qq >&2
+if [ ${#missing[@]} -gt 0 ]; then
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+fi
+if ! command -v kustomize >/dev/null; then
+  # Debian 12 has none; that of a newer one is a single file
+  scripts/newer-debian.sh build/newer-debian kustomize >&2
+  install build/newer-debian/usr/bin/kustomize /usr/local/bin/
 fi

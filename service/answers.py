@@ -13,7 +13,7 @@ from gnn.metrics import THRESHOLD
 from service.errors import NonFiniteError
 from service.plan import SOURCES, Id, Plan
 
-__all__ = ["chosen_labels", "entries_of", "outputs_of", "rows_of"]
+__all__ = ["chosen_labels", "entries_of", "label_sets", "outputs_of", "rows_of"]
 
 
 def entries_of(plan: Plan, as_arrays: bool) -> list[dict[str, Any]]:
@@ -83,12 +83,19 @@ def _add_sets(
     classes: list[int] | list[str],
     entries: list[dict[str, Any]],
 ) -> None:
+    for entry, members in zip(entries, label_sets(calibration, outputs, classes), strict=True):
+        if "source" in entry:
+            entry["prediction_set"] = members
+
+
+def label_sets(
+    calibration: Calibration, outputs: NDArray[np.float32], classes: list[int] | list[str]
+) -> list[list[int | str]]:
     """The labels of every prediction set, most probable first."""
     order = np.argsort(-outputs, axis=1, kind="stable")
     chosen = np.take_along_axis(calibration.sets(outputs), order, axis=1)
-    for entry, codes, holds in zip(entries, order, chosen, strict=True):
-        if "source" in entry:
-            entry["prediction_set"] = [classes[code] for code in codes[holds].tolist()]
+    rows = zip(order, chosen, strict=True)
+    return [[classes[code] for code in codes[holds].tolist()] for codes, holds in rows]
 
 
 def _add_values(outputs: NDArray[np.float32], entries: list[dict[str, Any]]) -> None:

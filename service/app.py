@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import structlog
@@ -20,6 +19,7 @@ from starlette.responses import Response
 
 from sampling.errors import GnnError
 from service.access import close_routes, describe_access, keys_of
+from service.cache import MemoryCache
 from service.draining import Draining, draining_on_signals
 from service.errors import Problem, RequestError, problem_body
 from service.exchange import (
@@ -29,30 +29,43 @@ from service.exchange import (
     in_dialect,
     problem_response,
 )
-from service.graph_predictor import GraphPredictor
+from service.gate import Gate
+from service.graph_predictor import GraphModels, GraphPredictor
 from service.jobs.door import JobDoor
 from service.jobs.process import open_queue
 from service.jobs.tending import tending
-from service.keys import KeyRing
+from service.lane import LanedApp, open_lanes
+from service.live_keys import KeyMetrics, LiveKeys, following_keys
+from service.maps import Maps
 from service.microbatch import MicroBatcher
 from service.predictor import Predictor, open_predictor
 from service.registry import ServedModel
+from service.rollout import Followed, Rollout
 from service.routes import (
+    admin,
     docs,
     graph,
     graphs,
     health,
     jobs,
     links,
+    maps,
     metrics,
     models,
+    neighborhood,
     nodes,
+    page,
+    repository,
     similar,
+    stats,
     v2,
 )
 from service.routes.paths import WholeRoute
+from service.routing_file import RoutingFile
+from service.routing_metrics import RoutingMetrics
 from service.schemas import ProblemResponse
 from service.settings import Settings
+from service.shadow import ShadowMetrics, Shadows, shadowing
 from service.shared import RedisCache
 from service.similarity import Similarity
 from service.telemetry import Telemetry, configure_logging
@@ -60,6 +73,9 @@ from service.watch import watching
 
 __all__ = ["Resources", "create_app"]
 
+LANES = ("/v1/nodes/predict", "/v1/nodes/embed", "/v1/links/predict")
+SMALL_EDGES = 10_000
+"""About a millisecond of work: less than handing it to a thread and back adds to an answer."""
 CODES = {404: "not_found", 405: "method_not_allowed"}
 
 log = structlog.get_logger()
@@ -77,8 +93,13 @@ class Resources:
     graphs: graphs.GraphQueue
     draining: Draining
     similarity: Similarity
+    rollout: Rollout
+    routing_metrics: RoutingMetrics
+    shadows: Shadows
+    shadow_predictor: Predictor
+    maps: Maps
     shared: RedisCache | None = None
-    keys: KeyRing | None = None
+    keys: LiveKeys | None = None
 
 
 def create_app(settings: Settings | None = None, predictor: Predictor | None = None) -> FastAPI:
@@ -90,6 +111,9 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     """
     settings = settings or Settings()  # type: ignore[call-arg]
     telemetry, keys = Telemetry(), keys_of(settings)
+    routing_metrics = RoutingMetrics(telemetry.registry)
+    shadow_metrics = ShadowMetrics(telemetry.registry)
+    key_metrics = KeyMetrics(telemetry.registry)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -98,19 +122,25 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
             settings.graph, settings.models, settings.embeddings, settings
         )
         opened.self_test()
-        for name in opened.registry.names:
-            _describe(telemetry, opened, opened.registry.opened(name))
+        registry = opened.registry
+        of_graphs = GraphPredictor(
+            GraphModels(settings, registry.index, registry.routing), settings
+        )
+        rollout = _rollout(settings, opened, of_graphs, telemetry, routing_metrics)
         door = JobDoor(open_queue(settings), opened, settings)
         async with (
             tending(door, settings.verify_graph),
             _shared(settings, telemetry) as shared,
             _batcher(settings, opened, telemetry) as batcher,
-            watching(opened, settings.models_poll_s, partial(_describe, telemetry, opened)),
+            watching(rollout, settings.models_poll_s),
+            following_keys(keys, key_metrics),
+            shadowing(settings.shadow_queue, shadow_metrics, lambda: batcher.depth > 0) as shadows,
         ):
-            queue = graphs.GraphQueue(
-                GraphPredictor(settings.models, settings), settings.queue_limit
+            graph_queue = graphs.GraphQueue(
+                of_graphs, settings.queue_limit, shadows, routing_metrics
             )
             with (
+                closing(graph_queue) as queue,
                 _similarity(settings) as similarity,
                 draining_on_signals(settings.drain_delay_s) as draining,
             ):
@@ -123,17 +153,23 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                     queue,
                     draining,
                     similarity,
+                    rollout,
+                    routing_metrics,
+                    shadows,
+                    # a shadow takes no room in the cache of those who are answered
+                    Predictor(opened.data, opened.registry, MemoryCache(0), settings),
+                    Maps(),
                     shared,
                     keys,
                 )
                 # what is loaded by now stays: the collector need not look at it again
                 gc.freeze()
                 log.info("ready", graph=opened.data.meta.name, models=opened.registry.names)
-                yield {"settings": settings}
+                yield {"settings": settings, "gate": _gate(settings, telemetry)}
         gc.unfreeze()
         log.info("stopped")
 
-    app = FastAPI(
+    app = LanedApp(
         title="gnn-service",
         version="0.1.0",
         summary="Predictions and embeddings of the nodes of one graph.",
@@ -143,24 +179,30 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         redirect_slashes=False,
     )
     _add_cors(app, settings)
-    app.add_middleware(
-        ExchangeMiddleware, telemetry=telemetry, logs_requests=settings.log_level == "debug"
-    )
+    logs_requests = settings.log_level == "debug"
+    app.add_middleware(ExchangeMiddleware, telemetry=telemetry, logs_requests=logs_requests)
     app.router.route_class = WholeRoute
     _add_errors(app)
     nodes.add_routes(app, settings)
     links.add_routes(app, settings)
+    neighborhood.add_routes(app, settings)
     graph.add_routes(app, settings)
     graphs.add_routes(app, settings)
+    maps.add_routes(app)
     models.add_routes(app)
+    admin.add_routes(app, settings)
     similar.add_routes(app, settings)
     v2.add_routes(app, settings)
+    repository.add_routes(app, settings)
     jobs.add_routes(app, settings)
     health.add_routes(app)
     metrics.add_routes(app)
+    stats.add_routes(app)
     docs.add_routes(app)
-    if keys is not None:
-        close_routes(app, keys, settings)
+    page.add_routes(app)
+    close_routes(app, keys, settings, key_metrics)
+    if not settings.cors_origins:
+        open_lanes(app, LANES, ExchangeMiddleware(app, telemetry, logs_requests), _answer_to)
     bodies = (
         *nodes.request_models(settings),
         *similar.request_models(settings),
@@ -168,6 +210,8 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         *graphs.request_models(settings),
         jobs.request_model(settings),
         *links.request_models(settings),
+        *admin.request_models(),
+        *repository.request_models(),
     )
     _describe_bodies(app, bodies, settings, keys is not None)
     return app
@@ -178,11 +222,24 @@ def _add_cors(app: FastAPI, settings: Settings) -> None:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins.split(","),
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["authorization", "content-type", "x-api-key", "x-request-id",
                            "x-request-timeout-ms"],
             expose_headers=["retry-after", "server-timing", "x-request-id"],
         )  # fmt: skip
+
+
+def _gate(settings: Settings, telemetry: Telemetry) -> Gate | None:
+    """The gate before the lanes; None where there are none, or nothing is to be refused."""
+    if not settings.max_delay_ms or settings.cors_origins:
+        return None
+    delay_s = settings.max_delay_ms / 1e3
+
+    def refused(path: str) -> None:
+        telemetry.request(path, "POST", 503, 0.0)
+        telemetry.refused.labels("door").inc()
+
+    return Gate(delay_s, LANES, refused)
 
 
 def _batcher(settings: Settings, predictor: Predictor, telemetry: Telemetry) -> MicroBatcher:
@@ -193,6 +250,7 @@ def _batcher(settings: Settings, predictor: Predictor, telemetry: Telemetry) -> 
         queue_limit=settings.queue_limit,
         queue_limit_cost=settings.queue_limit_edges,
         on_batch=telemetry.batch,
+        small_cost=SMALL_EDGES,
     )
 
 
@@ -226,18 +284,42 @@ def _similarity(settings: Settings) -> Iterator[Similarity]:
         similarity.close()
 
 
-def _describe(telemetry: Telemetry, predictor: Predictor, model: ServedModel | None) -> None:
-    """Say in the metrics what is served; what a model was before is served no more."""
+def _rollout(
+    settings: Settings,
+    predictor: Predictor,
+    of_graphs: GraphPredictor,
+    telemetry: Telemetry,
+    metrics: RoutingMetrics,
+) -> Rollout:
+    """What an operator may change; the metrics say what is served from now on."""
+    registry, models = predictor.registry, of_graphs.models
     meta = predictor.data.meta
     telemetry.graph_info.labels(meta.name, str(meta.version), meta.fingerprint).set(1)
-    if model is not None:
-        telemetry.model(model.name, model.version, model.saved.info.digest)
+
+    def told(changed: Sequence[Any]) -> None:
+        for model in changed:
+            info = model.saved.info if isinstance(model, ServedModel) else model.info
+            telemetry.model(info.name, info.version, info.digest)
+
+    told([m for r in (registry, models) for name in r.names if (m := r.opened(name)) is not None])
+    followed = (Followed(registry, predictor.test), Followed(models, of_graphs.test))
+    file = RoutingFile(settings.routing_path)
+    return Rollout(file, registry.routing, followed, metrics, told)
 
 
 def _add_errors(app: FastAPI) -> None:
     app.add_exception_handler(GnnError, _failed)
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
+
+
+async def _answer_to(request: Request, error: Exception) -> Response:
+    """What the stack would answer to an error, whatever it is."""
+    if isinstance(error, HTTPException):
+        return await _refused(request, error)
+    if isinstance(error, RequestValidationError):
+        return await _invalid(request, error)
+    return await _failed(request, error)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

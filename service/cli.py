@@ -84,6 +84,7 @@ BENCH_COMMANDS: Commands = (
     (bench.loader, "gnn bench loader --nodes 1000000 --edges 25000000 --fanouts 15,10,5"),
     (bench.embed, "gnn bench embed --nodes 1000000 --edges 25000000 --layers 3"),
     (bench.ingest, "gnn bench ingest --nodes 10000000 --edges 100000000 --threads 2"),
+    (bench.serve, "gnn bench serve --nodes 1000000 --edges 20000000 --seconds 60"),
 )
 
 

@@ -14,9 +14,14 @@
         │   ├── WrongTaskError        the model was trained for another task
         │   ├── NodeNotFoundError     a path names a node that is not there
         │   ├── UnauthorizedError     no valid key came with the request
+        │   ├── TooManyWrongKeysError a client sends one wrong key after the other
         │   ├── ForbiddenError        the key does not open this
+        │   │   └── NoKeysError       this is never open, and there are no keys
         │   ├── ModelNotFoundError    no model has this name
         │   ├── VersionNotFoundError  the model has no such version
+        │   ├── UnloadedError         the version was told not to answer
+        │   ├── InUseError            a name leads to the version
+        │   ├── AliasNotFoundError    no alias of this name was set at run time
         │   ├── JobNotFoundError      no job has this id
         │   ├── JobNotDoneError       the job has no result (yet)
         │   ├── JobExpiredError       the files of the job are gone
@@ -24,6 +29,7 @@
         ├── NotCalibratedError    prediction sets of a model without calibration
         ├── ClientError           a server refused, as `service.client` tells it
         ├── NoTableError          no fresh embedding table answers for the model
+        ├── NoMapError            the table is too large to be mapped on demand
         ├── NoIndexError          the table is too large to be searched without an index
         ├── NonFiniteError        a model answered with NaN or infinity
         ├── OverloadedError       the queue is full
@@ -32,6 +38,7 @@
         ├── DeadlineError         the time that the client gave has passed
         ├── TooManyJobsError      too many jobs wait
         ├── JobStoreError         the rows of jobs cannot be read or written
+        ├── RoutingStoreError     what is set at run time cannot be kept
         ├── NoSpaceError          the disk is full
         └── GraphChangedError     the graph on disk is not the one a job was sent for
 
@@ -76,6 +83,7 @@ from sampling.errors import (
 __all__ = [
     "INTERNAL",
     "PROBLEMS",
+    "AliasNotFoundError",
     "BodyTimeoutError",
     "BodyTooLargeError",
     "ClientError",
@@ -83,6 +91,7 @@ __all__ = [
     "DeadlineError",
     "ForbiddenError",
     "GraphChangedError",
+    "InUseError",
     "JobExpiredError",
     "JobNotDoneError",
     "JobNotFoundError",
@@ -93,6 +102,8 @@ __all__ = [
     "ModelNotFoundError",
     "NewNodeError",
     "NoIndexError",
+    "NoKeysError",
+    "NoMapError",
     "NoSpaceError",
     "NoTableError",
     "NodeNotFoundError",
@@ -105,9 +116,12 @@ __all__ = [
     "Problem",
     "RangeError",
     "RequestError",
+    "RoutingStoreError",
     "ServiceError",
     "TooManyJobsError",
+    "TooManyWrongKeysError",
     "UnauthorizedError",
+    "UnloadedError",
     "VersionNotFoundError",
     "WrongTaskError",
     "from_validation",
@@ -218,6 +232,20 @@ class UnauthorizedError(RequestError):
         )
 
 
+class TooManyWrongKeysError(RequestError):
+    """A client sends one wrong key after the other."""
+
+    def __init__(self, limit: int, retry_after_s: int) -> None:
+        self.limit, self.retry_after_s = limit, retry_after_s
+        super().__init__(
+            f"more than {limit} wrong API keys a minute came from this address; check the key and "
+            f"try again in {retry_after_s} s"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"limit": self.limit, "retry_after_s": self.retry_after_s}
+
+
 class ForbiddenError(RequestError):
     """The key does not open this."""
 
@@ -227,6 +255,18 @@ class ForbiddenError(RequestError):
 
     def members(self) -> dict[str, Any]:
         return {"scope": self.scope}
+
+
+class NoKeysError(ForbiddenError):
+    """This is never open to all, and the server has no keys."""
+
+    def __init__(self, scope: str) -> None:
+        self.scope = scope
+        Exception.__init__(
+            self,
+            f"this needs a key with the scope {scope!r}, and the server has no keys; set some "
+            "(`gnn key NAME`), or GNN_OPEN_ADMIN where all who reach the server may change it",
+        )
 
 
 class WrongTaskError(RequestError):
@@ -278,6 +318,45 @@ class VersionNotFoundError(RequestError):
         return {"model": self.name, "version": self.version, "known": self.known}
 
 
+class UnloadedError(RequestError):
+    """The version was told not to answer."""
+
+    def __init__(self, name: str, version: int) -> None:
+        self.name, self.version = name, version
+        super().__init__(
+            f"model {name!r} version {version} is unloaded; choose another, or load it with "
+            f"POST /v1/models/{name}/versions/{version}/load"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"model": self.name, "version": self.version}
+
+
+class InUseError(RequestError):
+    """A name leads to the version that is to be unloaded."""
+
+    def __init__(self, name: str, version: int, names: Sequence[str]) -> None:
+        self.name, self.version, self.names = name, version, list(names)
+        super().__init__(
+            f"model {name!r} version {version} is in use by {', '.join(self.names)}; lead those "
+            "to another version first, with PUT /v1/aliases/NAME"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"model": self.name, "version": self.version, "aliases": self.names}
+
+
+class AliasNotFoundError(RequestError):
+    """No alias of this name was set at run time."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name[:MAX_SHOWN]
+        super().__init__(f"no alias {shown(name)} was set at run time; GET /v1/aliases lists all")
+
+    def members(self) -> dict[str, Any]:
+        return {"alias": self.name}
+
+
 class ClientError(ServiceError):
     """A server refused, or could not be reached: what `service.client` raises.
 
@@ -315,6 +394,20 @@ class NoIndexError(ServiceError):
         super().__init__(
             f"the table has {num_rows} rows and no index, and is searched without one up to "
             f"{limit}; run `gnn embed … --index` and restart, or raise GNN_SIMILAR_EXACT_ROWS"
+        )
+
+    def members(self) -> dict[str, Any]:
+        return {"num_rows": self.num_rows, "limit": self.limit}
+
+
+class NoMapError(ServiceError):
+    """The table has no map, and is too large to be given one while somebody waits."""
+
+    def __init__(self, num_rows: int, limit: int) -> None:
+        self.num_rows, self.limit = num_rows, limit
+        super().__init__(
+            f"the table has {num_rows} rows and no map, and is mapped on demand up to {limit}; "
+            "run `gnn embed … --map` and restart, or an embed job with publish"
         )
 
     def members(self) -> dict[str, Any]:
@@ -443,6 +536,14 @@ class JobStoreError(ServiceError):
         super().__init__(f"{where}: {what}; check that it can be reached and has space left")
 
 
+class RoutingStoreError(ServiceError):
+    """What is set at run time cannot be kept."""
+
+    def __init__(self, where: str, what: str) -> None:
+        self.where, self.what, self.retry_after_s = where, what, 10
+        super().__init__(f"{where}: {what}; check that the directory can be written")
+
+
 class NoSpaceError(ServiceError):
     """The disk is full, or a file as large as it may be."""
 
@@ -529,11 +630,17 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     OverlayError: Problem(422, "invalid_overlay", "An edge of the overlay is not valid"),
     UnauthorizedError: Problem(401, "unauthorized", "No valid API key"),
     ForbiddenError: Problem(403, "forbidden", "The key does not open this"),
+    TooManyWrongKeysError: Problem(429, "too_many_wrong_keys", "Too many wrong API keys"),
+    NoKeysError: Problem(403, "forbidden", "The key does not open this"),
+    UnloadedError: Problem(409, "unloaded", "The version is unloaded"),
+    InUseError: Problem(409, "in_use", "A name leads to the version"),
+    AliasNotFoundError: Problem(404, "unknown_alias", "No such alias"),
     ModelNotFoundError: NO_MODEL,
     VersionNotFoundError: Problem(404, "unknown_version", "No such version of the model"),
     ClientError: INTERNAL,
     NoTableError: Problem(409, "no_table", "No fresh embedding table"),
     NoIndexError: Problem(409, "no_index", "No index of nearest rows"),
+    NoMapError: Problem(409, "no_map", "No map of the nodes"),
     NotCalibratedError: Problem(422, "not_calibrated", "The model has no calibration"),
     NonFiniteError: Problem(500, "non_finite", "The model's answer is not finite", public=False),
     OverloadedError: Problem(503, "overloaded", "The queue is full"),
@@ -547,6 +654,9 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     TooManyJobsError: Problem(429, "too_many_jobs", "Too many jobs wait"),
     JobStoreError: Problem(
         503, "jobs_unavailable", "Jobs cannot be reached; see the log", public=False
+    ),
+    RoutingStoreError: Problem(
+        503, "routing_unavailable", "What was set cannot be kept; see the log", public=False
     ),
     NoSpaceError: Problem(507, "no_space", "The disk is full"),
     GraphChangedError: Problem(409, "graph_changed", "The graph is another by now"),

@@ -11,7 +11,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -35,28 +35,38 @@ from service.settings import Settings
 from service.telemetry import STAGES, Telemetry
 
 __all__ = [
+    "WRITE",
     "Exchange",
     "ExchangeMiddleware",
     "exchange_of",
+    "header_of",
     "in_dialect",
     "json_response",
     "parse",
     "problem_response",
     "read_body",
     "read_bytes",
+    "send_response",
     "timeout_ms",
     "while_connected",
 ]
 
 SANE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 KEY = "gnn.exchange"
+WRITE = "gnn.write"
+"""Where the protocol offers to write a whole answer at once."""
+PATIENCE_S = 0.02
+"""Seconds of work after which it is worth looking whether the client is still there."""
 SECURITY = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
 ]
-"""No browser is to guess a type, frame, or keep an answer."""
+"""No browser is to guess a type or to frame an answer."""
+CACHE = b"cache-control"
+NO_STORE = [(CACHE, b"no-store")]
+"""Nor to keep one, unless it says otherwise."""
+SECURITY_LINES = b"".join(name + b": " + value + b"\r\n" for name, value in SECURITY + NO_STORE)
 NO_TIMING = ", ".join(f"{stage};dur=0" for stage in STAGES).encode()
 PROBLEM_TYPE = "application/problem+json"
 
@@ -75,18 +85,39 @@ class Exchange:
     status: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, scope: Scope) -> Exchange:
+        """The Exchange of a request, begun where there is none yet."""
+        exchange: Exchange | None = scope.get(KEY)
+        if exchange is None:
+            exchange = scope[KEY] = cls(_request_id(scope))
+        return exchange
+
     def spent(self, seconds: Mapping[str, float]) -> None:
         """Add stage times."""
         for stage, value in seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + value
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        timing = NO_TIMING
-        if self.seconds:
-            stages = (f"{s};dur={self.seconds.get(s, 0.0) * 1e3:.3f}" for s in STAGES)
-            timing = ", ".join(stages).encode()
-        own = [(b"x-request-id", self.request_id.encode()), (b"server-timing", timing)]
-        return own + SECURITY
+    def headers(self, given: Iterable[tuple[bytes, bytes]] = ()) -> list[tuple[bytes, bytes]]:
+        """What every answer carries beside the headers that it is given."""
+        own = [(b"x-request-id", self.request_id.encode()), (b"server-timing", self.timing)]
+        return own + SECURITY + ([] if any(name == CACHE for name, _ in given) else NO_STORE)
+
+    def lines(self) -> bytes:
+        """The same headers as they cross the wire."""
+        return b"x-request-id: %b\r\nserver-timing: %b\r\n%b" % (
+            self.request_id.encode(),
+            self.timing,
+            SECURITY_LINES,
+        )
+
+    @property
+    def timing(self) -> bytes:
+        """Milliseconds in every stage, as `Server-Timing` has them."""
+        if not self.seconds:
+            return NO_TIMING
+        stages = (f"{s};dur={self.seconds.get(s, 0.0) * 1e3:.3f}" for s in STAGES)
+        return ", ".join(stages).encode()
 
 
 class ExchangeMiddleware:
@@ -99,12 +130,12 @@ class ExchangeMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = scope[KEY] = Exchange(_request_id(scope))
+        exchange = Exchange.of(scope)
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                message["headers"] = [*message["headers"], *exchange.headers()]
+                message["headers"] = [*message["headers"], *exchange.headers(message["headers"])]
             await send(message)
 
         try:
@@ -116,9 +147,10 @@ class ExchangeMiddleware:
             response = in_dialect(scope["path"], problem_response(exchange.request_id, error))
             await response(scope, receive, send_with_headers)
         finally:
-            self._count(scope, exchange)
+            self.count(scope, exchange)
 
-    def _count(self, scope: Scope, exchange: Exchange) -> None:
+    def count(self, scope: Scope, exchange: Exchange) -> None:
+        """Count an answered request."""
         route = getattr(scope.get("route"), "path_format", "unmatched")
         seconds = time.perf_counter() - exchange.started
         self.telemetry.request(route, scope["method"], exchange.status, seconds)
@@ -137,6 +169,27 @@ def exchange_of(request: Request) -> Exchange:
     """The Exchange of a request."""
     exchange: Exchange = request.scope[KEY]
     return exchange
+
+
+def header_of(scope: Scope, name: bytes) -> bytes | None:
+    """The first header of that name, which is in lower case; None where there is none."""
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
+
+
+async def send_response(scope: Scope, response: Response, receive: Receive, send: Send) -> None:
+    """Send an answer whose body is known: in one piece where the protocol offers it."""
+    exchange: Exchange | None = scope.get(KEY)
+    write = scope.get(WRITE)
+    if write is not None and exchange is not None and response.background is None:
+        lines = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
+        if write(response.status_code, lines + exchange.lines(), response.body):
+            exchange.status = response.status_code
+            return
+    await response(scope, receive, send)
 
 
 def json_response(content: Any, headers: Mapping[str, str] | None = None) -> Response:
@@ -178,7 +231,8 @@ async def read_body(request: Request, settings: Settings) -> bytes:
         BodyTooLargeError: it is over the limit, or says that it will be.
         ClientGoneError: the client left, or the protocol gave up on a body that came too slowly.
     """
-    kind, _, parameters = request.headers.get("content-type", "").partition(";")
+    given = header_of(request.scope, b"content-type") or b""
+    kind, _, parameters = given.decode("latin-1").partition(";")
     if kind.strip().lower() != "application/json" or not _is_utf8(parameters):
         raise MediaTypeError("the body must be application/json in UTF-8; say so in Content-Type")
     return await read_bytes(request, settings)
@@ -213,9 +267,10 @@ def timeout_ms(request: Request, settings: Settings) -> float:
     Raises:
         RequestError: the header is not a whole number from 0.
     """
-    given = request.headers.get("x-request-timeout-ms")
-    if given is None:
+    header = header_of(request.scope, b"x-request-timeout-ms")
+    if header is None:
         return settings.request_timeout_ms
+    given = header.decode("latin-1")
     if not re.fullmatch(r"[0-9]+", given):
         raise RequestError("X-Request-Timeout-Ms: give a whole number of milliseconds, 0 or more")
     # what has more digits than 12 is over every setting, with its first 12 as with all
@@ -225,19 +280,46 @@ def timeout_ms(request: Request, settings: Settings) -> float:
 async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled when the client leaves.
 
+    Work that is soon done is not watched over: that would cost more than the work.
+
     Raises:
         ClientGoneError: the client left first.
     """
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_left(request))
+    watch = _Watch(request)
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientGoneError
+        return await work
+    except asyncio.CancelledError:
+        if watch.has_left and watch.task.uncancel() == 0:
+            raise ClientGoneError from None
+        raise
     finally:
-        gone.cancel()
-        task.cancel()
+        watch.end()
+
+
+class _Watch:
+    """Cancels the current task when the client leaves, from `PATIENCE_S` on."""
+
+    def __init__(self, request: Request) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "requests are answered in tasks"
+        self.task, self.request, self.has_left = task, request, False
+        self._looking: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(PATIENCE_S, self._look)
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def _look(self) -> None:
+        self._looking = asyncio.create_task(_left(self.request))
+        self._looking.add_done_callback(self._leave)
+
+    def _leave(self, looking: asyncio.Task[None]) -> None:
+        if not looking.cancelled() and looking.exception() is None:
+            self.has_left = True
+            self.task.cancel()
 
 
 async def _left(request: Request) -> None:
@@ -253,11 +335,10 @@ def _request_id(scope: Scope) -> str:
 
 
 def _check_headers(request: Request, limit: int) -> None:
-    headers = request.headers
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity":
+    encoding = header_of(request.scope, b"content-encoding")
+    if encoding is not None and encoding.strip().lower() != b"identity":
         raise MediaTypeError("the body is compressed; send it plain")
-    length = headers.get("content-length", "")
+    length = header_of(request.scope, b"content-length") or b""
     if length.isdigit() and int(length) > limit:
         raise BodyTooLargeError(limit, int(length))
 

@@ -6,37 +6,25 @@ training reads, so a posted graph gets the answer that it would get in a collect
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import structlog
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gnn import SavedModel, list_models, list_versions, load_model, model_info, model_path, outputs
+from gnn import SavedModel, outputs
 from gnn.tasks import GRAPH_TASKS
 from sampling import Block, Graph
-from sampling.errors import GnnError
-from service.errors import (
-    LimitError,
-    ModelNotFoundError,
-    NonFiniteError,
-    PostedGraphError,
-    VersionNotFoundError,
-)
+from service.errors import LimitError, NonFiniteError, PostedGraphError
+from service.model_index import ModelIndex, open_saved
+from service.repository import ModelRepository
+from service.routing import Routing
 from service.settings import Settings
 
-__all__ = ["GraphPredictor", "PostedGraph", "graph_entries", "is_for_graphs"]
-
-DEFAULT = "default"
-MAX_OPEN = 16
-
-log = structlog.get_logger()
+__all__ = ["GraphModels", "GraphPredictor", "PostedGraph", "graph_entries"]
 
 
 class PostedGraph(Protocol):
@@ -63,47 +51,39 @@ class Posted:
     x: Tensor
 
 
-class GraphPredictor:
-    """Models for tasks on graphs, opened once each, and what they say of posted graphs.
+class GraphModels(ModelRepository[SavedModel]):
+    """Models for tasks on whole graphs, opened once each and kept.
 
     Args:
-        root: directory with one folder per model name.
-        settings: limits and threads.
+        settings: default, and what models must fulfill.
+        index: of the directory of models.
+        routing: which version answers to which name.
     """
 
-    def __init__(self, root: Path, settings: Settings) -> None:
-        self.root, self.settings = root, settings
-        self.names = [name for name in list_models(root) if is_for_graphs(root, name)]
-        self._open: dict[tuple[str, int], SavedModel] = {}
-        self._lock = threading.Lock()
+    def __init__(self, settings: Settings, index: ModelIndex, routing: Routing) -> None:
+        self.settings = settings
+        super().__init__(index, routing, settings.default_model)
+        self.follow(routing, lambda model: None)
 
-    def model(self, name: str, version: int | None) -> SavedModel:
-        """The model of this name, or the only one for `default`.
+    def _serves(self, task: str | None) -> bool:
+        return task in GRAPH_TASKS
 
-        Raises:
-            ModelNotFoundError: there is no such model for graphs.
-            VersionNotFoundError: it has no such version.
-            GnnError: its files are damaged.
-        """
-        only = self.names[0] if len(self.names) == 1 else name
-        own = only if name == DEFAULT and DEFAULT not in self.names else name
-        if own not in self.names:
-            raise ModelNotFoundError(name, self.names)
-        known = list_versions(self.root, own)
-        wanted = known[-1] if version is None else version
-        if wanted not in known:
-            raise VersionNotFoundError(own, wanted, known)
-        with self._lock:
-            if (own, wanted) not in self._open:
-                while len(self._open) >= MAX_OPEN:
-                    del self._open[next(iter(self._open))]
-                saved = load_model(
-                    model_path(self.root, own, wanted), self.settings.allowed_modules
-                )
-                if self.settings.require_certificate:
-                    saved.check_certificate()
-                self._open[own, wanted] = saved
-            return self._open[own, wanted]
+    def _load(self, name: str, version: int) -> SavedModel:
+        settings = self.settings
+        certified = settings.require_certificate
+        return open_saved(self.root, name, version, settings.allowed_modules, certified)
+
+
+class GraphPredictor:
+    """What models for tasks on graphs say of posted graphs.
+
+    Args:
+        models: that answer.
+        settings: limits.
+    """
+
+    def __init__(self, models: GraphModels, settings: Settings) -> None:
+        self.models, self.settings = models, settings
 
     def predict(
         self, saved: SavedModel, graphs: Sequence[PostedGraph], include: Sequence[str]
@@ -115,22 +95,48 @@ class GraphPredictor:
             LimitError: the graphs are too large together.
             NonFiniteError: the model answered with NaN or infinity.
         """
+        answers, rows = self.outputs(saved, graphs)
+        return graph_entries(saved, answers, rows, include)
+
+    def outputs(
+        self, saved: SavedModel, graphs: Sequence[PostedGraph]
+    ) -> tuple[NDArray[np.float32], Tensor]:
+        """Probabilities or values, (len(graphs), d_out), and embeddings, (len(graphs), d).
+
+        Raises:
+            GnnError: as `predict`.
+        """
         posted = _side_by_side(saved, graphs, self.settings)
         with torch.inference_mode():
             rows = saved.model.encode_graphs(posted.block, posted.x)
-            answers = outputs(saved.info.task, saved.model.head(rows)).numpy()
+            answers: NDArray[np.float32] = outputs(saved.info.task, saved.model.head(rows)).numpy()
         if not np.isfinite(answers).all():
             raise NonFiniteError(saved.info.name, saved.info.version)
-        return graph_entries(saved, answers, rows, include)
+        return answers, rows
+
+    def test(self, saved: SavedModel) -> None:
+        """Compute a prediction for a graph of one node.
+
+        Raises:
+            GnnError: it cannot be done.
+        """
+        self.outputs(saved, [smallest_graph(saved)])
 
 
-def is_for_graphs(root: Path, name: str) -> bool:
-    """Whether the newest version of a model is for a task on whole graphs."""
-    try:
-        return model_info(model_path(root, name)).task in GRAPH_TASKS
-    except GnnError as error:
-        log.warning("model_unusable", model=name, reason=str(error))
-        return False
+@dataclass(frozen=True, slots=True)
+class OneNode:
+    """A graph of one node and no edge."""
+
+    node_features: Sequence[Sequence[float]]
+    edges: Sequence[Sequence[int]]
+    edge_features: Sequence[Sequence[float]] | None
+    positions: Sequence[Sequence[float]] | None
+
+
+def smallest_graph(saved: SavedModel) -> OneNode:
+    """A graph that a model can read, with zeros for features."""
+    config = saved.model.config
+    return OneNode([[0.0] * (config.d_in - config.d_position)], [], [], [[0.0] * config.d_position])
 
 
 def _side_by_side(saved: SavedModel, graphs: Sequence[PostedGraph], settings: Settings) -> Posted:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from sampling.errors import InputError
 
-__all__ = ["SCOPES", "ApiKey", "KeyRing", "new_key"]
+__all__ = ["SCOPES", "ApiKey", "KeyRing", "new_key", "read_keys"]
 
 SCOPES = ("read", "predict", "admin")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -77,12 +77,10 @@ class KeyRing:
     @classmethod
     def open(cls, path: Path) -> KeyRing:
         """Keys from a file."""
-        if path.stat().st_size > MOST_BYTES:
-            raise InputError(f"{path} is larger than {MOST_BYTES} bytes; it is no keys file")
-        try:
-            return cls.parse(path.read_text(encoding="utf-8"), str(path))
-        except UnicodeDecodeError:
-            raise InputError(f"{path} is not UTF-8 text; it is no keys file") from None
+        return cls.parse(read_keys(path), str(path))
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
     def find(self, secret: str) -> ApiKey | None:
         """The key that a client sent, or None."""
@@ -92,6 +90,22 @@ class KeyRing:
             if hmac.compare_digest(known, digest):
                 found = key
         return found
+
+
+def read_keys(path: Path) -> str:
+    """The text of a keys file.
+
+    Raises:
+        InputError: it is too large, or no text.
+    """
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{path} is larger than {MOST_BYTES} bytes; it is no keys file")
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text; it is no keys file") from None
 
 
 def new_key(name: str, scopes: Sequence[str]) -> tuple[str, str]:

@@ -30,6 +30,10 @@ __all__ = ["Batch", "Computed", "MicroBatcher"]
 
 FIRST_RATE = 1e7
 """Edges per second assumed until the first batches have been timed."""
+LONG_S = 0.02
+"""What a batch may take that is computed between requests."""
+AWAY_S = 0.25
+"""How long small batches go to the thread as well, after one took longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +45,16 @@ class Computed:
         seconds: stage → seconds.
         frontier: distinct nodes after every hop, from the seeds outwards.
         sampled_edges: edges read.
+        outputs: what the head makes of the rows, (len(nodes), d_out); None where it was not run.
+        hidden: layer → rows between layers that were found in the cache, and that were not.
     """
 
     rows: NDArray[np.float32]
     seconds: Mapping[str, float] = field(default_factory=dict)
     frontier: tuple[int, ...] = ()
     sampled_edges: int = 0
+    outputs: NDArray[np.float32] | None = None
+    hidden: Mapping[int, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,7 @@ class _Ticket:
     left: int
     place: int = 0
     rows: NDArray[np.float32] | None = None
+    outputs: NDArray[np.float32] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def take(self, share: int) -> slice:
@@ -84,10 +93,11 @@ class _Ticket:
         self.place = end
         return part
 
-    def fill(self, part: slice, computed: Computed, rows: NDArray[np.float32]) -> None:
-        if self.rows is None:
-            self.rows = np.empty((len(self.nodes), rows.shape[1]), np.float32)
-        self.rows[part] = rows
+    def fill(self, part: slice, computed: Computed, pick: NDArray[np.int64]) -> None:
+        """Take the rows of a part of the nodes: `pick` says which of those computed."""
+        self.rows = _filled(self.rows, len(self.nodes), part, computed.rows[pick])
+        if computed.outputs is not None:
+            self.outputs = _filled(self.outputs, len(self.nodes), part, computed.outputs[pick])
         for stage, seconds in computed.seconds.items():
             self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds
         if part.stop == len(self.nodes) and not self.done.done():
@@ -95,6 +105,18 @@ class _Ticket:
 
 
 Share = tuple[_Ticket, slice]
+
+
+def _filled(
+    rows: NDArray[np.float32] | None, count: int, part: slice, new: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """The rows with those of a part set, (count, width)."""
+    if len(new) == count:
+        return new
+    if rows is None:
+        rows = np.empty((count, new.shape[1]), np.float32)
+    rows[part] = new
+    return rows
 
 
 class MicroBatcher:
@@ -108,6 +130,9 @@ class MicroBatcher:
         queue_limit: requests that may wait.
         queue_limit_cost: cost that may wait; a first request is let in whatever it costs.
         on_batch: told of every batch, on the event loop.
+        small_cost: a batch of at most this cost is computed on the event loop, between requests:
+            that takes less than handing it to the thread and back, and what arrives meanwhile
+            makes up the next batch. 0 hands every batch over.
     """
 
     def __init__(
@@ -119,8 +144,10 @@ class MicroBatcher:
         queue_limit: int = 1000,
         queue_limit_cost: int = 100_000_000,
         on_batch: Callable[[Batch], None] = lambda batch: None,
+        small_cost: int = 0,
     ) -> None:
-        self.compute, self.on_batch = compute, on_batch
+        self.compute, self.on_batch, self.small_cost = compute, on_batch, small_cost
+        self._away_until = 0.0
         self.max_batch_cost, self.max_wait_s = max_batch_cost, max_wait_s
         self.queue_limit, self.queue_limit_cost = queue_limit, queue_limit_cost
         self._waiting: deque[_Ticket] = deque()
@@ -160,6 +187,11 @@ class MicroBatcher:
         """Requests that wait."""
         return len(self._waiting)
 
+    @property
+    def waiting_cost(self) -> int:
+        """Cost that waits."""
+        return self._waiting_cost
+
     async def submit(
         self,
         key: Hashable,
@@ -184,19 +216,19 @@ class MicroBatcher:
             raise NotReadyError
         if timeout_s <= 0:
             raise DeadlineError(timeout_s * 1e3)
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
         ticket = _Ticket(key, nodes, costs, time.perf_counter(), done, int(costs.sum()))
         self._admit(ticket)
+        timer = loop.call_later(timeout_s, _expire, done, timeout_s)
         try:
-            async with asyncio.timeout(timeout_s):
-                await ticket.done
-        except TimeoutError:
-            raise DeadlineError(timeout_s * 1e3) from None
+            await done
         finally:
-            ticket.done.cancel()
+            timer.cancel()
+            done.cancel()
             self._forget(ticket)
         assert ticket.rows is not None, "a ticket is done when its rows are there"
-        return Computed(ticket.rows, ticket.seconds)
+        return Computed(ticket.rows, ticket.seconds, outputs=ticket.outputs)
 
     def _admit(self, ticket: _Ticket) -> None:
         full = len(self._waiting) >= self.queue_limit
@@ -209,7 +241,7 @@ class MicroBatcher:
         self._wake.set()
 
     def _forget(self, ticket: _Ticket) -> None:
-        if ticket in self._waiting:
+        if ticket.place < len(ticket.nodes) and ticket in self._waiting:
             self._waiting.remove(ticket)
             self._waiting_cost -= ticket.left
 
@@ -222,10 +254,13 @@ class MicroBatcher:
                 await self._compute(shares)
             if not self._waiting:
                 self._wake.clear()
+            else:
+                await asyncio.sleep(0)
 
     async def _linger(self) -> None:
         """Wait for company, unless there is enough already or the service was idle."""
-        if not self._was_busy or self._waiting_cost >= self.max_batch_cost or not self._waiting:
+        waits_for_none = not self._was_busy or self._is_small(self._waiting_cost)
+        if waits_for_none or self._waiting_cost >= self.max_batch_cost or not self._waiting:
             return
         left_s = self._waiting[0].arrived + self.max_wait_s - time.perf_counter()
         if left_s > 0:
@@ -263,11 +298,9 @@ class MicroBatcher:
         nodes, inverse = np.unique(
             np.concatenate([t.nodes[part] for t, part in shares]), return_inverse=True
         )
-        loop = asyncio.get_running_loop()
+        cost = sum(int(ticket.costs[part].sum()) for ticket, part in shares)
         try:
-            computed = await loop.run_in_executor(
-                self._thread, self.compute, shares[0][0].key, nodes
-            )
+            computed = await self._computed(shares[0][0].key, nodes, cost)
         except asyncio.CancelledError:
             self._fail(shares, NotReadyError())
             raise
@@ -276,7 +309,27 @@ class MicroBatcher:
             return
         self._was_busy = bool(self._waiting)
         self._answer(shares, computed, inverse)
-        self._timed(shares, len(nodes), computed, time.perf_counter() - started)
+        self._rate += 0.2 * (max(cost, 1) / max(time.perf_counter() - started, 1e-6) - self._rate)
+        self.on_batch(Batch(len(shares), len(nodes), cost, computed))
+
+    async def _computed(self, key: Any, nodes: NDArray[np.int64], cost: int) -> Computed:
+        if not self._is_small(cost):
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._thread, self.compute, key, nodes)
+        started = time.perf_counter()
+        try:
+            return self.compute(key, nodes)
+        finally:
+            ended = time.perf_counter()
+            if ended - started > LONG_S:
+                self._away_until = ended + AWAY_S
+
+    def _is_small(self, cost: int) -> bool:
+        """Whether so much is computed between requests.
+
+        Not right after that took long, as it does where rows must come from a disk.
+        """
+        return cost <= self.small_cost and time.perf_counter() >= self._away_until
 
     def _fail(self, shares: list[Share], error: Exception) -> None:
         for ticket, _ in shares:
@@ -288,12 +341,10 @@ class MicroBatcher:
         place = 0
         for ticket, part in shares:
             count = len(ticket.nodes[part])
-            ticket.fill(part, computed, computed.rows[inverse[place : place + count]])
+            ticket.fill(part, computed, inverse[place : place + count])
             place += count
 
-    def _timed(
-        self, shares: list[Share], num_nodes: int, computed: Computed, seconds: float
-    ) -> None:
-        cost = sum(int(ticket.costs[part].sum()) for ticket, part in shares)
-        self._rate += 0.2 * (max(cost, 1) / max(seconds, 1e-6) - self._rate)
-        self.on_batch(Batch(len(shares), num_nodes, cost, computed))
+
+def _expire(done: asyncio.Future[None], timeout_s: float) -> None:
+    if not done.done():
+        done.set_exception(DeadlineError(timeout_s * 1e3))

@@ -135,3 +135,5 @@ class Plan:
     def finish(self, work: Work, computed: Computed) -> None:
         """Set what was missing."""
         self.put(work.places, computed.rows[work.pick], COMPUTED)
+        if computed.outputs is not None and len(work.places) == len(self.ids):
+            self.outputs = computed.outputs[work.pick]

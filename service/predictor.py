@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from gnn import EmbeddingTable
 from gnn.data import Data, open_data
+from gnn.sparse import stacked
 from gnn.tasks import WITHOUT_OUTPUTS
 from sampling import Block, Dataset, FeatureTable, Graph
 from sampling.errors import UnknownNodeError
@@ -46,14 +47,19 @@ from service.errors import (
     OverlayError,
     WrongTaskError,
 )
+from service.hidden import HiddenCache
+from service.layered import Layered, layered
 from service.microbatch import Computed
 from service.overlay import EdgeEdits, overlay_blocks, overlay_of
 from service.plan import CACHE, TABLE, BatchKey, Id, Mode, Plan, Query, Work
 from service.registry import ModelRegistry, ServedModel
+from service.routing_file import routing_of
 from service.settings import Settings
 
 __all__ = ["Answer", "Predictor", "open_predictor"]
 MAX_NAMED = 100
+ZERO = np.zeros(1, np.int64)
+MOST_LAYERED = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,8 @@ class Predictor:
         self, data: Dataset, registry: ModelRegistry, cache: EmbeddingCache, settings: Settings
     ) -> None:
         self.data, self.registry, self.cache, self.settings = data, registry, cache, settings
+        self.hidden = HiddenCache(settings.hidden_cache_bytes)
+        self._layers: dict[tuple[int, bool], tuple[ServedModel, Layered | None]] = {}
 
     def predict(
         self,
@@ -147,6 +155,24 @@ class Predictor:
         Raises:
             NonFiniteError: the model answered with NaN or infinity.
         """
+        layers = self._layered(key) if key.is_cacheable else None
+        if layers is None or not layers.pays(len(nodes)):
+            computed = self._whole(key, nodes)
+        else:
+            fingerprint = self.data.meta.fingerprint
+            computed = layers.compute(nodes, key.seed, self.hidden, fingerprint)
+        rows = computed.rows
+        if not np.isfinite(rows).all():
+            raise NonFiniteError(key.model.name, key.model.version)
+        # the head costs little beside a batch, and much where it is run for each request
+        gives_none = key.model.saved.info.task in WITHOUT_OUTPUTS
+        outputs = None if gives_none else key.model.outputs(rows)
+        if key.is_cacheable:
+            self.keep(key, nodes, rows, outputs)
+        return replace(computed, outputs=outputs)
+
+    def _whole(self, key: BatchKey, nodes: NDArray[np.int64]) -> Computed:
+        """All hops, then all layers."""
         started = time.perf_counter()
         blocks, head, inputs = self._sample(key, nodes)
         sampled = time.perf_counter()
@@ -154,10 +180,6 @@ class Predictor:
         gathered = time.perf_counter()
         with torch.inference_mode():
             rows: NDArray[np.float32] = key.model.saved.model.encode(blocks, x).float().numpy()
-        if not np.isfinite(rows).all():
-            raise NonFiniteError(key.model.name, key.model.version)
-        if key.is_cacheable:
-            self.cache.put_many(self.space(key), nodes.tolist(), rows)
         seconds = {
             "sample": sampled - started,
             "gather": gathered - sampled,
@@ -165,6 +187,35 @@ class Predictor:
         }
         frontier = (blocks[-1].num_dst, *(block.num_src for block in reversed(blocks)))
         return Computed(rows, seconds, frontier, sum(block.num_edges for block in blocks))
+
+    def _layered(self, key: BatchKey) -> Layered | None:
+        """The model layer by layer, where rows between layers are kept."""
+        if not self.hidden.limit_bytes:
+            return None
+        place = (id(key.model), key.samples)
+        known = self._layers.get(place)
+        if known is None or known[0] is not key.model:
+            if len(self._layers) >= MOST_LAYERED:
+                self._layers.clear()
+            made = layered(key.model, self.data.graph, key.samples)
+            known = self._layers[place] = (key.model, made)
+        return known[1]
+
+    def keep(
+        self,
+        key: BatchKey,
+        nodes: NDArray[np.int64],
+        rows: NDArray[np.float32],
+        outputs: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Put computed rows into the cache, with what the head makes of them where that is small.
+
+        A record is a row and, behind it, the outputs: what is found there needs no head.
+        """
+        if _keeps_outputs(key.model):
+            outputs = key.model.outputs(rows) if outputs is None else outputs
+            rows = np.concatenate([rows, outputs], axis=1)
+        self.cache.put_many(self.space(key), nodes.tolist(), rows)
 
     def answer(self, plan: Plan, *, as_arrays: bool = False) -> Answer:
         """The answer of a finished plan.
@@ -247,9 +298,13 @@ class Predictor:
         rows = self.cache.get_many(self.space(key), nodes.tolist())
         hit = np.array([row is not None for row in rows])
         if hit.any():
-            plan.put(places[hit], np.stack([row for row in rows if row is not None]), CACHE)
+            records = np.stack([row for row in rows if row is not None])
+            width = key.model.saved.model.d_embedding
+            plan.put(places[hit], records[:, :width], CACHE)
+            if hit.all() and len(places) == len(plan.ids) and records.shape[1] > width:
+                plan.outputs = records[:, width:]
         if not hit.all():
-            missing, first, pick = np.unique(nodes[~hit], return_index=True, return_inverse=True)
+            missing, first, pick = _distinct(nodes[~hit])
             work = Work(key, missing, costs[~hit][first], places[~hit], pick)
             plan.work.append(work)
 
@@ -346,7 +401,7 @@ class Predictor:
 
     def _gather(self, table: FeatureTable, head: Tensor | None, nodes: Tensor) -> Tensor:
         x = table.gather(nodes, self.settings.threads)
-        return x if head is None else torch.cat([head, x])
+        return x if head is None else stacked(head, x)
 
 
 def open_predictor(
@@ -371,7 +426,7 @@ def open_predictor(
         settings.default_model,
         settings.threads,
         settings.table_outputs_bytes,
-        settings.aliases,
+        routing_of(settings),
         settings.allowed_modules,
         settings.require_certificate,
         only,
@@ -384,6 +439,19 @@ def _nodes_of(data: Data) -> Dataset:
     if isinstance(data, Dataset):
         return data
     return Dataset.in_memory(Graph.from_edges([], [], num_nodes=0), name=data.meta.name)
+
+
+def _keeps_outputs(model: ServedModel) -> bool:
+    """Whether outputs lie behind the rows in the cache: where they take less than the rows."""
+    has_some = model.saved.info.task not in WITHOUT_OUTPUTS
+    return has_some and model.saved.model.config.d_out <= model.saved.model.d_embedding
+
+
+def _distinct(nodes: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+    """Distinct nodes, the first place of each, and which of them is at every place."""
+    if len(nodes) == 1:
+        return nodes, ZERO, ZERO
+    return np.unique(nodes, return_index=True, return_inverse=True)
 
 
 def _mode(plan: Plan, samples: bool) -> tuple[Literal["exact", "sampled"], int | None]:

@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from functools import partial
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from service.errors import PROBLEMS, BodyTimeoutError, Problem, problem_body
-from service.exchange import Exchange
+from service.errors import PROBLEMS, BodyTimeoutError, OverloadedError, Problem, problem_body
+from service.exchange import WRITE, Exchange
+from service.gate import Gate
+from service.lane import GATE
 from service.settings import Settings
 
 __all__ = ["GuardedProtocol"]
@@ -55,6 +58,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._clocked = (0, IDLE)
         self._parsed_bytes = self._arrived_bytes = self._num_headers = 0
         self._leaves = False
+        self._gate: Gate | None = self.app_state.get("gate")
+        self._is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -94,13 +99,31 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._phase = BODY
+        starts, self._is_refused = self._is_idle, not self._let_in()
+        if self._is_refused:
+            if self.expect_100_continue:
+                self._turn_away()
+                self.transport.close()
+            return
         super().on_headers_complete()
+        offer: Any = self.scope
+        offer[WRITE] = partial(self._write_whole, self.cycle)
         if self._leaves:
             self.cycle.keep_alive = False
+        if starts and self._gate is not None and self._gate.guards(offer):
+            offer[GATE] = self._gate
+            self._gate.enter()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._is_refused:
+            super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._phase = IDLE
-        super().on_message_complete()
+        if self._is_refused:
+            self._turn_away()
+        else:
+            super().on_message_complete()
 
     def shutdown(self) -> None:
         self._leaves = True
@@ -125,6 +148,62 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse_headers()
         else:
             self._refuse(BAD_HTTP, "the request could not be parsed as HTTP/1.1")
+
+    def _let_in(self) -> bool:
+        """Whether there is room for the request whose headers are complete.
+
+        One that is pipelined behind another is not counted: it may never be started.
+        """
+        gate = self._gate
+        if gate is None or gate.admits() or not self._is_idle:
+            return True
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        return not gate.guards({"method": self.parser.get_method().decode(), "path": path})
+
+    def _turn_away(self) -> None:
+        """Answer that there is no room; the connection stays."""
+        gate = self._gate
+        assert gate is not None, "only a gate refuses"
+        error = OverloadedError(gate.under_way, int(gate.limit), 1)
+        exchange, problem = Exchange.of({"headers": self.headers}), PROBLEMS[OverloadedError]
+        body = problem_body(problem, str(error), exchange.request_id, problem.members(error))
+        lines = b"%bcontent-type: application/problem+json\r\ncontent-length: %d\r\n" % (
+            b"retry-after: 1\r\n",
+            len(body),
+        )
+        stays = self.parser.should_keep_alive()
+        ending = b"\r\n" if stays else b"connection: close\r\n\r\n"
+        head = STATUS_LINE[problem.status] + lines + exchange.lines() + ending
+        self.transport.write(head + body)
+        if not stays:
+            self.transport.close()
+        gate.on_refused(self.url.partition(b"?")[0].decode("latin-1"))
+
+    def _write_whole(self, cycle: Any, status: int, lines: bytes, body: bytes) -> bool:
+        """Write an answer in one piece, past the checks of each header: these are our own.
+
+        Args:
+            cycle: the request that is answered.
+            status: HTTP status.
+            lines: headers as they cross the wire, Content-Length among them.
+            body: all of it.
+
+        Returns:
+            Whether it was written; where not, the usual way is open.
+        """
+        usual = cycle.response_started or cycle.disconnected or self.flow.write_paused
+        if usual or self.transport.is_closing() or cycle.scope["method"] == "HEAD":
+            return False
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        own = b"".join(b"%b: %b\r\n" % header for header in cycle.default_headers)
+        ending = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join((STATUS_LINE[status], own, lines, ending, body)))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     def _count(self, num_bytes: int) -> None:
         self._parsed_bytes += num_bytes

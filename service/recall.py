@@ -42,7 +42,7 @@ def _settle(plan: Plan, predictor: Predictor, work: Work, rows: list[Row | None]
         return
     here = np.flatnonzero(hit)
     known = np.stack([row for i in here.tolist() if (row := rows[i]) is not None])
-    predictor.cache.put_many(predictor.space(work.key), work.nodes[here].tolist(), known)
+    predictor.keep(work.key, work.nodes[here], known)
     filled = hit[work.pick]
     plan.put(work.places[filled], known[(np.cumsum(hit) - 1)[work.pick[filled]]], CACHE)
     plan.work.remove(work)

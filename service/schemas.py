@@ -14,14 +14,18 @@ from pydantic import BaseModel, ConfigDict, FailFast, Field, create_model, model
 from pydantic_core import PydanticCustomError
 
 __all__ = [
+    "AliasesResponse",
     "EmbedRequest",
     "EmbedResponse",
     "GraphResponse",
     "HealthResponse",
     "LinksRequest",
     "LinksResponse",
+    "MapPointsResponse",
+    "MapResponse",
     "ModelResponse",
     "ModelsResponse",
+    "NeighborhoodResponse",
     "NeighborsResponse",
     "NewNode",
     "NodeResponse",
@@ -30,6 +34,7 @@ __all__ = [
     "ProblemResponse",
     "SimilarRequest",
     "SimilarResponse",
+    "StatsResponse",
     "limited",
 ]
 
@@ -328,15 +333,150 @@ class NeighborsResponse(BaseModel):
     neighbors: list[Neighbor]
 
 
+class ShareResponse(BaseModel):
+    """A version that a share of the requests goes to."""
+
+    version: int
+    share: float = Field(description="Of the requests, up to 1.")
+
+
+class RouteResponse(BaseModel):
+    """Where an alias leads."""
+
+    alias: str
+    model: str
+    version: int | None = Field(description="Null: the newest.")
+    canary: ShareResponse | None
+    shadow: ShareResponse | None
+    source: Literal["settings", "run_time"]
+
+
+class AliasesResponse(BaseModel):
+    """Answer of `GET /v1/aliases`, and of what changes them."""
+
+    revision: int = Field(description="Grows with every change; see `gnn_routing_revision`.")
+    aliases: list[RouteResponse]
+    loaded: dict[str, list[int]] = Field(description="Versions that are kept open.")
+    unloaded: dict[str, list[int]] = Field(description="Versions that do not answer.")
+
+
+class ReadNode(BaseModel):
+    """A node that a prediction reads."""
+
+    node: int | str
+    hop: int = Field(description="Least number of edges from it to the node asked for.")
+
+
+class ReadEdge(BaseModel):
+    """An edge that a prediction reads."""
+
+    source: int | str
+    target: int | str
+    layer: int = Field(description="Layer that reads it; that of the last is next to the node.")
+    edge_type: str | None = None
+
+
+class NeighborhoodResponse(Answered):
+    """Answer of `GET /v1/graph/nodes/{id}/neighborhood`."""
+
+    node: int | str
+    mode: Literal["sampled", "exact"]
+    seed: int
+    fanouts: list[int] = Field(description="Neighbors drawn by every layer; -1 takes all.")
+    num_edges: int = Field(description="Edges that are read, listed or not.")
+    nodes: list[ReadNode] = Field(description="The node itself, then those of the edges.")
+    edges: list[ReadEdge]
+
+
+class MapResponse(Answered):
+    """Answer of `GET /v1/models/{name}/map`."""
+
+    num_nodes: int
+    num_points: int = Field(description="Nodes on the map; a draw where the graph has more.")
+    kind: Literal["class", "value", "none"] = Field(description="What codes of points are.")
+    classes: list[int | str] = Field(description="Class of every code.")
+    counts: list[int] = Field(description="Points of every class.")
+    low: float = Field(description="Value of code 0, where codes are values.")
+    high: float = Field(description="Value of code 255.")
+    stored: bool = Field(description="Whether the table has the map, or it was made on demand.")
+
+
+class MapPoint(BaseModel):
+    """A node on the map."""
+
+    point: int | None = Field(description="Its number; null where the draw left it out.")
+    node: int | str
+    x: float
+    y: float
+    label: int | str | None
+
+
+class MapPointsResponse(BaseModel):
+    """Answer of `GET /v1/models/{name}/map/nodes`."""
+
+    points: list[MapPoint]
+
+
+class RequestCount(BaseModel):
+    """Requests answered."""
+
+    route: str
+    method: str
+    status: str
+    count: int
+
+
+class RouteSeconds(BaseModel):
+    """How long the answers of a route took."""
+
+    route: str
+    count: int
+    sum_s: float
+    buckets: list[int] = Field(description="Answers between the bounds; the last above all.")
+
+
+class StageSeconds(BaseModel):
+    """How long a stage took."""
+
+    stage: str
+    count: int
+    sum_s: float
+    buckets: list[int]
+
+
+class CacheSize(BaseModel):
+    """What this worker keeps of computed embeddings."""
+
+    entries: int
+    size_bytes: int
+
+
+class StatsResponse(BaseModel):
+    """Answer of `GET /v1/stats`: counts since the start, of all workers."""
+
+    time_s: float = Field(description="Now, in seconds since 1970.")
+    bounds_s: list[float] = Field(description="Upper bounds of all buckets but the last.")
+    requests: list[RequestCount]
+    routes: list[RouteSeconds]
+    stages: list[StageSeconds]
+    answers: dict[str, int] = Field(description="Nodes answered for, by source.")
+    sampled_edges: int
+    queue_depth: int
+    cache: CacheSize
+
+
 class ModelSummary(BaseModel):
     """One model in the list."""
 
     name: str
     version: int = Field(description="The version that answers when none is asked for.")
     versions: list[int]
-    aliases: list[str] = Field(description="Other names, from the setting `aliases`.")
+    unloaded: list[int] = Field(description="Versions that were told not to answer.")
+    aliases: list[str] = Field(description="Other names.")
     task: str
     is_default: bool
+    canary: ShareResponse | None = Field(description="Of the model's own name.")
+    shadow: ShareResponse | None = Field(description="Of the model's own name.")
 
 
 class ModelsResponse(BaseModel):

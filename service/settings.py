@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 __all__ = ["Settings"]
 
 MIB = 1 << 20
+SHARES = r"^([a-z0-9][a-z0-9._-]{0,63}@[1-9][0-9]{0,8}:(100|[0-9]{1,2}(\.[0-9]{1,6})?)%(,|$))*$"
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -38,6 +39,28 @@ class Settings(BaseSettings):
         "",
         pattern=r"^([a-z0-9][a-z0-9._-]{0,63}=[a-z0-9][a-z0-9._-]{0,63}(@[1-9][0-9]{0,8})?(,|$))*$",
         description="Other names of models, as in `canary=fraud@3,live=fraud`.",
+    )
+    canary: str = Field(
+        "",
+        pattern=SHARES,
+        description="Shares of requests that another version answers, as in `fraud@4:5%`.",
+    )
+    shadow: str = Field(
+        "",
+        pattern=SHARES,
+        description="Shares of requests that another version computes too, behind the answer, to "
+        "be compared in the metrics, as in `fraud@4:20%`.",
+    )
+    shadow_queue: int = Field(
+        64,
+        ge=1,
+        le=10_000,
+        description="Requests that may wait for a shadow, per worker; one more is not compared.",
+    )
+    routing: Path | None = Field(
+        None,
+        description="File that keeps aliases, canaries, shadows and unloaded versions that were "
+        "set at run time; `routing.json` in the models directory when left out.",
     )
     models_poll_s: float = Field(
         2.0,
@@ -83,6 +106,17 @@ class Settings(BaseSettings):
     )
     allow_anonymous: bool = Field(
         False, description="Listen beyond the loopback address without API keys."
+    )
+    open_admin: bool = Field(
+        False,
+        description="Let all who reach the server load, unload and route models, where no keys "
+        "are set.",
+    )
+    wrong_keys_per_minute: int = Field(
+        60,
+        ge=0,
+        le=1_000_000,
+        description="Wrong keys a minute from one address, per worker, until 429; 0: any number.",
     )
     open_metrics: bool = Field(
         False, description="Answer `/metrics` without a key where keys are set."
@@ -163,6 +197,14 @@ class Settings(BaseSettings):
         le=1000,
         description="Milliseconds a request may wait for company while the service is busy.",
     )
+    max_delay_ms: float = Field(
+        0.0,
+        ge=0,
+        le=3_600_000,
+        description="Milliseconds that requests under way may keep a prediction waiting; one that "
+        "would wait longer is 503 at once, where more than 16 are under way. 0 lets the queue "
+        "limits decide.",
+    )
     queue_limit: int = Field(
         1000, ge=1, le=1_000_000, description="Requests that may wait; one more is 503."
     )
@@ -179,6 +221,12 @@ class Settings(BaseSettings):
         description="Bytes of computed embeddings kept in memory, per worker; 0 keeps none.",
     )
 
+    hidden_cache_bytes: int = Field(
+        64 * MIB,
+        ge=0,
+        le=1 << 44,
+        description="Bytes of rows between layers kept in memory, per worker; 0 keeps none.",
+    )
     redis_url: str | None = Field(
         None,
         max_length=2048,
@@ -295,6 +343,11 @@ class Settings(BaseSettings):
     def jobs_directory(self) -> Path:
         """Where jobs and their results are."""
         return self.jobs or self.models.absolute().parent / "jobs"
+
+    @property
+    def routing_path(self) -> Path:
+        """Where routes that are set at run time are kept."""
+        return self.routing or self.models / "routing.json"
 
     @property
     def allowed_modules(self) -> tuple[str, ...]:

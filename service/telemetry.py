@@ -7,13 +7,14 @@ adds them up.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 
-import orjson
 import structlog
 from prometheus_client import (
     CollectorRegistry,
@@ -29,12 +30,31 @@ from service.microbatch import Batch
 from service.plan import SOURCES
 from service.shared import OUTCOMES
 
-__all__ = ["STAGES", "Telemetry", "configure_logging"]
+__all__ = ["STAGES", "Seen", "Telemetry", "configure_logging"]
 
 STAGES = ("queue", "sample", "gather", "compute")
 SHARED_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 COUNTS = tuple(4**k for k in range(12))
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is looked at when the metrics are asked for.
+
+    Attributes:
+        cache: embeddings in memory.
+        hidden_bytes: bytes for rows between layers.
+        queue_depth: requests that wait.
+        queue_cost_edges: edges that they will read.
+        tables: model → whether it answers from a fresh table.
+    """
+
+    cache: CacheStats
+    hidden_bytes: int = 0
+    queue_depth: int = 0
+    queue_cost_edges: int = 0
+    tables: Mapping[str, bool] = field(default_factory=dict)
 
 
 class Telemetry:
@@ -82,6 +102,34 @@ class Telemetry:
         self.cache_misses = Counter(
             "gnn_cache_misses", "Nodes looked up in the cache in vain.", registry=registry
         )
+        self.tier_rows = Counter(
+            "gnn_tier_rows",
+            "Rows looked up in a cache, by layer.",
+            ["tier", "layer", "outcome"],
+            registry=registry,
+        )
+        self.without_table = Counter(
+            "gnn_without_table",
+            "Nodes of mode auto that no fresh table answered.",
+            registry=registry,
+        )
+        self.refused = Counter(
+            "gnn_refused",
+            "Requests refused since there was no room.",
+            ["where"],
+            registry=registry,
+        )
+        self.has_table = Gauge(
+            "gnn_table_fresh",
+            "Whether a model answers from a fresh table.",
+            ["model"],
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+        self.queue_cost = _gauge(registry, "gnn_queue_cost_edges", "Edges that wait to be read.")
+        self.hidden_bytes = _gauge(
+            registry, "gnn_hidden_cache_bytes", "Bytes of slots for rows between layers."
+        )
         self.cache_bytes = _gauge(registry, "gnn_cache_bytes", "Bytes in the cache.")
         self.cache_entries = _gauge(registry, "gnn_cache_entries", "Embeddings in the cache.")
         self.cache_evictions = _gauge(
@@ -118,6 +166,8 @@ class Telemetry:
         self.batch_nodes.observe(batch.num_nodes)
         self.batch_cost.observe(batch.cost_edges)
         self.sampled_edges.inc(batch.computed.sampled_edges)
+        for layer, outcomes in batch.computed.hidden.items():
+            self.looked_up("hidden", str(layer), *outcomes)
         for hop, nodes in enumerate(batch.computed.frontier):
             self.frontier.labels(str(hop)).observe(nodes)
         for stage, seconds in batch.computed.seconds.items():
@@ -126,6 +176,17 @@ class Telemetry:
     def queued(self, seconds: float) -> None:
         """Count how long one request waited."""
         self.stage_seconds.labels("queue").observe(seconds)
+
+    def looked_up(self, tier: str, layer: str, hits: int, misses: int) -> None:
+        """Count rows of a layer that a cache had, and had not."""
+        for outcome, count in (("hit", hits), ("miss", misses)):
+            if count:
+                self.tier_rows.labels(tier, layer, outcome).inc(count)
+
+    def untabled(self, count: int) -> None:
+        """Count nodes that a fresh table would have answered."""
+        if count:
+            self.without_table.inc(count)
 
     def sources(self, counts: Iterable[tuple[str, int]]) -> None:
         """Count answered nodes by what answered."""
@@ -149,18 +210,29 @@ class Telemetry:
         """Count what Redis did with some rows."""
         if rows:
             self._of_outcome[outcome].inc(rows)
+            if outcome in ("hit", "miss"):
+                self.tier_rows.labels("redis", "last", outcome).inc(rows)
 
-    def render(self, cache: CacheStats, queue_depth: int) -> bytes:
+    def render(self, seen: Seen) -> bytes:
         """The Prometheus text of this process, or of all workers."""
+        cache = seen.cache
         self.cache_bytes.set(cache.size_bytes)
         self.cache_entries.set(cache.entries)
         self.cache_evictions.set(cache.evictions)
-        self.queue_depth.set(queue_depth)
+        self.queue_depth.set(seen.queue_depth)
+        self.queue_cost.set(seen.queue_cost_edges)
+        self.hidden_bytes.set(seen.hidden_bytes)
+        for model, is_fresh in seen.tables.items():
+            self.has_table.labels(model).set(is_fresh)
+        return generate_latest(self.collected())
+
+    def collected(self) -> CollectorRegistry:
+        """The metrics of this process, or of all workers."""
         if SHARED_DIRECTORY not in os.environ:
-            return generate_latest(self.registry)
+            return self.registry
         shared = CollectorRegistry()
         multiprocess.MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
-        return generate_latest(shared)
+        return shared
 
 
 def configure_logging(level: str) -> None:
@@ -208,7 +280,8 @@ class _Lines(structlog.WriteLogger):
 
 
 def _dumps(event: object, **_: object) -> str:
-    return orjson.dumps(event, default=repr).decode()
+    """One line of ASCII, whatever is in the event: what clients send cannot move a cursor."""
+    return json.dumps(event, default=repr, separators=(",", ":"))
 
 
 def _counts(registry: CollectorRegistry, name: str, help_text: str) -> Histogram:

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from gnn.attention import additive_attention
 from gnn.conv.heads import attention_factors, head_width, joined, score_weights
 from gnn.conv.self_edges import with_self_edges
+from gnn.dropout import dropout
 from gnn.edges import touched
+from gnn.sparse import mapped
 from sampling import Block, NodeView
 
 __all__ = ["GATConv"]
@@ -31,6 +33,8 @@ class GATConv(nn.Module):
         concat: heads have `d_out / heads` columns each; False averages heads of `d_out` columns.
         slope: of the LeakyReLU below 0.
         attention_dropout: share of the coefficients that is dropped in training.
+        message_dropout: share of what the sources send that is dropped in training, as the
+            authors' code does; scores are made of all of it.
 
     Raises:
         InputError: the heads do not divide `d_out`.
@@ -48,11 +52,13 @@ class GATConv(nn.Module):
         concat: bool = True,
         slope: float = 0.2,
         attention_dropout: float = 0.0,
+        message_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         width = head_width(d_out, heads, concat)
         self.d_out, self.heads, self.concat = d_out, heads, concat
         self.slope, self.attention_dropout = slope, attention_dropout
+        self.message_dropout = message_dropout
         self.linear = nn.Linear(d_in, heads * width, bias=False)
         self.src_attention = score_weights(heads, width)
         self.dst_attention = score_weights(heads, width)
@@ -65,8 +71,7 @@ class GATConv(nn.Module):
             x: rows of source nodes.
             nodes: the nodes that they belong to; not looked at here.
         """
-        rows: Tensor = self.linear(x.to(self.linear.weight.dtype))
-        return rows
+        return mapped(self.linear, x)
 
     def combine(self, block: Block, x_dst: Tensor, messages: Tensor) -> Tensor:
         """Output rows from all messages, the destinations' own included, (num_dst, d_out)."""
@@ -74,6 +79,8 @@ class GATConv(nn.Module):
         hop, rows = touched(with_self_edges(block), messages)
         rows = rows.to(self.bias.dtype)
         src_scores = self._scores(rows, self.src_attention)
+        if self.training:
+            rows = dropout(rows, self.message_dropout)
         factors = attention_factors(hop, self.heads, self.attention_dropout, self.training)
         out = additive_attention(hop, rows, dst_scores, src_scores, self.slope, factors)
         return joined(out, self.heads, self.concat) + self.bias

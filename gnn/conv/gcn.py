@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from gnn.aggregate import estimate_sum, full_sum
+from gnn.sparse import mapped
 from sampling import Block, NodeView
 
 __all__ = ["GCNConv"]
@@ -48,9 +49,8 @@ class GCNConv(nn.Module):
             x: rows of source nodes.
             nodes: the nodes that they belong to.
         """
-        rows = x.to(self.linear.weight.dtype)
-        if self.transforms_first:
-            rows = self.linear(rows)
+        weight = self.linear.weight
+        rows = mapped(self.linear, x) if self.transforms_first else x.to(weight.dtype)
         return rows * self._inverse_root(nodes.degrees())
 
     def combine(self, block: Block, x_dst: Tensor, messages: Tensor) -> Tensor:

@@ -14,20 +14,19 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gnn.dropout import dropout
+from gnn.decoders import DistMultDecoder, DotDecoder
 from gnn.errors import DivergedError, TrainingError
 from gnn.evaluate import using_threads
 from gnn.inputs import with_inputs
-from gnn.link_evaluate import link_metrics, link_tensors, protocol_of
-from gnn.link_losses import candidate_loss, pair_loss
+from gnn.link_evaluate import link_metrics, protocol_of
+from gnn.link_losses import pair_loss
 from gnn.link_split import LinkParts, Links, split_links
 from gnn.model import GNN
 from gnn.optimize import Stepper
+from gnn.sessions.link_whole import WholeLinkLoss, penalty_of, span_of
 from gnn.sessions.session import EpochResult
 from gnn.sessions.whole import WholeGraph, fanouts_of, step_seed
 from gnn.train_config import TrainConfig
@@ -46,46 +45,50 @@ class LinkSession:
 
     Attributes:
         parts: messages and targets.
+        targets: the edges that are trained on.
         protocol: of `gnn.link_evaluate`.
         loss: "bce", "bpr" or "softmax".
-        whole: encodes the whole graph; None where batches have Blocks of their own.
+        whole: losses on rows of the whole graph; None where batches have Blocks of their own.
         loader: makes those; None where the whole graph is encoded.
     """
 
     model: GNN
     config: TrainConfig
     parts: LinkParts
+    targets: Links
     protocol: str
     loss: str
     stepper: Stepper
     monitor: str
-    negatives: NegativeSampler | None
-    whole: WholeGraph | None
+    whole: WholeLinkLoss | None
     loader: LinkLoader | None
 
     @classmethod
     def prepare(cls, model: GNN, data: Dataset, config: TrainConfig) -> LinkSession:
         if model.decoder is None:
             raise TrainingError('the model has no decoder; build it with one, as in decoder="dot"')
+        _check_penalty(model, config)
         parts = split_links(with_inputs(data, model.config), config.split, config.seed)
-        protocol = protocol_of(parts)
+        targets, protocol = _some(parts.train, config), protocol_of(parts)
         loss = LOSSES[protocol] if config.link_loss == "auto" else config.link_loss
         fanouts = fanouts_of(model, config)
         sampler = NeighborSampler(parts.data.graph, fanouts, config.seed, config.num_threads)
         is_whole = WholeGraph.fits(parts.data.graph, fanouts)
         ranks_all = loss == "softmax" and is_whole
         negatives = None if ranks_all else _negative_sampler(parts, config)
+        graph = WholeGraph(model, parts.data, sampler)
+        whole = WholeLinkLoss(model, config, parts, protocol, loss, graph, negatives)
         return cls(
             model,
             config,
             parts,
+            targets,
             protocol,
             loss,
             Stepper.of(model, config),
             _monitor(config, parts, protocol),
-            negatives,
-            WholeGraph(model, parts.data, sampler) if is_whole else None,
-            None if is_whole else _loader(parts, sampler, config, loss, negatives),
+            whole if is_whole else None,
+            None if is_whole else _loader(parts, targets, sampler, config, loss, negatives),
         )
 
     def run_epoch(self, epoch: int) -> EpochResult:
@@ -118,9 +121,7 @@ class LinkSession:
         links, losses, sizes, edges = self._ordered(epoch), [], [], 0
         for i, start in enumerate(range(0, len(links), self.config.batch_size)):
             batch = links.take(slice(start, start + self.config.batch_size))
-            hidden = self._hidden(batch)
-            h, walked = self.whole.encode(step_seed(self.config.seed, epoch, i), hidden)
-            loss = self._loss(h, batch, step_seed(self.config.seed, epoch, i))
+            loss, walked = self.whole.of(batch, step_seed(self.config.seed, epoch, i))
             losses.append(self.stepper.step(loss, epoch, i))
             sizes.append(len(batch))
             edges += walked
@@ -142,95 +143,30 @@ class LinkSession:
         size = int(batch.labels.sum())
         h = self.model.encode(batch.blocks, batch.x)
         logits = self.model.score(h, batch.pairs, batch.relations)
-        return pair_loss(self.loss, logits[:size], logits[size:].view(size, -1)), size
+        loss = pair_loss(self.loss, logits[:size], logits[size:].view(size, -1))
+        if self.config.n3_decay:
+            types = None if batch.relations is None else batch.relations[:size].numpy()
+            ends = h[batch.pairs[0, :size]], h[batch.pairs[1, :size]]
+            loss = loss + penalty_of(self.model.decoder, self.config, self.parts, ends, types)
+        return loss, size
 
     def _ordered(self, epoch: int) -> Links:
         """The training edges in the order of this epoch, undirected ones in a random direction."""
         rng = np.random.default_rng((self.config.seed & MASK, epoch))
-        links = self.parts.train.take(rng.permutation(len(self.parts.train)))
+        links = self.targets.take(rng.permutation(len(self.targets)))
         if self.protocol != "pairs" or not self.parts.symmetric:
             return _from_users(links, self.parts) if self.protocol == "recommendation" else links
         turned = rng.random(len(links)) < 0.5
         ends = np.where(turned, links.dst, links.src), np.where(turned, links.src, links.dst)
         return Links(*ends, links.types)
 
-    def _hidden(self, batch: Links) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
-        """Edges that are no messages in this step: the batch's, and those that run back."""
-        if not self.config.exclude_targets or self.model.config.conv == "identity":
-            return None
-        ends = batch.src, batch.dst
-        return np.concatenate(ends), np.concatenate(ends[::-1])
 
-    def _loss(self, h: Tensor, batch: Links, seed: int) -> Tensor:
-        if self.negatives is None:
-            return self._among_candidates(h, batch, seed)
-        pairs, relations = link_tensors(batch)
-        positive = self.model.score(h, pairs, relations)
-        count = self.negatives.num_negatives
-        drawn = self.negatives.pairs(batch.src, batch.dst, seed)
-        again = None if relations is None else relations.repeat_interleave(count)
-        negative = self.model.score(h, drawn, again)
-        return pair_loss(self.loss, positive, negative.view(-1, count))
-
-    def _among_candidates(self, h: Tensor, batch: Links, seed: int) -> Tensor:
-        """Softmax of the destination among all nodes of its type; and, for triples, the source."""
-        tail = self._one_end(h, batch, seed, is_head=False)
-        if self.protocol != "knowledge":
-            return tail
-        return (tail + self._one_end(h, batch, seed + 1, is_head=True)) / 2
-
-    def _one_end(self, h: Tensor, batch: Links, seed: int, *, is_head: bool) -> Tensor:
-        """Loss of one end; entries of the given ends' rows are dropped, those asked for are whole.
-
-        A row that is asked with is scored against many others at once, which no dropout inside
-        the encoder makes less certain.
-        """
-        given, wanted = (batch.dst, batch.src) if is_head else (batch.src, batch.dst)
-        start, end = _span(self.parts, wanted)
-        drawn, count = self._candidates(end - start, seed, is_head), end - start
-        relations, reverse = self._asked(batch, is_head)
-        own = dropout(h[torch.from_numpy(given)], self.model.config.dropout)
-        assert self.model.decoder is not None, "prepare checked it"
-        rows = h[start:end] if drawn is None else h[drawn + start]
-        scores = self.model.decoder.against(own, rows, relations, reverse=reverse)
-        target = torch.from_numpy(wanted - start)
-        if drawn is None:
-            return F.cross_entropy(scores, target)
-        positive, itself = self._with(own, h, wanted, relations, reverse), None
-        if _span(self.parts, given) == (start, end):
-            places = torch.from_numpy(given - start)
-            itself = places, self._with(own, h, given, relations, reverse)
-        return candidate_loss(positive, scores, target, drawn, count, itself)
-
-    def _candidates(self, count: int, seed: int, is_head: bool) -> Tensor | None:
-        """Places of drawn candidates among all `count`; None where all of them are taken."""
-        if not 0 < self.config.num_negatives < count:
-            return None
-        rng = np.random.default_rng((seed & MASK, is_head))
-        return torch.from_numpy(rng.integers(0, count, self.config.num_negatives))
-
-    def _with(
-        self,
-        own: Tensor,
-        h: Tensor,
-        others: NDArray[np.int64],
-        relations: Tensor | None,
-        reverse: bool,
-    ) -> Tensor:
-        """Logits of the given ends' rows with one other node each, (num_edges,)."""
-        other = h[torch.from_numpy(others)]
-        ends = (other, own) if reverse else (own, other)
-        assert self.model.decoder is not None, "prepare checked it"
-        return self.model.decoder.pairs(*ends, relations)
-
-    def _asked(self, batch: Links, is_head: bool) -> tuple[Tensor | None, bool]:
-        """Relations to ask with, and whether candidates are sources: not of inverse edges."""
-        if batch.types is None:
-            return None, is_head
-        back = self.parts.inverse[batch.types]
-        if is_head and (back >= 0).all():
-            return torch.from_numpy(back), False
-        return torch.from_numpy(batch.types), is_head
+def _check_penalty(model: GNN, config: TrainConfig) -> None:
+    if config.n3_decay and not isinstance(model.decoder, DotDecoder | DistMultDecoder):
+        raise TrainingError(
+            f"n3_decay is {config.n3_decay} and the decoder {model.config.decoder}; it is for "
+            "the factors of dot and distmult, so choose one of these or leave it out"
+        )
 
 
 def _monitor(config: TrainConfig, parts: LinkParts, protocol: str) -> str:
@@ -249,7 +185,7 @@ def _negative_sampler(parts: LinkParts, config: TrainConfig) -> NegativeSampler:
     and inner products of two of them would be the highest of all.
     """
     graph = parts.data.graph
-    start, end = _span(parts, parts.train.dst)
+    start, end = span_of(parts, parts.train.dst)
     out_degrees = np.bincount(graph.indices, minlength=graph.num_nodes)
     return NegativeSampler(
         graph,
@@ -264,18 +200,10 @@ def _negative_sampler(parts: LinkParts, config: TrainConfig) -> NegativeSampler:
 
 def _type_name(parts: LinkParts, nodes: NDArray[np.int64]) -> str | None:
     """Name of the one type of these nodes; None where they are of several, or there is one."""
-    types, span = parts.data.graph.node_types, _span(parts, nodes)
+    types, span = parts.data.graph.node_types, span_of(parts, nodes)
     if len(types) < 2:
         return None
     return next((t.name for t in types if (t.start, t.end) == span), None)
-
-
-def _span(parts: LinkParts, nodes: NDArray[np.int64]) -> tuple[int, int]:
-    """First and one past the last node of the type of these nodes; of all types where mixed."""
-    for kind in parts.data.graph.node_types:
-        if ((nodes >= kind.start) & (nodes < kind.end)).all():
-            return kind.start, kind.end
-    return 0, parts.data.graph.num_nodes
 
 
 def _from_users(links: Links, parts: LinkParts) -> Links:
@@ -283,19 +211,29 @@ def _from_users(links: Links, parts: LinkParts) -> Links:
     asked = parts.test if len(parts.test) else parts.val
     if not len(asked):
         return links
-    start, end = _span(parts, asked.dst)
+    start, end = span_of(parts, asked.dst)
     back = (links.src >= start) & (links.src < end)
     return Links(np.where(back, links.dst, links.src), np.where(back, links.src, links.dst))
 
 
+def _some(links: Links, config: TrainConfig) -> Links:
+    """At most as many of them as are to be trained on, chosen at random."""
+    most = config.max_train_seeds
+    if most is None or most >= len(links):
+        return links
+    rng = np.random.default_rng((config.seed & MASK, most))
+    return links.take(np.sort(rng.choice(len(links), most, replace=False)))
+
+
 def _loader(
     parts: LinkParts,
+    targets: Links,
     sampler: NeighborSampler,
     config: TrainConfig,
     loss: str,
     negatives: NegativeSampler | None,
 ) -> LinkLoader:
-    oriented = _from_users(parts.train, parts) if loss == "bpr" else parts.train
+    oriented = _from_users(targets, parts) if loss == "bpr" else targets
     return LinkLoader(
         parts.data,
         sampler,

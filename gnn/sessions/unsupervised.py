@@ -152,15 +152,15 @@ class UnsupervisedSession:
         if self.whole is not None:
             x = None
             if shuffle:
-                table = self.data.features.rows(0, self.data.graph.num_nodes)
-                x = table[self._permutation(len(table), seed)]
+                order = self._permutation(self.data.graph.num_nodes, seed)
+                x = self.data.features.gather(order)
             h, walked = self.whole.encode(seed, x=x)
             return h[rows], walked
         blocks = self.sampler.sample(rows, seed)
-        inputs = self.data.features.gather(blocks[0].src_nodes)
+        nodes_read = blocks[0].src_nodes
         if shuffle:
-            inputs = inputs[self._permutation(len(inputs), seed)]
-        h = self.model.encode(blocks, inputs)
+            nodes_read = nodes_read[self._permutation(len(nodes_read), seed)]
+        h = self.model.encode(blocks, self.data.features.gather(nodes_read))
         return h, sum(block.num_edges for block in blocks)
 
     def _permutation(self, count: int, seed: int) -> Tensor:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.edges import picked
 from gnn.evaluate import EXACT_EDGES
 from gnn.model import GNN
 from gnn.train_config import TrainConfig
@@ -17,10 +19,37 @@ from sampling.errors import InputError
 from sampling.exclusion import EdgePlaces, keep_edges
 from sampling.kernels.reference import GOLDEN, MASK, mix
 
-__all__ = ["WholeGraph", "fanouts_of", "step_seed"]
+__all__ = ["NodeRows", "WholeGraph", "fanouts_of", "step_seed"]
 
 ALL = -1
-Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
+Ints = NDArray[np.int64]
+Pairs = tuple[Ints, Ints]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRows:
+    """Embeddings of the nodes that a step reads, every one picked once.
+
+    A pick costs a gradient of the size of all rows; losses pick their rows many times, so they do
+    it among the few that the step reads.
+
+    Attributes:
+        h: (len(nodes), d_embedding).
+        nodes: ascending; None where all nodes are there.
+    """
+
+    h: Tensor
+    nodes: Ints | None
+
+    def of(self, nodes: Ints) -> Tensor:
+        """Rows of nodes, each of them one that is there, (len(nodes), d_embedding)."""
+        places = nodes if self.nodes is None else np.searchsorted(self.nodes, nodes)
+        return picked(self.h, torch.from_numpy(places))
+
+    def between(self, start: int, end: int) -> Tensor:
+        """Rows of the nodes `start … end`, all nodes being there, (end - start, d_embedding)."""
+        assert self.nodes is None, "the caller asked for all nodes"
+        return self.h[start:end]
 
 
 @dataclass(slots=True)
@@ -62,6 +91,33 @@ class WholeGraph:
         if x is None:
             x = self.data.features.rows(0, self.data.graph.num_nodes)
         return self.model.encode(blocks, x), sum(block.num_edges for block in blocks)
+
+    def rows(
+        self, seed: int, hidden: Pairs | None, read: Sequence[Ints] | None
+    ) -> tuple[NodeRows, int]:
+        """Embeddings of the nodes that are read, and how many edges were walked.
+
+        Args:
+            seed: randomness of the neighbors, where any are drawn.
+            hidden: edges that are no messages in this step.
+            read: nodes that are read, in any order, repeats allowed; None for all.
+        """
+        if read is None or sum(map(len, read)) >= self.data.graph.num_nodes:
+            h, walked = self.encode(seed, hidden)
+            return NodeRows(h, None), walked
+        nodes = np.unique(np.concatenate(list(read)))
+        if self.model.config.conv == "identity":
+            return NodeRows(self._unheard(torch.from_numpy(nodes)), nodes), 0
+        h, walked = self.encode(seed, hidden)
+        return NodeRows(picked(h, torch.from_numpy(nodes)), nodes), walked
+
+    def _unheard(self, nodes: Tensor) -> Tensor:
+        """Embeddings of some nodes through layers that hear nothing of others."""
+        assert self.data.features is not None, "with_inputs sees to it"
+        empty = torch.zeros(len(nodes) + 1, dtype=torch.int64)
+        whole = self.data.graph.block(0, 0)
+        block = replace(whole, src_nodes=nodes, indptr=empty)
+        return self.model.encode([block] * self.model.num_layers, self.data.features.gather(nodes))
 
     def _without(self, blocks: tuple[Block, ...], hidden: Pairs) -> tuple[Block, ...]:
         """The hops without these edges; a whole graph is searched, drawn neighbors are compared."""

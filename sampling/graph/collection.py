@@ -33,6 +33,7 @@ from sampling.graph.features import FeatureTable
 from sampling.graph.ids import NodeIds
 from sampling.graph.manifest import COLLECTION_MANIFEST
 from sampling.graph.meta import LabelInfo
+from sampling.graph.sparse_features import SparseTable
 from sampling.graph.store import SPLIT_CODES, Dataset
 
 __all__ = ["GraphCollection"]
@@ -304,6 +305,8 @@ def _side_by_side(parts: Sequence[Dataset], offsets: NDArray[np.int64]) -> Datas
         edge_time=joined([g.edge_time for g in graphs], "edge times"),
         edge_features=joined([g.edge_features for g in graphs], "edge features"),
     )
+    if any(isinstance(part.features, SparseTable) for part in parts):
+        raise InputError("some graphs have sparse features; a collection holds dense ones")
     tables = [p.features and p.features.rows(0, p.features.num_rows).numpy() for p in parts]
     rows = joined(tables, "features")
     places = joined([part.positions for part in parts], "positions")

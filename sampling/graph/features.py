@@ -53,6 +53,20 @@ class FeatureTable:
         rows = kernels.gather(self.array, nodes.numpy(), self.scale, num_threads)
         return torch.from_numpy(rows)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the rows."""
+        return int(self.array.nbytes)
+
+    def take(self, nodes: NDArray[np.int64]) -> FeatureTable:
+        """The rows of these nodes as a table."""
+        return FeatureTable(np.ascontiguousarray(self.array[nodes]), self.storage, self.scale)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays by the names of their files."""
+        scale = {} if self.scale is None else {"feature_scale": self.scale}
+        return {"features": self.array, **scale}
+
     def rows(self, start: int, end: int) -> Tensor:
         """Rows `start … end` as float32."""
         return self.gather(torch.arange(start, end))

@@ -26,6 +26,7 @@ from sampling.graph.ids import NodeIds
 from sampling.graph.linksets import LinkSet
 from sampling.graph.manifest import is_collection, read_manifest, version_there, was_replaced
 from sampling.graph.meta import FORMAT_VERSION, UNLABELED, ArrayInfo, GraphMeta, LabelInfo
+from sampling.graph.sparse_features import SPARSE, SparseTable
 
 __all__ = ["SPLIT_CODES", "Dataset", "GraphStore", "write_manifest"]
 
@@ -270,12 +271,11 @@ def _arrays(data: Dataset) -> dict[str, NDArray[Any]]:
         "edge_weight": graph.edge_weight,
         "edge_time": graph.edge_time,
         "edge_features": graph.edge_features,
-        "features": features.array if features else None,
-        "feature_scale": features.scale if features else None,
         "labels": data.labels,
         "splits": data.splits,
         "node_time": data.node_time,
         "positions": data.positions,
+        **(features.arrays() if features is not None else {}),
         **data.ids.arrays(),
         **(data.links.arrays() if data.links is not None else {}),
     }
@@ -300,26 +300,34 @@ def _dataset(path: Path, meta: GraphMeta, arrays: dict[str, NDArray[Any]]) -> Da
         tuple(meta.edge_types),
         arrays.get("edge_features"),
     )
-    features = None
-    if meta.feature_storage is not None:
-        if meta.feature_storage not in STORAGE_TYPES:
-            raise DamagedError(path, MANIFEST, f"names storage type {meta.feature_storage!r}")
-        if arrays["features"].dtype != STORAGE_TYPES[meta.feature_storage]:
-            raise DamagedError(path, "features.npy", f"is not {meta.feature_storage}")
-        features = FeatureTable(
-            arrays["features"], meta.feature_storage, arrays.get("feature_scale")
-        )
     return Dataset(
         graph,
         NodeIds.from_arrays(meta.ids, arrays),
         meta,
-        features,
+        _features(path, meta, arrays),
         arrays.get("labels"),
         arrays.get("splits"),
         arrays.get("node_time"),
         arrays.get("positions"),
         LinkSet.from_arrays(arrays),
     )
+
+
+def _features(path: Path, meta: GraphMeta, arrays: dict[str, NDArray[Any]]) -> FeatureTable | None:
+    storage = meta.feature_storage
+    if storage is None:
+        return None
+    if storage == SPARSE:
+        parts = arrays["feature_values"], arrays["feature_indptr"], arrays["feature_columns"]
+        for array, name, kind in zip(parts, ("values", "indptr", "columns"), "fii", strict=True):
+            if array.dtype.kind != kind or array.dtype.itemsize != (8 if name == "indptr" else 4):
+                raise DamagedError(path, f"feature_{name}.npy", f"holds {array.dtype}")
+        return SparseTable(parts[0], indptr=parts[1], columns=parts[2], width=meta.feature_dim)
+    if storage not in STORAGE_TYPES:
+        raise DamagedError(path, MANIFEST, f"names storage type {storage!r}")
+    if arrays["features"].dtype != STORAGE_TYPES[storage]:
+        raise DamagedError(path, "features.npy", f"is not {storage}")
+    return FeatureTable(arrays["features"], storage, arrays.get("feature_scale"))
 
 
 def _expected_shapes(meta: GraphMeta) -> dict[str, tuple[int, ...]]:
@@ -336,7 +344,9 @@ def _expected_shapes(meta: GraphMeta) -> dict[str, tuple[int, ...]]:
         shapes["positions"] = (n, 3)
     if "links" in meta.arrays:
         shapes |= _link_shapes(meta)
-    if meta.feature_storage is not None:
+    if meta.feature_storage == SPARSE:
+        shapes |= _sparse_shapes(meta)
+    elif meta.feature_storage is not None:
         shapes["features"] = (n, meta.feature_dim)
     if meta.feature_storage == "int8":
         shapes["feature_scale"] = (meta.feature_dim,)
@@ -347,6 +357,13 @@ def _expected_shapes(meta: GraphMeta) -> dict[str, tuple[int, ...]]:
     if meta.ids.kind == "string":
         shapes["ids_offsets"] = (n + 1,)
     return shapes
+
+
+def _sparse_shapes(meta: GraphMeta) -> dict[str, tuple[int, ...]]:
+    values = meta.arrays.get("feature_values")
+    count = (0,) if values is None else values.shape[:1]
+    shapes = dict.fromkeys(["feature_values", "feature_columns"], count)
+    return {"feature_indptr": (meta.num_nodes + 1,), **shapes}
 
 
 def _link_shapes(meta: GraphMeta) -> dict[str, tuple[int, ...]]:
@@ -362,12 +379,14 @@ def _check(path: Path, data: Dataset) -> None:
     fault_of_links = (
         links.fault(data.graph.num_nodes, len(data.graph.edge_types)) if links is not None else ""
     )
+    rows = data.features.fault() if isinstance(data.features, SparseTable) else ""
     checks: list[tuple[str, str, Callable[[], bool]]] = [
         ("indptr/indices", fault, lambda: not fault),
         ("edge_type.npy", "holds unknown codes", lambda: _codes_in(
             data.graph.edge_type, 0, len(data.graph.edge_types))),
         ("splits.npy", "holds unknown codes", lambda: _codes_in(data.splits, 0, 4)),
         ("labels.npy", "holds unknown classes", lambda: _labels_in(data)),
+        ("feature_indptr.npy", rows, lambda: not rows),
         ("links.npy", fault_of_links, lambda: not fault_of_links),
         ("ids", "are not those of the manifest", lambda: _ids_fit(data.ids)),
         (MANIFEST, "has node types that do not cover the nodes", lambda: _types_cover(data)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from service.commands.options import Debug, Fanouts, Json, Seed, Threads, parse_fanouts
 from service.console import format_count, show
 
-__all__ = ["embed", "gather", "ingest", "loader", "sampling", "spmm"]
+__all__ = ["embed", "gather", "ingest", "loader", "sampling", "serve", "spmm"]
 
 Nodes = Annotated[int, typer.Option(min=1, help="Nodes of the graph.")]
 Edges = Annotated[int, typer.Option(min=1, help="Edges of the graph.")]
@@ -138,6 +139,43 @@ def ingest(
     from service.bench.ingest import measure
 
     _show(measure(nodes, edges, _cores(threads), repeats, seed), json)
+
+
+def serve(
+    nodes: Nodes = 1_000_000,
+    edges: Edges = 20_000_000,
+    fanouts: Fanouts = "15,10",
+    width: Width = 128,
+    connections: Annotated[
+        int, typer.Option(min=1, max=1024, help="Connections of the closed loads.")
+    ] = 16,
+    seconds: Annotated[
+        float,
+        typer.Option(min=1, help="Length of the even load; a turn takes a thirtieth, 1 to 10 s."),
+    ] = 300,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes of our server.")] = 1,
+    threads: Threads = None,
+    repeats: Repeats = 3,
+    seed: Seed = 0,
+    keep: Annotated[
+        Path | None,
+        typer.Option(help="Directory to keep graph, model and table in for the next time."),
+    ] = None,
+    peers: Annotated[bool, typer.Option(help="Also measure the plain services.")] = True,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Serving over sockets: requests per second and p99, beside a plain FastAPI and DGL service."""
+    from service.bench.dgl_peer import import_dgl
+    from service.bench.serve import ServePlan, measure
+    from service.console import note
+
+    if peers and import_dgl() is None:
+        note("dgl cannot be imported here; measuring without it")
+        peers = False
+    layers = parse_fanouts(fanouts)
+    given = (nodes, edges, layers, width, connections, seconds, repeats, workers, _cores(threads))
+    _show(measure(ServePlan(*given, seed, keep, peers)), json)
 
 
 def _cores(threads: int | None) -> int:

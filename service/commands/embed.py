@@ -49,6 +49,9 @@ def embed(
     index: Annotated[
         bool, typer.Option("--index", help="Also build an index of nearest rows by cosine.")
     ] = False,
+    make_map: Annotated[
+        bool, typer.Option("--map", help="Also place the nodes in the plane, for the console.")
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a run that was killed.")
     ] = False,
@@ -71,6 +74,7 @@ def embed(
         memory=None if memory is None else parse_size(memory),
         tile_rows=tile_rows,
         index=index,
+        make_map=make_map,
         resume=resume,
         overwrite=overwrite,
         num_threads=threads,
@@ -108,6 +112,7 @@ def run_embedding(
         "storage": meta.storage,
         "max_error": meta.max_error,
         "has_index": meta.index is not None,
+        "has_map": "map" in meta.arrays,
         "layers_out_of_core": streamed,
         "size_bytes": sum(path.stat().st_size for path in out.iterdir()),
         "seconds": round(seconds, 3),

@@ -117,6 +117,10 @@ def ingest(
     feature_dtype: Annotated[
         Literal["float32", "float16", "bfloat16", "int8"], typer.Option(help="As stored.")
     ] = "float32",
+    sparse_features: Annotated[
+        Literal["auto", "yes", "no"],
+        typer.Option(help="Keep a sparse .npz sparse; auto: where dense rows would take 1 GiB."),
+    ] = "auto",
     feature_rows: Annotated[
         Literal["auto", "id", "nodes"],
         typer.Option(help="Row i belongs to id i, or to row i of the node list."),
@@ -209,6 +213,7 @@ def ingest(
         undirected=undirected,
         duplicates=duplicates,
         feature_storage=feature_dtype,
+        sparse_features=sparse_features,
         feature_rows=feature_rows,
         memory_bytes=None if memory is None else parse_size(memory),
         id_type=id_type,

@@ -141,7 +141,7 @@ def _steps(
     from sampling.graph.runs import GROUP_EDGES, MERGE_BYTES
 
     n, m, d_in = data.meta.num_nodes, data.meta.num_edges, max(data.meta.feature_dim, 1)
-    stored = data.graph.size_bytes + (data.features.array.nbytes if data.features else 0)
+    stored = data.graph.size_bytes + (data.features.nbytes if data.features else 0)
     hidden = widths[-1]
     sizes = list(zip([d_in, *widths[:-1]], widths, strict=True))
 

@@ -128,6 +128,9 @@ def train(
     attention_dropout: Annotated[
         float | None, architecture(help="Share of attention coefficients dropped in training.")
     ] = None,
+    message_dropout: Annotated[
+        float | None, architecture(help="Share of what gat sends that is dropped in training.")
+    ] = None,
     alpha: Annotated[float | None, architecture(help="Teleport probability of appnp.")] = None,
     readout: Annotated[
         Literal["sum", "mean", "max", "attention", "set2set"] | None,
@@ -137,6 +140,10 @@ def train(
         Literal["none", "topk", "sag"] | None,
         architecture(help="Local pooling between layers, for tasks on graphs; none."),
     ] = None,
+    virtual_node: Annotated[
+        bool,
+        architecture("--virtual-node", help="A node per graph that hears all and speaks to all."),
+    ] = False,
     num_bases: Annotated[
         int | None, architecture(min=0, help="Bases that the relations of rgcn share; 0 for none.")
     ] = None,
@@ -214,7 +221,7 @@ def train(
         int | None, typer.Option(help="Train on at most this many nodes, chosen at random.")
     ] = None,
     decoder: Annotated[
-        Literal["dot", "distmult", "bilinear", "mlp"] | None,
+        Literal["dot", "distmult", "bilinear", "mlp", "hadamard"] | None,
         architecture(help="Scores of pairs; distmult with edge types, dot without."),
     ] = None,
     link_loss: Annotated[
@@ -225,6 +232,10 @@ def train(
         int | None,
         typer.Option(min=0, help="Negatives per edge; of softmax candidates per step, 0 for all."),
     ] = None,
+    n3_decay: Annotated[
+        float,
+        optimization(help="Strength of the N3 penalty on the factors of predicted edges."),
+    ] = 0.0,
     keep_targets: Annotated[
         bool,
         typer.Option("--keep-targets", help="Edges stay messages while they are predicted."),
@@ -296,10 +307,12 @@ def train(
         "jumping": jumping,
         "heads": heads,
         "attention_dropout": attention_dropout,
+        "message_dropout": message_dropout,
         "alpha": alpha,
         "num_bases": num_bases,
         "readout": readout,
         "pooling": pooling,
+        "virtual_node": virtual_node or None,
         "decoder": decoder,
     }
     training = TrainConfig(
@@ -323,6 +336,7 @@ def train(
         temporal=temporal,
         strategy=strategy,
         link_loss=link_loss,
+        n3_decay=n3_decay,
         objective=objective,
         eval_fanouts=_layers(eval_fanouts),
         max_train_seeds=max_train_seeds,

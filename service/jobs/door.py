@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gnn.tasks import WITHOUT_OUTPUTS
 from sampling.errors import UnknownNodeError
 from service.errors import (
     JobExpiredError,
@@ -16,7 +17,9 @@ from service.errors import (
     JobStoreError,
     LimitError,
     NoSpaceError,
+    NotCalibratedError,
     RequestError,
+    WrongTaskError,
 )
 from service.jobs.folder import JobFolder, write_ids
 from service.jobs.job import STATES, Job, JobSpec, Part, State, new_job_id
@@ -53,6 +56,8 @@ class JobDoor:
 
         Raises:
             ModelNotFoundError, VersionNotFoundError: there is no such model.
+            UnloadedError: it was told not to answer.
+            WrongTaskError, NotCalibratedError: the model has not what is asked for.
             UnknownNodeError: ids are not in the graph; names the first of them.
             LimitError: more ids than are allowed, or a result larger than is kept.
             TooManyJobsError: too many jobs wait.
@@ -61,6 +66,7 @@ class JobDoor:
         """
         self._check_ids(request)
         model = self.predictor.registry.get(request.model, request.version)
+        _check_columns(request, model)
         spec = self._spec(request, model)
         self._check_size(spec, model)
         job = Job(id=new_job_id(), spec=spec, created=time.time())
@@ -134,7 +140,7 @@ class JobDoor:
         meta = self.predictor.data.meta
         return JobSpec(
             kind=request.kind,
-            model=self.predictor.registry.resolve(request.model),
+            model=model.name,
             version=model.version,
             model_digest=model.saved.info.digest,
             graph=meta.fingerprint,
@@ -152,3 +158,17 @@ class JobDoor:
         size = 4 * spec.num_nodes * sum(widths.get(name, 2) for name in spec.include)
         if size > self.settings.job_results_bytes:
             raise LimitError("bytes of the result", self.settings.job_results_bytes, size)
+
+
+def _check_columns(request: JobRequest, model: ServedModel) -> None:
+    """Refuse what the job would fail with.
+
+    Raises:
+        WrongTaskError: the model has no labels and no values.
+        NotCalibratedError: it has no prediction sets.
+    """
+    info = model.saved.info
+    if info.task in WITHOUT_OUTPUTS and set(request.columns) != {"embedding"}:
+        raise WrongTaskError(model.name, info.task, "labels or values of nodes")
+    if "prediction_set" in request.columns and info.calibration is None:
+        raise NotCalibratedError(model.name, model.version)

@@ -5,7 +5,7 @@ JOBS/<id>/nodes.parquet           ids that were sent
 JOBS/<id>/table, rows             unfinished rows, with their journals
 JOBS/<id>/result/part-00000.parquet …   what came of it
 JOBS/published/.tables/<id>       published embedding tables
-JOBS/published/<model>            link to the one that is served
+JOBS/published/<model>@<version>  link to the one that is served
 """
 
 from __future__ import annotations

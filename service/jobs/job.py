@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 State = Literal["queued", "running", "done", "failed", "canceled"]
-Output = Literal["label", "probabilities", "embedding"]
+Output = Literal["label", "probabilities", "embedding", "prediction_set"]
 
 STATES: tuple[State, ...] = ("queued", "running", "done", "failed", "canceled")
 ACTIVE: tuple[State, ...] = ("queued", "running")

@@ -1,9 +1,10 @@
 """Embedding tables that jobs publish, and the servers that notice.
 
-A finished table moves to `published/.tables/<job>`; then `published/<model>` is renamed onto a
-link to it, in one step. Every server process looks at the links; where one has changed it maps
-the new table and answers from it, while requests under way keep the one they began with. The
-registry takes a table only from exactly the weights and the graph that it serves.
+A finished table moves to `published/.tables/<job>`; then `published/<model>@<version>` is renamed
+onto a link to it, in one step. Every server process looks at the links; where one has changed it
+maps the new table and answers from it, while requests under way keep the one they began with. The
+registry takes a table only from exactly the weights and the graph that it serves. A link goes with
+the version that it is for.
 """
 
 from __future__ import annotations
@@ -13,18 +14,19 @@ import re
 import shutil
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
 
-from gnn import EmbeddingTable
+from gnn import EmbeddingTable, list_models
 from gnn.embeddings import MANIFEST
 from sampling.errors import DamagedError, GnnError
 from service.jobs.folder import JobFolder, fsync
 from service.jobs.job import is_job_id
 from service.registry import ModelRegistry
 
-__all__ = ["PublishedTables", "publish_table", "remove_unlinked"]
+__all__ = ["PublishedTables", "publish_table", "remove_unlinked", "unlink_gone"]
 
 TABLES = ".tables"
 TARGET = re.compile(r"\.tables/([0-9a-f]{32})")
@@ -36,12 +38,13 @@ log = structlog.get_logger()
 Signature = tuple[int, int]
 
 
-def publish_table(folder: JobFolder, model: str) -> None:
-    """Serve the job's table for a model from now on; a second call changes nothing.
+def publish_table(folder: JobFolder, model: str, version: int) -> None:
+    """Serve the job's table for a version from now on; a second call changes nothing.
 
     Args:
         folder: of the job.
         model: the model's own name.
+        version: that made it.
     """
     root = folder.published.parent.parent
     folder.published.parent.mkdir(parents=True, exist_ok=True)
@@ -50,8 +53,26 @@ def publish_table(folder: JobFolder, model: str) -> None:
         fsync(folder.published.parent)
     temporary = root / f".{uuid.uuid4().hex}"
     temporary.symlink_to(f".tables/{folder.job_id}")
-    temporary.replace(root / model)
+    temporary.replace(root / f"{model}@{version}")
+    # as it was called while a model had one table for all its versions
+    with suppress(FileNotFoundError):
+        (root / model).unlink()
     fsync(root)
+
+
+def unlink_gone(root: Path, models: Path) -> None:
+    """Remove the links of versions that are no longer there.
+
+    Args:
+        root: `JOBS/published`.
+        models: directory of models; one without any is taken to be away for a moment.
+    """
+    names = list_models(models)
+    for path in _links(root) if names else ():
+        model, _, version = path.name.partition("@")
+        if version and (model not in names or not (models / model / version).is_dir()):
+            path.unlink(missing_ok=True)
+            log.info("table_forgotten", model=model, version=version)
 
 
 def remove_unlinked(root: Path) -> None:
@@ -73,7 +94,7 @@ class PublishedTables:
 
     def __init__(self, root: Path, registry: ModelRegistry) -> None:
         self.root, self.registry = root, registry
-        self._seen: dict[str, Signature] = {}
+        self._seen: dict[str, tuple[Signature, str]] = {}
         self._failed: dict[str, Signature] = {}
 
     def look(self, verify: bool = False) -> list[str]:
@@ -82,10 +103,11 @@ class PublishedTables:
         Args:
             verify: read every byte of a table once and compare checksums.
         """
-        taken = []
-        for path in _links(self.root):
+        taken, links = [], _links(self.root)
+        self._drop({path.name for path in links})
+        for path in links:
             signature = _signature(path)
-            if signature is None or self._seen.get(path.name) == signature:
+            if signature is None or self._seen.get(path.name, (None,))[0] == signature:
                 continue
             try:
                 table = self._open(path, verify)
@@ -94,11 +116,18 @@ class PublishedTables:
                     log.warning("table_unusable", model=path.name, reason=str(error))
                 self._failed[path.name] = signature
                 continue
-            self._seen[path.name] = signature
+            self._seen[path.name] = signature, table.meta.model_digest
             if self.registry.serve_table(table):
-                taken.append(path.name)
+                taken.append(path.name.partition("@")[0])
             log.info("table_published", model=path.name, job=table.path.name)
         return taken
+
+    def _drop(self, left: set[str]) -> None:
+        """Forget the tables whose link is gone, unless another leads to one of the same model."""
+        for name in self._seen.keys() - left:
+            _, digest = self._seen.pop(name)
+            if digest not in {kept for _, kept in self._seen.values()}:
+                self.registry.drop_table(digest)
 
     def _open(self, link: Path, verify: bool) -> EmbeddingTable:
         name = _target(link)

@@ -31,8 +31,10 @@ class JobRequest(Request):
     format: Literal["parquet", "npy"] = Field(
         "parquet", description="`npy`: only the embeddings, and only of every node."
     )
-    include: Annotated[list[Output], Field(min_length=1, max_length=3)] | None = Field(
-        None, description="Columns: `embedding`, `label` (with `score`), `probabilities`."
+    include: Annotated[list[Output], Field(min_length=1, max_length=4)] | None = Field(
+        None,
+        description="Columns: `embedding`, `label` (with `score`), `probabilities`, "
+        "`prediction_set`.",
     )
     publish: bool = Field(
         False, description="Serve the table when it is finished; `embed` of every node only."

@@ -1,7 +1,8 @@
 """The files of a finished job: Parquet parts with the user's ids first, or the bare `.npy`.
 
 Columns: `id`; `embedding`, a list of fixed size; `label` and `score`; `probabilities`, a list in
-the order of `classes` in the schema's metadata; for a regression `value` in place of those three.
+the order of `classes` in the schema's metadata; `prediction_set`, a list of labels, most probable
+first; for a regression `value` in place of all but the embedding.
 Parts appear together, by one rename. Equal rows make equal bytes.
 """
 
@@ -22,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from service.answers import chosen_labels
+from service.answers import chosen_labels, label_sets
 from service.errors import NonFiniteError
 from service.jobs.folder import JobFolder, fsync
 from service.jobs.job import JobSpec, Output, Part, Progress, Result
@@ -76,7 +77,7 @@ class _Columns:
         columns: dict[str, Any] = {"id": self.rows.ids(start, end)}
         if "embedding" in include:
             columns["embedding"] = _lists(rows)
-        if "label" in include or "probabilities" in include:
+        if set(include) != {"embedding"}:
             columns |= _answers(self._outputs(rows, start, end), self.model, include)
         return pa.table(columns).replace_schema_metadata(self._metadata())
 
@@ -150,6 +151,10 @@ def _answers(
         columns["score"] = pa.array(outputs[np.arange(len(outputs)), codes])
     if "probabilities" in include:
         columns["probabilities"] = _lists(outputs)
+    calibration = model.saved.info.calibration
+    if "prediction_set" in include and calibration is not None:
+        kind = pa.list_(pa.array(classes).type)
+        columns["prediction_set"] = pa.array(label_sets(calibration, outputs, classes), kind)
     return columns
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from service.jobs import lifecycle
 from service.jobs.folder import JobFolder
 from service.jobs.job import Job, State, is_job_id
-from service.jobs.published import remove_unlinked
+from service.jobs.published import remove_unlinked, unlink_gone
 from service.jobs.queue import JobQueue
 from service.settings import Settings
 
@@ -53,6 +53,7 @@ def sweep(queue: JobQueue, settings: Settings) -> None:
             queue.store.remove(job.id)
     for path in _orphans(settings.jobs_directory, queue):
         JobFolder(path.parent, path.name).remove()
+    unlink_gone(settings.jobs_directory / "published", settings.models)
     remove_unlinked(settings.jobs_directory / "published")
 
 

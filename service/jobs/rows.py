@@ -23,6 +23,7 @@ from gnn.embed import EmbedReport
 from gnn.embeddings import MANIFEST
 from gnn.errors import ResumeError
 from gnn.layerwise import tile_rows_for
+from gnn.projection import MAP_ROWS
 from gnn.rowfile import Journal, RowFile
 from sampling import Graph
 from service.cost import exact_costs
@@ -62,7 +63,7 @@ def rows_of(spec: JobSpec, folder: JobFolder, predictor: Predictor, model: Serve
         GnnError: as `gnn.embed`; or ids that are not in the graph.
     """
     if spec.every_node:
-        table = yield from _whole_table(folder, predictor, model, _has_outputs(spec))
+        table = yield from _whole_table(folder, predictor, model, _has_outputs(spec), spec.publish)
         return Rows(_ids_of_graph(predictor), _slices_of(table), table)
     ids = read_ids(folder.nodes)
     nodes = predictor.data.ids.to_dense(ids.to_pylist())
@@ -75,26 +76,34 @@ def rows_of(spec: JobSpec, folder: JobFolder, predictor: Predictor, model: Serve
 
 
 def _has_outputs(spec: JobSpec) -> bool:
-    return spec.publish or "label" in spec.include or "probabilities" in spec.include
+    return spec.publish or spec.include != ("embedding",)
 
 
 def _whole_table(
-    folder: JobFolder, predictor: Predictor, model: ServedModel, predictions: bool
+    folder: JobFolder,
+    predictor: Predictor,
+    model: ServedModel,
+    predictions: bool,
+    is_shown: bool = False,
 ) -> Generator[Progress, None, EmbeddingTable]:
     """The table of every node; it may be finished, and even published, by an earlier run."""
     if (folder.published / MANIFEST).is_file():
         return EmbeddingTable.open(folder.published, verify=False)
     if not (folder.table / MANIFEST).is_file():
         try:
-            yield from _embedded(folder, predictor, model, predictions)
+            yield from _embedded(folder, predictor, model, predictions, is_shown)
         except ResumeError:  # begun under other settings
             shutil.rmtree(folder.table.with_name(f"{folder.table.name}.partial"))
-            yield from _embedded(folder, predictor, model, predictions)
+            yield from _embedded(folder, predictor, model, predictions, is_shown)
     return EmbeddingTable.open(folder.table, verify=False)
 
 
 def _embedded(
-    folder: JobFolder, predictor: Predictor, model: ServedModel, predictions: bool
+    folder: JobFolder,
+    predictor: Predictor,
+    model: ServedModel,
+    predictions: bool,
+    is_shown: bool,
 ) -> Iterator[Progress]:
     reports = embed(
         model.saved,
@@ -104,6 +113,7 @@ def _embedded(
         resume=True,
         tile_rows=predictor.settings.job_tile_rows or None,
         num_threads=predictor.settings.threads,
+        make_map=is_shown and predictor.data.graph.num_nodes <= MAP_ROWS,
     )
     for report in reports:
         yield _progress_of(report)

@@ -48,14 +48,14 @@ def work_on(
             spec, folder, rows, model, predictor.settings.job_part_bytes
         )
         if spec.publish:
-            publish_table(folder, spec.model)
+            publish_table(folder, spec.model, spec.version)
         return result
 
 
 def _checked(spec: JobSpec, predictor: Predictor) -> ServedModel:
     if predictor.data.meta.fingerprint != spec.graph:
         raise GraphChangedError
-    model = predictor.registry.get(spec.model, spec.version)
+    model = predictor.registry.exactly(spec.model, spec.version)
     if model.saved.info.digest != spec.model_digest:
         raise SchemaMismatchError("weights", spec.model_digest, model.saved.info.digest)
     return model

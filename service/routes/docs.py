@@ -13,7 +13,7 @@ from html import escape
 from typing import Any
 
 from fastapi import FastAPI, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from service.access import needs
 from service.errors import PROBLEMS
@@ -58,12 +58,7 @@ for (const form of document.querySelectorAll("form")) {
 
 
 def add_routes(app: FastAPI) -> None:
-    """`/docs`, and `/` that leads there."""
-
-    @app.get("/", include_in_schema=False)
-    @needs(None)
-    async def root() -> Response:
-        return RedirectResponse("/docs")
+    """`/docs`."""
 
     @app.get("/docs", include_in_schema=False)
     @needs(None)
@@ -92,7 +87,7 @@ def _page(document: dict[str, Any]) -> str:
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
         f"<style>{STYLE}</style><h1>{title} {escape(document['info']['version'])}</h1>"
-        f"<p>{escape(document['info'].get('summary', ''))} "
+        f"<p>{escape(document['info'].get('summary', ''))} <a href=/>The console.</a> "
         "The same as a document for programs: <a href=/openapi.json>openapi.json</a>.</p>"
         f"{''.join(operations)}<h2>Errors</h2>{_problem_table()}"
         f"<script>{SCRIPT}</script></html>"

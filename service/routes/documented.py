@@ -8,7 +8,9 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.exchange import send_response
 from service.routes.paths import WholeRoute
 from service.schemas import ProblemResponse
 
@@ -16,10 +18,12 @@ __all__ = ["DirectRoute", "body_of", "problems"]
 
 REASONS = {
     400: "The body is not JSON.",
-    404: "No such model, version, node or job.",
+    403: "This is closed, or the key does not open it.",
+    404: "No such model, version, alias, node or job.",
     405: "No such method here.",
     408: "The body came too slowly.",
-    409: "No fresh table, a model that does not fit the graph, or a job without a result.",
+    409: "No fresh table, a model that does not fit the graph, a version that is unloaded or in "
+    "use, or a job without a result.",
     410: "The result of the job is gone.",
     413: "The body is over the limit.",
     415: "The body is not plain JSON.",
@@ -36,8 +40,22 @@ REASONS = {
 class DirectRoute(WholeRoute):
     """A route whose function takes the request and gives the response: nothing to solve for."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.app = _direct(self.endpoint)
+
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         return self.endpoint
+
+
+def _direct(endpoint: Callable[[Request], Coroutine[Any, Any, Response]]) -> ASGIApp:
+    """The endpoint as an application, without stacks for dependencies that it has not."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await endpoint(Request(scope, receive, send))
+        await send_response(scope, response, receive, send)
+
+    return app
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

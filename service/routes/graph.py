@@ -17,7 +17,7 @@ from service.routes.documented import problems
 from service.schemas import GraphResponse, NeighborsResponse, NodeResponse
 from service.settings import Settings
 
-__all__ = ["add_routes"]
+__all__ = ["NodePath", "add_routes", "find_node"]
 
 INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 
@@ -83,7 +83,7 @@ def _summary(data: Dataset) -> dict[str, Any]:
     }
 
 
-def _find(data: Dataset, text: str) -> tuple[int | str, int]:
+def find_node(data: Dataset, text: str) -> tuple[int | str, int]:
     """The id with its own type, and its dense node.
 
     Raises:
@@ -99,7 +99,7 @@ def _find(data: Dataset, text: str) -> tuple[int | str, int]:
 
 
 def _node(data: Dataset, text: str) -> dict[str, Any]:
-    key, row = _find(data, text)
+    key, row = find_node(data, text)
     features = data.features
     kinds = [t.name for t in data.graph.node_types if t.start <= row < t.end]
     several = data.meta.labels is not None and data.meta.labels.kind == "multi"
@@ -109,7 +109,7 @@ def _node(data: Dataset, text: str) -> dict[str, Any]:
         "degree": len(data.graph.in_neighbors(row)),
         "label": None if several else _label(data, row),
         **({"labels": _labels(data, row)} if several else {}),
-        "features": None if features is None else features.rows(row, row + 1)[0].numpy(),
+        "features": None if features is None else features.rows(row, row + 1).to_dense()[0].numpy(),
     }
 
 
@@ -133,7 +133,7 @@ def _label(data: Dataset, row: int) -> int | str | float | None:
 
 
 def _neighbors(data: Dataset, text: str, limit: int) -> dict[str, Any]:
-    key, row = _find(data, text)
+    key, row = find_node(data, text)
     graph = data.graph
     start, end = int(graph.indptr[row]), int(graph.indptr[row + 1])
     edges = slice(start, min(end, start + limit))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import numpy as np
 from fastapi import FastAPI, Request
+from numpy.typing import NDArray
 from starlette.responses import Response
+from torch import Tensor
 
-from service.errors import DeadlineError, OverloadedError
+from gnn import SavedModel
+from service.errors import DeadlineError, NotReadyError, OverloadedError
 from service.exchange import (
     exchange_of,
     json_response,
@@ -19,10 +24,13 @@ from service.exchange import (
     timeout_ms,
     while_connected,
 )
-from service.graph_predictor import GraphPredictor
+from service.graph_predictor import GraphModels, GraphPredictor, graph_entries
 from service.graph_schemas import GraphsRequest, GraphsResponse, limited_graphs
+from service.repository import Choice
 from service.routes.documented import DirectRoute, body_of, problems
+from service.routing_metrics import RoutingMetrics
 from service.settings import Settings
+from service.shadow import Answered, Kind, Shadows
 
 __all__ = ["GraphQueue", "add_routes", "request_models"]
 
@@ -30,40 +38,108 @@ OF_POST = (400, 404, 408, 409, 413, 415, 422, 500, 503, 504)
 
 
 class GraphQueue:
-    """One request at work, a bounded number waiting.
+    """One request at work, in a thread of its own, and a bounded number waiting.
+
+    A request that is given up leaves the queue at once; one that is at work already holds its turn
+    until the thread is done with it, so that what nobody waits for never piles up.
 
     Args:
         predictor: what answers.
-        limit: requests that may wait.
+        limit: requests that may wait, the one at work included.
+        shadows: that compare what was answered, where a route says so.
+        metrics: that count the requests of names with a canary.
     """
 
-    def __init__(self, predictor: GraphPredictor, limit: int) -> None:
-        self.predictor, self.limit, self.waiting = predictor, limit, 0
-        self._turn = asyncio.Lock()
+    def __init__(
+        self, predictor: GraphPredictor, limit: int, shadows: Shadows, metrics: RoutingMetrics
+    ) -> None:
+        self.predictor, self.limit, self.shadows, self.metrics = predictor, limit, shadows, metrics
+        self.waiting, self.is_open = 0, True
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="graphs")
 
     async def answer(self, body: GraphsRequest) -> dict[str, Any]:
         """What the model says of the graphs.
 
         Raises:
             OverloadedError: too many requests wait.
+            NotReadyError: the queue has been closed.
         """
+        if not self.is_open:
+            raise NotReadyError
         if self.waiting >= self.limit:
             raise OverloadedError(self.waiting, self.limit, 1)
+        loop = asyncio.get_running_loop()
         self.waiting += 1
-        try:
-            async with self._turn:
-                return await asyncio.to_thread(self._work, body)
-        finally:
-            self.waiting -= 1
+        work = self._thread.submit(self._work, body)
+        work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
+        answer, answered = await asyncio.wrap_future(work)
+        if answered is not None:
+            self.shadows.offer(answered)
+        return answer
 
-    def _work(self, body: GraphsRequest) -> dict[str, Any]:
-        saved = self.predictor.model(body.model, body.version)
-        predictions = self.predictor.predict(saved, body.graphs, body.include)
-        return {
+    def close(self) -> None:
+        """Finish what is at work, and nothing else."""
+        self.is_open = False
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _leave(self) -> None:
+        self.waiting -= 1
+
+    def _work(self, body: GraphsRequest) -> tuple[dict[str, Any], Answered | None]:
+        started, models = time.perf_counter(), self.predictor.models
+        choice = _chosen(models, body)
+        saved = choice.model or models.get(body.model, body.version)
+        rows, embeddings = self._outputs(saved, choice, body)
+        answer = {
             "model": saved.info.name,
             "model_version": saved.info.version,
-            "predictions": predictions,
+            "predictions": graph_entries(saved, rows, embeddings, body.include),
         }
+        if choice.shadow is None:
+            return answer, None
+        seconds = time.perf_counter() - started
+        return answer, self._answered(body, saved, choice.name, choice.shadow, rows, seconds)
+
+    def _outputs(
+        self, saved: SavedModel, choice: Choice[SavedModel], body: GraphsRequest
+    ) -> tuple[NDArray[np.float32], Tensor]:
+        failed: Exception | None = None
+        try:
+            return self.predictor.outputs(saved, body.graphs)
+        except Exception as error:
+            failed = error
+            raise
+        finally:
+            if choice.arm is not None:
+                self.metrics.canary(choice.name, saved.info.version, choice.arm, failed)
+
+    def _answered(
+        self,
+        body: GraphsRequest,
+        saved: SavedModel,
+        name: str,
+        shadow: SavedModel,
+        rows: NDArray[np.float32],
+        seconds: float,
+    ) -> Answered:
+        kind: Kind = "classes" if saved.info.classes else "values"
+        versions = (saved.info.version, shadow.info.version)
+        return Answered(
+            name,
+            *versions,
+            kind,
+            rows,
+            lambda: self.predictor.outputs(shadow, body.graphs)[0],
+            seconds,
+        )
+
+
+def _chosen(models: GraphModels, body: GraphsRequest) -> Choice[SavedModel]:
+    if "embedding" in body.include:
+        return Choice(body.model, models.opened(body.model, body.version))
+    return models.choose(
+        body.model, body.version, lambda: body.model_dump_json(include={"graphs"}).encode()
+    )
 
 
 def request_models(settings: Settings) -> tuple[type[GraphsRequest]]:

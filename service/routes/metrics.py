@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from service.access import needs
 from service.jobs.metrics import render_jobs
+from service.telemetry import Seen
 
 __all__ = ["add_routes"]
 
@@ -23,9 +24,17 @@ def add_routes(app: FastAPI) -> None:
     async def metrics(request: Request) -> Response:
         """Prometheus text."""
         resources = request.app.state.resources
-        stats = resources.predictor.cache.stats()
+        predictor, batcher = resources.predictor, resources.batcher
+        models = {name: predictor.registry.opened(name) for name in predictor.registry.names}
+        seen = Seen(
+            predictor.cache.stats(),
+            predictor.hidden.size_bytes,
+            batcher.depth,
+            batcher.waiting_cost,
+            {name: model.table is not None for name, model in models.items() if model},
+        )
         if resources.shared is not None:
             resources.telemetry.redis_degraded.set(resources.shared.state == "degraded")
-        text = resources.telemetry.render(stats, resources.batcher.depth)
+        text = resources.telemetry.render(seen)
         text += await asyncio.to_thread(render_jobs, resources.jobs)
         return Response(text, media_type=CONTENT_TYPE_LATEST)

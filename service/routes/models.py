@@ -8,11 +8,12 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Path, Request
 from starlette.responses import Response
 
-from gnn import list_versions
+from gnn import SavedModel
 from service.exchange import json_response
-from service.graph_predictor import GraphPredictor
-from service.registry import ModelRegistry
+from service.registry import ServedModel
+from service.repository import ModelRepository
 from service.routes.documented import problems
+from service.routing import DEFAULT, Share
 from service.schemas import ModelResponse, ModelsResponse
 
 __all__ = ["add_routes"]
@@ -24,12 +25,10 @@ def add_routes(app: FastAPI) -> None:
     @app.get("/v1/models", tags=["models"], response_model=ModelsResponse)
     async def models(request: Request) -> Response:
         """Every model with its versions."""
-        registry: ModelRegistry = request.app.state.resources.predictor.registry
-        graphs: GraphPredictor = request.app.state.resources.graphs.predictor
+        both = _repositories(request)
 
         def listed() -> list[dict[str, Any]]:
-            of_nodes = [_summary(registry, name) for name in registry.names]
-            return of_nodes + [_graph_summary(graphs, name) for name in graphs.names]
+            return [_summary(models, name) for models in both for name in models.names]
 
         return json_response({"models": await asyncio.to_thread(listed)})
 
@@ -43,61 +42,57 @@ def add_routes(app: FastAPI) -> None:
         request: Request, name: Annotated[str, Path(description="Model name, or `default`.")]
     ) -> Response:
         """Task, classes, metrics, model card."""
-        registry: ModelRegistry = request.app.state.resources.predictor.registry
-        graphs: GraphPredictor = request.app.state.resources.graphs.predictor
-        if name in graphs.names:
-            return json_response(await asyncio.to_thread(_graph_detail, graphs, name))
-        return json_response(await asyncio.to_thread(_detail, registry, name))
+        of_nodes, of_graphs = _repositories(request)
+        is_of_graphs = of_graphs.route(name).model in of_graphs.listed
+        models = of_graphs if is_of_graphs else of_nodes
+        return json_response(await asyncio.to_thread(_detail, models, name))
 
 
-def _summary(registry: ModelRegistry, name: str) -> dict[str, Any]:
-    own = registry.resolve(name)
-    model = registry.opened(own)
+def _repositories(request: Request) -> tuple[ModelRepository[Any], ModelRepository[Any]]:
+    """Models of the graph's nodes and links, and models of whole graphs."""
+    resources = request.app.state.resources
+    return resources.predictor.registry, resources.graphs.predictor.models
+
+
+def _summary(models: ModelRepository[Any], name: str) -> dict[str, Any]:
+    own = models.resolve(name)
+    model = models.opened(own)
+    route = models.routing.routes.get(own)
     return {
         "name": own,
-        "version": registry.newest(own),
-        "versions": registry.versions(own),
-        "aliases": registry.aliases_of(own),
-        "task": model.saved.info.task if model else None,
-        "is_default": own == registry.default,
+        "version": models.newest(own),
+        "versions": models.versions(own),
+        "unloaded": models.unloaded(own),
+        "aliases": models.aliases_of(own),
+        "task": None if model is None else _saved(model).info.task,
+        "is_default": own == models.route(DEFAULT).model,
+        "canary": share_document(route.canary if route else None),
+        "shadow": share_document(route.shadow if route else None),
     }
 
 
-def _graph_summary(graphs: GraphPredictor, name: str) -> dict[str, Any]:
-    saved = graphs.model(name, None)
-    return {
-        "name": name,
-        "version": saved.info.version,
-        "versions": list(list_versions(graphs.root, name)),
-        "task": saved.info.task,
-        "is_default": graphs.names == [name],
-    }
-
-
-def _graph_detail(graphs: GraphPredictor, name: str) -> dict[str, Any]:
-    saved = graphs.model(name, None)
-    return _graph_summary(graphs, name) | {
-        "classes": saved.info.classes or None,
+def _detail(models: ModelRepository[Any], name: str) -> dict[str, Any]:
+    model = models.get(name)
+    saved = _saved(model)
+    info = saved.info
+    of_nodes = isinstance(model, ServedModel)
+    return _summary(models, models.resolve(name)) | {
+        "version": info.version,
+        "classes": model.classes if of_nodes else info.classes or None,
         "metrics": saved.metrics,
         "card": saved.card,
-        "config": saved.info.model_dump(mode="json")["config"],
-        "fanouts": [],
-        "digest": saved.info.digest,
-        "graph_fingerprint": saved.info.graph_fingerprint,
-        "has_fresh_table": False,
-    }
-
-
-def _detail(registry: ModelRegistry, name: str) -> dict[str, Any]:
-    model = registry.get(name)
-    info = model.saved.info
-    return _summary(registry, name) | {
-        "classes": model.classes,
-        "metrics": model.saved.metrics,
-        "card": model.saved.card,
         "config": info.model_dump(mode="json")["config"],
-        "fanouts": list(info.fanouts),
+        "fanouts": list(info.fanouts) if of_nodes else [],
         "digest": info.digest,
         "graph_fingerprint": info.graph_fingerprint,
-        "has_fresh_table": model.table is not None,
+        "has_fresh_table": of_nodes and model.table is not None,
     }
+
+
+def _saved(model: ServedModel | SavedModel) -> SavedModel:
+    return model.saved if isinstance(model, ServedModel) else model
+
+
+def share_document(share: Share | None) -> dict[str, Any] | None:
+    """A canary or shadow as its user reads it."""
+    return None if share is None else share.model_dump()

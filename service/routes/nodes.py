@@ -23,7 +23,7 @@ from service.overlay import EdgeEdits
 from service.plan import Plan, Query
 from service.predictor import Answer, Predictor
 from service.routes.documented import DirectRoute, body_of, problems
-from service.routes.planning import SMALL, planned
+from service.routes.planning import SMALL, chosen, planned, shadowed
 from service.schemas import (
     EdgeOverlay,
     EmbedRequest,
@@ -35,7 +35,7 @@ from service.schemas import (
 )
 from service.settings import Settings
 
-__all__ = ["OF_POST", "SMALL", "add_routes", "planned", "request_models"]
+__all__ = ["OF_POST", "add_routes", "request_models"]
 
 ARROW = "application/vnd.apache.arrow.stream"
 OF_POST = (400, 404, 408, 409, 413, 415, 422, 500, 503, 504)
@@ -59,16 +59,21 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         query = _query(body, body.include, body.on_unknown, body.new_nodes)
         if body.overlay is not None:
             query = replace(query, overlay=_edits(body.overlay))
-        plan = await planned(request, query, settings)
+        choice = chosen(request, query)
+        plan = await planned(request, query, settings, choice)
         predictor = _predictor(request)
         if len(plan.ids) <= SMALL:
-            return _predicted(predictor, plan)
-        return await asyncio.to_thread(_predicted, predictor, plan)
+            response = _predicted(predictor, plan)
+        else:
+            response = await asyncio.to_thread(_predicted, predictor, plan)
+        shadowed(request, plan, choice)
+        return response
 
     async def embed(request: Request) -> Response:
         """The embedding of every node, in the order sent; JSON, or Arrow where it is accepted."""
         body = parse(embed_model, await read_body(request, settings))
-        plan = await planned(request, _query(body, ["embedding"]), settings)
+        query = _query(body, ["embedding"])
+        plan = await planned(request, query, settings, chosen(request, query))
         encode = _arrow if ARROW in request.headers.get("accept", "") else _embedded
         return await asyncio.to_thread(encode, _predictor(request), plan)
 

@@ -25,10 +25,10 @@ from service.oip import InferBody, InferRequest, OutputTensor, encode_answer, re
 from service.plan import Plan, Query
 from service.registry import ModelRegistry, ServedModel
 from service.routes.documented import DirectRoute, body_of
-from service.routes.planning import SMALL, planned
+from service.routes.planning import SMALL, chosen, planned, shadowed
 from service.settings import Settings
 
-__all__ = ["add_routes", "request_models"]
+__all__ = ["ErrorBody", "add_routes", "request_models"]
 
 VERSION = re.compile(r"[1-9][0-9]{0,8}")
 HEADER = "inference-header-content-length"
@@ -36,6 +36,7 @@ BINARY = "application/octet-stream"
 Responses = dict[int | str, dict[str, Any]]
 
 PLATFORM = "gnn-service"
+EXTENSIONS = ["binary_tensor_data", "model_repository"]
 
 
 class TensorMetadata(BaseModel):
@@ -102,9 +103,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
 
     async def server(request: Request) -> Response:
         """Name, version and extensions of the server."""
-        return json_response(
-            {"name": app.title, "version": app.version, "extensions": ["binary_tensor_data"]}
-        )
+        return json_response({"name": app.title, "version": app.version, "extensions": EXTENSIONS})
 
     async def metadata(request: Request) -> Response:
         """Inputs and outputs of a model."""
@@ -123,10 +122,14 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         name, version = request.path_params["name"], _version(request)
         include = [output for output, _ in asked.outputs] or ["probabilities"]
         query = Query(asked.nodes, name, version, asked.mode, include, asked.seed)
-        plan = await planned(request, query, settings)
+        choice = chosen(request, query)
+        plan = await planned(request, query, settings, choice)
         if len(plan.ids) <= SMALL:
-            return _answer(plan, asked)
-        return await asyncio.to_thread(_answer, plan, asked)
+            response = _answer(plan, asked)
+        else:
+            response = await asyncio.to_thread(_answer, plan, asked)
+        shadowed(request, plan, choice)
+        return response
 
     add = partial(app.router.add_api_route, tags=["v2"], route_class_override=DirectRoute)
     bad: Responses = {status: {"model": ErrorBody} for status in (400, 404, 409)}

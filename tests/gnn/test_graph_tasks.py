@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ import torch
 
 from gnn import build_model, evaluate, load_model, save_model, train
 from gnn.architecture import architecture_for
+from gnn.certify import certify
 from gnn.convs import CONVS
+from gnn.encoder import CategoricalEncoder
 from gnn.errors import SchemaMismatchError, TrainingError
 from gnn.graph_evaluate import graph_logits
 from gnn.model import GNN
-from gnn.model_config import CARRYING
+from gnn.model_config import CARRYING, ModelConfig
 from gnn.recipes import recipe_for
 from gnn.train_config import TrainConfig
 from sampling import Dataset, Graph, GraphCollection
@@ -100,6 +103,65 @@ def test_pooled_models_train_and_do_not_see_the_order_of_nodes(shapes, pooling):
     assert error <= 1e-4
 
 
+@pytest.mark.parametrize(("conv", "jumping"), [("gin", "cat"), ("gat", "none"), ("sage", "max")])
+def test_virtual_nodes_see_neither_the_order_of_nodes_nor_other_graphs(shapes, conv, jumping):
+    model = model_of(shapes, conv, virtual_node=True, jumping=jumping)
+    list(train(model, shapes, settings(epochs=3)))
+    assert model.virtual.first.abs().max() > 0
+    every = np.arange(COUNT)
+    together = graph_logits(model, shapes, every)
+    moved = graph_logits(model, rings_and_stars(shuffled=3), every)
+    alone = torch.cat([graph_logits(model, shapes, np.array([g])) for g in every])
+    scale = together.abs().max()
+    assert (moved - together).abs().max() <= 1e-5 * scale
+    assert (alone - together).abs().max() <= 1e-5 * scale
+    assert certify(model, shapes).passed
+
+
+def test_a_virtual_node_carries_news_further_than_the_layers():
+    """Two components, one layer: what is in one reaches the rows of the other by it alone."""
+    rows = np.zeros((4, 1), np.float32)
+    changed = rows.copy()
+    changed[3] = 5.0
+    block = Graph.from_edges([0, 1, 2, 3], [1, 0, 3, 2]).block()
+    for has in (False, True):
+        torch.manual_seed(0)
+        config = ModelConfig(
+            d_in=1, d_hidden=8, d_out=2, conv="gin", readout="sum", virtual_node=has
+        )
+        read: list[torch.Tensor] = []
+        model = build_model(config)
+        combine = model.convs[1].combine
+        model.convs[1].combine = lambda b, x, m, c=combine, r=read: (r.append(x), c(b, x, m))[1]
+        for x in (rows, changed):
+            model.encode_graphs(block, torch.from_numpy(x))
+        assert torch.equal(read[0][:2], read[1][:2]) != has
+
+
+def test_a_virtual_node_is_written_with_the_model(shapes, tmp_path):
+    model = model_of(shapes, virtual_node=True)
+    list(train(model, shapes, settings(epochs=1)))
+    saved = load_model(save_model(tmp_path / "m", model, shapes, settings(), {}))
+    assert saved.info.config.virtual_node
+    every = np.arange(COUNT)
+    assert torch.equal(graph_logits(saved.model, shapes, every), graph_logits(model, shapes, every))
+
+
+def test_batches_of_one_graph_train_with_a_virtual_node(shapes):
+    model = model_of(shapes, virtual_node=True)
+    config = replace(settings(epochs=1), batch_size=1)
+    assert all(np.isfinite(report.loss) for report in train(model, shapes, config))
+
+
+@pytest.mark.parametrize(("conv", "readout"), [("gin", "none"), ("appnp", "sum"), ("egnn", "sum")])
+def test_virtual_nodes_need_graphs_and_layers_without_state(conv, readout):
+    with pytest.raises(InputError, match="virtual node"):
+        ModelConfig(
+            d_in=8, d_hidden=8, d_out=2, conv=conv, readout=readout, virtual_node=True,
+            d_position=3 if conv == "egnn" else 0,
+        )  # fmt: skip
+
+
 def test_turned_and_moved_molecules_have_the_same_answers(shapes):
     model = model_of(shapes, "egnn")
     q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
@@ -174,3 +236,16 @@ def test_state_in_rows_excludes_jumping(shapes):
     for conv in CARRYING:
         with pytest.raises(InputError, match="carry"):
             model_of(shapes, conv, jumping="cat")
+
+
+def test_few_combinations_of_codes_are_summed_once_and_looked_up():
+    torch.manual_seed(0)
+    encoder = CategoricalEncoder((3, 2), 4)
+    codes = torch.cartesian_prod(torch.arange(3), torch.arange(2)).repeat(4, 1)
+    many, few = encoder(codes.float()), torch.cat([encoder(row[None]) for row in codes])
+    assert torch.equal(many, few)
+    grads = [torch.autograd.grad(rows.sin().sum(), encoder.parameters()) for rows in (many, few)]
+    for one, other in zip(*grads, strict=True):
+        torch.testing.assert_close(one, other)
+    with pytest.raises(InputError, match="column 1 holds the code 2"):
+        encoder(torch.tensor([[0.0, 2.0]]).repeat(30, 1))

@@ -16,11 +16,14 @@ from gnn.errors import TrainingError
 from gnn.evaluate import evaluate_parts
 from gnn.inputs import with_inputs
 from gnn.layerwise import infer
+from gnn.link_evaluate import _all_ranks as all_ranks
 from gnn.link_evaluate import drawn_negatives, protocol_of, score_links
 from gnn.link_losses import candidate_loss, pair_loss
 from gnn.link_split import is_symmetric, split_links
 from gnn.model_config import InputType
 from gnn.sessions import link as link_session
+from gnn.sessions import link_whole
+from gnn.sessions.link_whole import penalty_of
 from gnn.sessions.whole import WholeGraph
 from sampling import Dataset, Graph, NodeType
 from sampling.errors import InputError
@@ -165,6 +168,36 @@ def test_the_graph_says_how_it_is_measured():
     assert protocol_of(split_links(ratings())) == "recommendation"
 
 
+def test_where_edges_have_times_what_is_true_at_another_time_is_a_wrong_answer():
+    """0 → 1 at time 1 is asked for; 0 → 2 at the same time is left out, 0 → 3 at time 0 is not."""
+    src, dst = np.array([0, 0, 1]), np.array([3, 4, 0])
+    graph = Graph.from_edges(
+        src, dst, num_nodes=5, edge_type=np.array([0, 0, 1]), edge_types=("a", "b"),
+        edge_time=np.array([0, 0, 0]),
+    )  # fmt: skip
+    links = LinkSet.of([[0, 1], [0, 2]], [3, 3], None, [0, 0], [1, 1])
+    timed, ranks = Dataset.in_memory(graph, links=links), []
+    for data in (timed, Dataset.in_memory(replace(graph, edge_time=None), links=links)):
+        model = model_for(data, conv="identity", num_layers=1, decoder="distmult")
+        with torch.no_grad():
+            for rows in model.encoder.parameters():
+                rows.copy_(torch.tensor([1.0, 2.0, 4.0, 3.0, 0.5])[:, None].expand(5, 16))
+            model.decoder.relations.weight.fill_(1.0)
+        parts = split_links(data)
+        with torch.no_grad():
+            h = infer(model, with_inputs(data, model.config))
+            ranks.append(torch.cat(list(all_ranks(model, h, parts, parts.test.take([0])))).tolist())
+    assert ranks == [[2.0, 4.0], [1.0, 4.0]]
+
+
+def test_an_edge_at_several_times_is_learned_at_each():
+    graph = Graph.from_edges(
+        np.array([0, 0, 0]), np.array([1, 1, 1]), num_nodes=2, edge_time=np.array([3, 4, 4])
+    )
+    data = Dataset.in_memory(graph, links=LinkSet.of([[0, 1]], [3], times=[5]))
+    assert split_links(data).train.times.tolist() == [3, 4]
+
+
 def test_drawn_negatives_are_no_edges_of_any_part():
     parts = split_links(communities())
     drawn = drawn_negatives(parts, parts.test)
@@ -173,12 +206,12 @@ def test_drawn_negatives_are_no_edges_of_any_part():
     assert not known & keys(drawn.src, drawn.dst)
 
 
-@pytest.mark.parametrize("decoder", ["dot", "distmult", "bilinear", "mlp"])
+@pytest.mark.parametrize("decoder", ["dot", "distmult", "bilinear", "mlp", "hadamard"])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_scores_against_candidates_are_scores_of_pairs(decoder: str, reverse: bool):
     torch.manual_seed(0)
     config = ModelConfig(d_in=1, d_hidden=5, d_out=1, num_relations=3, decoder=decoder)
-    module = make_decoder(config, 5)
+    module = make_decoder(config, 5).eval()
     h, nodes, relations = torch.randn(4, 5), torch.randn(6, 5), torch.tensor([0, 2, 1, 2])
     found = module.against(h, nodes, relations, reverse=reverse)
     for i in range(4):
@@ -294,18 +327,36 @@ def test_the_edges_of_a_batch_are_no_messages_in_its_step(monkeypatch: pytest.Mo
     data = communities()
     session = link_session.LinkSession.prepare(model_for(data), data, CONFIG)
     seen = []
-    encode = session.whole.encode
+    encode = session.whole.whole.encode
 
     def spy(seed, hidden=None, x=None):
         seen.append(hidden)
         return encode(seed, hidden, x)
 
-    monkeypatch.setattr(type(session.whole), "encode", lambda self, *args: spy(*args))
+    monkeypatch.setattr(WholeGraph, "encode", lambda self, *args: spy(*args))
     result = session.run_epoch(0)
     walked = session.parts.data.graph.num_edges * 2
     assert len(seen) == -(-len(session.parts.train) // 64)
     assert all(len(hidden[0]) <= 128 for hidden in seen)
     assert result.edges == walked * len(seen) - 2 * sum(len(hidden[0]) for hidden in seen)
+
+
+@pytest.mark.parametrize("count", [0, 8])
+def test_scores_in_pieces_give_the_loss_and_the_gradients_of_one_piece(
+    monkeypatch: pytest.MonkeyPatch, count: int
+):
+    found = []
+    for at_once in (1 << 20, 100):
+        monkeypatch.setattr(link_whole, "SCORES_AT_ONCE", at_once)
+        data, config = triples(inverse=True), replace(CONFIG, num_negatives=count)
+        model = model_for(data, decoder="distmult", conv="gcn", num_layers=1)
+        session = link_session.LinkSession.prepare(model, data, config)
+        loss, _ = session.whole.of(session.targets.take(slice(0, 50)), 5)
+        loss.backward()
+        found.append([loss.detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
+    assert len(found[0]) > 3
+    for one, pieces in zip(*found, strict=True):
+        torch.testing.assert_close(one, pieces, atol=1e-6, rtol=1e-4)
 
 
 def test_training_is_the_same_bits_twice_and_after_a_stop(tmp_path):
@@ -330,6 +381,62 @@ def test_a_link_model_is_saved_and_scores_the_same(tmp_path):
     inputs = with_inputs(data, model.config)
     ours, theirs = (score_links(m, infer(m, inputs), parts.test) for m in (model, saved.model))
     torch.testing.assert_close(ours, theirs, atol=0, rtol=0)
+
+
+def test_the_penalty_is_the_cubes_of_the_factors_of_both_questions():
+    data, config = triples(inverse=True), replace(CONFIG, n3_decay=0.3, batch_size=1000)
+    session = link_session.LinkSession.prepare(model_for(data, decoder="distmult"), data, config)
+    h, parts = torch.randn(N, 16), session.parts
+    r = session.model.decoder.relations.weight
+    pairs, codes = torch.from_numpy(np.stack([parts.train.src, parts.train.dst])), parts.train.types
+    rows = [
+        h[pairs[0]],
+        h[pairs[1]],
+        (r[codes].abs() ** 3 + r[parts.inverse[codes]].abs() ** 3) / 2,
+    ]
+    expected = 0.3 * sum((v.abs() ** 3 if i < 2 else v).sum(1).mean() for i, v in enumerate(rows))
+    found = penalty_of(session.model.decoder, config, parts, (h[pairs[0]], h[pairs[1]]), codes)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_penalty_makes_factors_smaller(monkeypatch: pytest.MonkeyPatch, whole: bool):
+    monkeypatch.setattr(WholeGraph, "fits", staticmethod(lambda graph, fanouts: whole))
+    data, sizes = triples(inverse=True), []
+    for strength in (0.0, 1.0):
+        config = replace(CONFIG, n3_decay=strength)
+        model = fitted(data, config, conv="identity", num_layers=1, decoder="distmult")
+        sizes.append(float(infer(model, with_inputs(data, model.config)).abs().mean()))
+    assert sizes[1] < 0.7 * sizes[0]
+
+
+def test_a_penalty_on_factors_needs_a_decoder_that_has_them():
+    with pytest.raises(TrainingError, match="decoder mlp"):
+        fitted(communities(), replace(CONFIG, n3_decay=0.1), decoder="mlp")
+
+
+def test_settings_that_links_do_not_read_are_refused_by_name():
+    ignored = {"class_weights": "balanced", "conformal_alpha": 0.2, "split_index": 1,
+               "objective": "dgi", "strategy": "uniform", "eval_fanouts": (3, 3)}  # fmt: skip
+    for name, value in ignored.items():
+        with pytest.raises(InputError, match=name):
+            replace(CONFIG, **{name: value})
+    for name, value in {"exclude_targets": False, "n3_decay": 0.1}.items():
+        with pytest.raises(InputError, match=name):
+            replace(CONFIG, temporal=True, **{name: value})
+        with pytest.raises(InputError, match=name):
+            TrainConfig(**{name: value})
+    assert replace(CONFIG, temporal=True, strategy="uniform", eval_fanouts=(3, 3))
+
+
+def test_fewer_edges_can_be_trained_on():
+    data, config = communities(), replace(CONFIG, max_train_seeds=50)
+    session = link_session.LinkSession.prepare(model_for(data), data, config)
+    again = link_session.LinkSession.prepare(model_for(data), data, config)
+    all_of_them = keys(session.parts.train.src, session.parts.train.dst)
+    assert len(session.targets) == 50
+    assert keys(session.targets.src, session.targets.dst) <= all_of_them
+    assert np.array_equal(session.targets.src, again.targets.src)
 
 
 def test_what_cannot_be_trained_is_said():

@@ -40,10 +40,13 @@ def collection(real: bool = False) -> GraphCollection:
     return GraphCollection.from_graphs(parts, labels=np.arange(12) % 2, classes=CLASSES)
 
 
-def saved(root: Path, data: GraphCollection, name: str, conv: str, task: str) -> Any:
+def saved(root: Path, data: GraphCollection, name: str, conv: str, task: str, **chosen: Any) -> Any:
     torch.manual_seed(0)
     recipe = recipe_for(conv, data, 2, task)
-    model = build_model(architecture_for(task, data, recipe, {"d_hidden": 8}))
+    model = build_model(architecture_for(task, data, recipe, {"d_hidden": 8, **chosen}))
+    for name_of, weight in model.named_parameters():
+        if name_of == "virtual.first":  # zeros, so that it would not be missed
+            torch.nn.init.normal_(weight)
     save_model(root / name, model, data, TrainConfig(task=task), {"test": {"accuracy": 0.5}})
     return load_model(root / name)
 
@@ -71,6 +74,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[GraphCollection, Pa
     data.write(root / "collection")
     models = root / "models"
     saved(models, data, "shape", "gine", "graph-classification")
+    saved(models, data, "hub", "gine", "graph-classification", virtual_node=True)
     saved(models, data, "space", "egnn", "graph-classification")
     saved(models, collection(real=True), "weight", "gin", "graph-regression")
     return data, root
@@ -88,7 +92,7 @@ def predict(client: InProcess, graphs: list[dict[str, Any]], **fields: Any) -> A
     return client.post("/v1/graphs/predict", json={"graphs": graphs, **fields})
 
 
-@pytest.mark.parametrize("name", ["shape", "space"])
+@pytest.mark.parametrize("name", ["shape", "space", "hub"])
 def test_a_sent_graph_gets_the_answer_that_it_has_in_a_collection(world, client, name):
     data, root = world
     model = load_model(root / "models" / name).model
@@ -115,7 +119,7 @@ def test_a_regression_answers_with_values(world, client):
 
 def test_models_for_graphs_are_listed_and_described(client):
     listed = {entry["name"]: entry for entry in client.get("/v1/models").json()["models"]}
-    assert listed.keys() == {"shape", "space", "weight"}
+    assert listed.keys() == {"hub", "shape", "space", "weight"}
     assert listed["shape"]["task"] == "graph-classification"
     detail = client.get("/v1/models/shape").json()
     assert detail["classes"] == CLASSES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import threading
 import time
 from collections.abc import Sequence
@@ -29,17 +30,25 @@ from service.errors import (
     TooManyJobsError,
     UnknownNodeError,
     VersionNotFoundError,
+    WrongTaskError,
 )
 from service.jobs import retention
 from service.jobs.door import JobDoor
 from service.jobs.folder import JobFolder
 from service.jobs.job import Job
 from service.jobs.process import open_queue
-from service.jobs.published import PublishedTables, publish_table, remove_unlinked
+from service.jobs.published import (
+    PublishedTables,
+    publish_table,
+    remove_unlinked,
+    unlink_gone,
+)
 from service.jobs.request import JobRequest
 from service.jobs.runner import Runner
 from service.jobs.work import work_on
 from service.predictor import open_predictor
+from service.routing import RoutingState
+from service.routing_file import RoutingFile
 from service.settings import Settings
 
 EVERY = list(range(100, 1600))
@@ -464,11 +473,65 @@ def test_a_newer_table_replaces_the_one_before_and_a_link_may_not_lead_elsewhere
     assert sorted(path.name for path in (root / ".tables").iterdir()) == sorted(
         [first.id, second.id]
     )
-    (root / "default").unlink()
-    (root / "default").symlink_to(world.embeddings)
+    (root / "default@1").unlink()
+    (root / "default@1").symlink_to(world.embeddings)
     (root / "strange").symlink_to(".tables/../../" + second.id)
     assert door.published.look() == []
     assert registry.opened("default").table.path.name == second.id
+
+
+def test_every_version_has_a_table_of_its_own_until_it_is_deleted(world: World, tmp_path: Path):
+    models = tmp_path / "models"
+    for seed in (1, 2):
+        add_model(models / "default", world.data, seed)
+    settings = Settings(graph=world.graph, models=models, jobs=tmp_path / "jobs")
+    door = door_of(settings)
+    registry, root = door.predictor.registry, door.published.root
+    old, new = (finished(door, publish=True, version=version) for version in (1, 2))
+    root.joinpath("default").symlink_to(f".tables/{old.id}")  # as links were called before
+    registry.get("default", 1)
+    assert door.published.look() == ["default"] * 3
+    served = {version: registry.opened("default", version).table for version in (1, 2)}
+    assert {version: table.path.name for version, table in served.items()} == {1: old.id, 2: new.id}
+    again = finished(door, publish=True, version=1)
+    assert not root.joinpath("default").is_symlink()
+    assert door.published.look() == ["default"]
+    assert registry.opened("default", 1).table.path.name == again.id
+    shutil.rmtree(models / "default" / "1")
+    unlink_gone(root, tmp_path / "nowhere")
+    assert door.published.look() == []
+    unlink_gone(root, models)
+    assert [path.name for path in root.iterdir() if path.is_symlink()] == ["default@2"]
+    assert door.published.look() == []
+    assert registry.opened("default", 1).table is None
+    assert registry.opened("default", 2).table.path.name == new.id
+
+
+def test_a_model_without_labels_is_refused_at_the_door(world: World, tmp_path: Path):
+    models = tmp_path / "models"
+    add_model(
+        models / "links", world.data, 5, task="link-prediction",
+        decoder="mlp", head="none", d_out=1,
+    )  # fmt: skip
+    door = door_of(Settings(graph=world.graph, models=models, jobs=tmp_path / "jobs"))
+    with pytest.raises(WrongTaskError):
+        door.submit(request(kind="predict"))
+    assert door.submit(request(nodes=[105])).state == "queued"
+
+
+def test_an_alias_is_settled_when_a_job_is_sent(world: World, tmp_path: Path):
+    models = tmp_path / "models"
+    for seed in (1, 2):
+        add_model(models / "default", world.data, seed)
+    door = door_of(
+        Settings(graph=world.graph, models=models, jobs=tmp_path / "jobs", aliases="a=default@1")
+    )
+    job = door.submit(request(model="a", nodes=[105]))
+    assert (job.spec.model, job.spec.version) == ("default", 1)
+    state = RoutingState(unloaded={"default": [1]})
+    RoutingFile(models / "routing.json").edit(lambda _: state)
+    run_all(door)
+    assert door.queue.get(job.id).state == "done", "what is unloaded later was asked for before"
 
 
 def test_tables_that_no_link_leads_to_go_after_a_while(world, tmp_path, monkeypatch):
@@ -493,7 +556,7 @@ def test_a_table_of_another_graph_or_a_damaged_one_is_never_served(world: World,
             pass
         if spoil:
             (folder.table / "embeddings.npy").write_bytes(b"short")
-        publish_table(folder, "default")
-        publish_table(folder, "default")
+        publish_table(folder, "default", 1)
+        publish_table(folder, "default", 1)
         assert PublishedTables(door.published.root, registry).look() == []
         assert registry.opened("default").table is None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from world import CLASSES, World, add_model, running
 
@@ -13,6 +16,10 @@ from gnn import TrainConfig, embed, load_model, save_model
 from gnn.measure import measure
 from service.cli import main
 from service.errors import NotCalibratedError
+from service.jobs.door import JobDoor
+from service.jobs.process import open_queue
+from service.jobs.request import JobRequest
+from service.jobs.runner import Runner
 from service.predictor import Predictor, open_predictor
 
 IDS = list(range(100, 160))
@@ -29,6 +36,20 @@ def calibrated(world: World, tmp_path_factory: pytest.TempPathFactory) -> World:
     for _ in embed(load_model(root / "models/default"), world.data, root / "embeddings"):
         pass
     return World(world.graph, root / "models", root / "embeddings", world.data)
+
+
+def job(world: World, directory: Path, **fields: Any) -> Any:
+    """The result of a job, as a table."""
+    settings = world.settings(jobs=directory / "jobs", verify_graph=False)
+    door = JobDoor(open_queue(settings), opened(world), settings)
+    try:
+        text = json.dumps({"kind": "predict", **fields})
+        sent = door.submit(JobRequest.model_validate_json(text))
+        Runner(door.queue, settings, sent.spec.graph).run(threading.Event(), idle_s=0.0)
+        assert door.queue.get(sent.id).state == "done", door.queue.get(sent.id).error
+        return pq.read_table(door.part(sent.id, None)[0])
+    finally:
+        door.queue.store.close()
 
 
 def opened(world: World, table: bool = False) -> Predictor:
@@ -104,3 +125,23 @@ def test_models_that_were_saved_before_calibration_load(calibrated: World, tmp_p
     loaded = load_model(old)
     assert loaded.info.calibration is None
     assert loaded.card == "an old card"
+
+
+def test_a_job_gives_the_sets_of_rest_for_some_nodes_and_for_all(calibrated: World, tmp_path: Path):
+    include = ["prediction_set"]
+    every = list(range(100, 1600))
+    expected = opened(calibrated).predict(every, mode="exact", include=include).predictions
+    for nodes, wanted in ((IDS, expected[: len(IDS)]), (None, expected)):
+        table = job(calibrated, tmp_path, include=include, nodes=nodes)
+        assert table.column_names == ["id", "prediction_set"]
+        same = [
+            a == b for a, b in zip(table["prediction_set"].to_pylist(), sets(wanted), strict=True)
+        ]
+        assert np.mean(same) > 0.99  # a score at the threshold may fall on either side
+    table = job(calibrated, tmp_path, include=["label", "prediction_set"], nodes=IDS)
+    assert [s[0] for s in table["prediction_set"].to_pylist()] == table["label"].to_pylist()
+
+
+def test_a_job_for_sets_of_a_model_without_calibration_is_refused(world: World, tmp_path: Path):
+    with pytest.raises(NotCalibratedError):
+        job(world, tmp_path, include=["prediction_set"])

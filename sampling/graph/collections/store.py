@@ -32,6 +32,7 @@ from sampling.graph.manifest import (
     was_replaced,
 )
 from sampling.graph.meta import GraphMeta
+from sampling.graph.sparse_features import SPARSE
 from sampling.graph.store import Dataset, GraphStore
 
 __all__ = [
@@ -198,6 +199,7 @@ def check_rows(path: Path, meta: CollectionMeta, nodes: Dataset, arrays: Arrays)
         ("labels.npy", "holds unknown classes", _classes_known),
         ("splits.npy", "holds unknown codes", _splits_known),
         ("ids", "are not those of the manifest", _ids_fit),
+        (NODES, "has sparse features, and a collection holds dense ones", _are_dense),
         (NODES, "has a node feature that is no code of its column", _node_codes_known),
         (NODES, "has an edge feature that is no code of its column", _edge_codes_known),
     ]
@@ -254,6 +256,10 @@ def _ids_fit(meta: CollectionMeta, nodes: Dataset, arrays: Arrays) -> bool:
         return False
     rises = bool((offsets[1:] >= offsets[:-1]).all())
     return rises and offsets[0] == 0 and offsets[-1] == len(data)
+
+
+def _are_dense(meta: CollectionMeta, nodes: Dataset, arrays: Arrays) -> bool:
+    return nodes.features is None or nodes.features.storage != SPARSE
 
 
 def _node_codes_known(meta: CollectionMeta, nodes: Dataset, arrays: Arrays) -> bool:

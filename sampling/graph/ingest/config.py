@@ -47,6 +47,8 @@ class IngestConfig:
         id_type: "int", "string", or "auto": integers where all ids of text files are, text where
             none is; a mixture is refused.
         feature_storage: "float32", "float16", "bfloat16" or "int8".
+        sparse_features: "yes" keeps a sparse `.npz` as it is, "no" makes it dense; "auto" keeps it
+            where dense rows would take more than 1 GiB and most of them were zeros.
         feature_rows: "id" (row i is node id i), "nodes" (row i is row i of the list), or
             "auto": by id where the ids are 0 … rows - 1 in some order.
         memory_bytes: bound on resident memory; a share of what is free when left out.
@@ -79,6 +81,7 @@ class IngestConfig:
     duplicates: str = "auto"
     id_type: str = "auto"
     feature_storage: str = "float32"
+    sparse_features: str = "auto"
     feature_rows: str = "auto"
     memory_bytes: int | None = None
     on_dangling: str = "error"
@@ -132,6 +135,7 @@ def check(config: IngestConfig) -> None:
     choices = {
         "duplicates": (config.duplicates, ("auto", "keep", "drop")),
         "feature_storage": (config.feature_storage, tuple(STORAGE_TYPES)),
+        "sparse_features": (config.sparse_features, ("auto", "yes", "no")),
         "feature_rows": (config.feature_rows, ("auto", "id", "nodes")),
         "on_dangling": (config.on_dangling, ("error", "drop", "create")),
         "id_type": (config.id_type, ("auto", "int", "string")),
@@ -145,6 +149,9 @@ def check(config: IngestConfig) -> None:
         raise InputError("there is nothing to ingest; give files of edges")
     if config.splits is not None and config.random_split is not None:
         raise InputError("splits come from a file or are drawn at random, not both")
+    if config.sparse_features == "yes" and config.feature_storage != "float32":
+        raise InputError(f"sparse features are float32, and {config.feature_storage} was asked for;"
+                         " leave the type out, or --sparse-features")  # fmt: skip
     if config.undirected and config.reverse_edges:
         raise InputError("edges run both ways with one type (--undirected), or back with a type of "
                          "their own (--reverse-edges), not both")  # fmt: skip

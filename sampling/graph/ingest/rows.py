@@ -29,9 +29,11 @@ from sampling.graph.nodes import Nodes, strings_of
 from sampling.graph.readers.ahead import read_ahead
 from sampling.graph.readers.source import FeatureSource
 
-__all__ = ["feature_rows", "splits_of", "write_features"]
+__all__ = ["feature_rows", "splits_of", "stays_sparse", "write_features"]
 
 FEATURE_CHUNK_BYTES = 16 << 20
+SPARSE_FROM_BYTES = 1 << 30
+SPARSE_VALUE_BYTES, MOSTLY_ZEROS = 8, 8
 COUNTED = r"^(0|[1-9][0-9]{0,17})$"
 
 
@@ -77,8 +79,31 @@ def feature_rows(
     if source is None:
         return None
     order = _reordered(_row_order(config, source.num_rows, nodes), numbers)
-    read = source.read
-    return replace(source, num_rows=nodes.ids.num_nodes, read=lambda _, rows: read(order, rows))
+    read, read_sparse = source.read, source.read_sparse
+    return replace(
+        source,
+        num_rows=nodes.ids.num_nodes,
+        read=lambda _, rows: read(order, rows),
+        read_sparse=None if read_sparse is None else lambda _: read_sparse(order),
+    )
+
+
+def stays_sparse(config: IngestConfig, source: FeatureSource) -> bool:
+    """Whether rows are stored sparse.
+
+    Raises:
+        FeatureError: they are to be, and the file is not sparse.
+    """
+    if config.sparse_features == "yes" and source.read_sparse is None:
+        raise FeatureError(
+            f"{source.path.name} is not sparse, or its rows are those of a node type; write it "
+            "with scipy.sparse.save_npz, or leave out --sparse-features"
+        )
+    if config.sparse_features != "auto":
+        return config.sparse_features == "yes"
+    dense, kept = 4 * source.num_rows * source.dim, SPARSE_VALUE_BYTES * source.num_values
+    is_wide = dense > SPARSE_FROM_BYTES and kept * MOSTLY_ZEROS < dense
+    return source.read_sparse is not None and config.feature_storage == "float32" and is_wide
 
 
 def _reordered(
@@ -165,6 +190,8 @@ def _counted_ids(config: IngestConfig, nodes: Nodes, kind: NodeType) -> NDArray[
 
 def write_features(config: IngestConfig, source: FeatureSource, temporary: Path) -> Reports:
     """Write rows in the order of the source; returns what the manifest says of the arrays."""
+    if stays_sparse(config, source):
+        return (yield from _write_sparse(source, temporary))
     storage, n = config.feature_storage, source.num_rows
     dtype = cast("np.dtype[Any]", STORAGE_TYPES[storage])
     _check_space(temporary, n * source.dim * dtype.itemsize)
@@ -183,6 +210,14 @@ def write_features(config: IngestConfig, source: FeatureSource, temporary: Path)
         arrays["features"] = writer.close()
     finally:
         writer.abort()
+    return arrays
+
+
+def _write_sparse(source: FeatureSource, temporary: Path) -> Reports:
+    assert source.read_sparse is not None, "stays_sparse looked"
+    clock, table = Clock("features"), source.read_sparse(None)
+    arrays = {n: write_array(temporary / f"{n}.npy", a) for n, a in table.arrays().items()}
+    yield clock.report(table.num_rows, table.num_rows)
     return arrays
 
 

@@ -24,11 +24,12 @@ from sampling.graph.ingest.inputs import Inputs, open_inputs
 from sampling.graph.ingest.label_pairs import with_label_pairs
 from sampling.graph.ingest.numbering import number_nodes
 from sampling.graph.ingest.reorder import reorder
-from sampling.graph.ingest.rows import feature_rows, splits_of, write_features
+from sampling.graph.ingest.rows import feature_rows, splits_of, stays_sparse, write_features
 from sampling.graph.memory import MemoryBudget
 from sampling.graph.meta import GraphMeta
 from sampling.graph.nodes import Nodes
 from sampling.graph.readers.source import FeatureSource
+from sampling.graph.sparse_features import SPARSE
 from sampling.graph.store import MANIFEST, write_manifest
 
 __all__ = ["ingest"]
@@ -100,12 +101,18 @@ def _meta(
         node_types=[(t.name, t.start, t.end) for t in nodes.node_types],
         edge_types=list(adjacency.edge_types),
         feature_dim=features.dim if features else 0,
-        feature_storage=config.feature_storage if features else None,
+        feature_storage=_storage(config, features),
         feature_widths=_feature_widths(inputs, nodes),
         labels=nodes.label_info,
         ids=nodes.ids.header(),
         provenance=_provenance(config, inputs) | adjacency.facts,
     )
+
+
+def _storage(config: IngestConfig, features: FeatureSource | None) -> str | None:
+    if features is None:
+        return None
+    return SPARSE if stays_sparse(config, features) else config.feature_storage
 
 
 def _feature_widths(inputs: Inputs, nodes: Nodes) -> dict[str, int] | None:

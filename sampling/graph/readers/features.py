@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sampling.errors import FeatureError, ParseError
 from sampling.graph.readers.arrays import Archive, MappedArray, open_archive, open_mapped
 from sampling.graph.readers.source import FeatureSource, ReadOptions
+from sampling.graph.sparse_features import SparseTable
 
 __all__ = ["check_sparse", "dense_source", "open_features", "open_splits", "sparse_source"]
 
@@ -120,7 +121,7 @@ def _check_dim(path: Path, dim: int) -> None:
 
 
 def sparse_source(path: Path, archive: Archive, prefix: str) -> FeatureSource:
-    """Features as SciPy's compressed sparse rows, made dense chunk by chunk."""
+    """Features as SciPy's compressed sparse rows, made dense chunk by chunk, or kept."""
     shape, indptr, indices = check_sparse(path, archive, prefix)
     _check_dim(path, shape[1])
     data = archive.read(f"{prefix}data")
@@ -137,7 +138,10 @@ def sparse_source(path: Path, archive: Archive, prefix: str) -> FeatureSource:
             )
             yield densify(indptr, indices, data, picked, shape[1])
 
-    return FeatureSource(path, *shape, read)
+    def read_sparse(order: NDArray[np.int64] | None) -> SparseTable:
+        return SparseTable.from_csr(indptr, indices, data, shape[1], order)
+
+    return FeatureSource(path, *shape, read, read_sparse, len(data))
 
 
 def densify(

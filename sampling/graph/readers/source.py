@@ -15,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from sampling.graph.sparse_features import SparseTable
+
 __all__ = ["EdgeChunk", "EdgeSource", "FeatureSource", "Ids", "NodeChunk", "NodeSource",
            "ReadOptions"]  # fmt: skip
 
@@ -108,12 +110,16 @@ class FeatureSource:
     """A matrix of features, dense or sparse.
 
     `read(order, rows)` yields dense chunks of at most `rows` rows, in file order or in `order`.
+    Where the file is sparse, `read_sparse(order)` gives all rows as they are, and `num_values`
+    is how many entries it has.
     """
 
     path: Path
     num_rows: int
     dim: int
     read: Callable[[NDArray[np.int64] | None, int], Iterator[NDArray[Any]]]
+    read_sparse: Callable[[NDArray[np.int64] | None], SparseTable] | None = None
+    num_values: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,8 +80,9 @@ def test_a_node_without_edges_attends_to_itself_alone():
     torch.testing.assert_close(conv(block, x)[-2:], expected)
 
 
-def test_coefficients_are_dropped_in_training_only_and_keep_their_mean():
-    conv, block = conv_of(attention_dropout=0.5), some_world().block()
+@pytest.mark.parametrize("what", ["attention_dropout", "message_dropout"])
+def test_what_is_dropped_in_training_keeps_its_mean(what):
+    conv, block = conv_of(**{what: 0.5}), some_world().block()
     x = rows_for(block.num_src, 5, torch.float32)
     with torch.no_grad():
         exact = conv(block, x)

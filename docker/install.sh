@@ -1,0 +1,13 @@
+#!/bin/bash
+# Inside the build: pip into /opt/gnn, or with --wheel FOLDER a wheel of the source. Trusts the CA
+# bundle that the build was given as the secret `ca`, if any; a secret is never part of a layer.
+set -euo pipefail
+if [ -s /run/secrets/ca ]; then
+  export PIP_CERT=/run/secrets/ca SSL_CERT_FILE=/run/secrets/ca
+fi
+pip=(/opt/tools/bin/python -m pip --disable-pip-version-check --no-cache-dir --quiet)
+if [ "$1" = --wheel ]; then
+  "${pip[@]}" wheel --no-deps --wheel-dir "$2" "$3"
+else
+  "${pip[@]}" --python /opt/gnn/bin/python install "$@"
+fi
