@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
@@ -21,7 +22,7 @@ from sampling.errors import GnnError
 from service.access import close_routes, describe_access, keys_of
 from service.cache import MemoryCache
 from service.draining import Draining, draining_on_signals
-from service.errors import Problem, RequestError, problem_body
+from service.errors import Problem, RequestError, problem_body, problem_of
 from service.exchange import (
     PROBLEM_TYPE,
     ExchangeMiddleware,
@@ -37,7 +38,7 @@ from service.jobs.tending import tending
 from service.lane import LanedApp, open_lanes
 from service.live_keys import KeyMetrics, LiveKeys, following_keys
 from service.maps import Maps
-from service.microbatch import MicroBatcher
+from service.microbatch import Batch, MicroBatcher
 from service.predictor import Predictor, open_predictor
 from service.registry import ServedModel
 from service.rollout import Followed, Rollout
@@ -69,6 +70,7 @@ from service.shadow import ShadowMetrics, Shadows, shadowing
 from service.shared import RedisCache
 from service.similarity import Similarity
 from service.telemetry import Telemetry, configure_logging
+from service.tracing import Tracing, open_tracing
 from service.watch import watching
 
 __all__ = ["Resources", "create_app"]
@@ -111,6 +113,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     """
     settings = settings or Settings()  # type: ignore[call-arg]
     telemetry, keys = Telemetry(), keys_of(settings)
+    tracing = open_tracing(settings.otlp_endpoint)
     routing_metrics = RoutingMetrics(telemetry.registry)
     shadow_metrics = ShadowMetrics(telemetry.registry)
     key_metrics = KeyMetrics(telemetry.registry)
@@ -131,7 +134,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         async with (
             tending(door, settings.verify_graph),
             _shared(settings, telemetry) as shared,
-            _batcher(settings, opened, telemetry) as batcher,
+            _batcher(settings, opened, telemetry, tracing) as batcher,
             watching(rollout, settings.models_poll_s),
             following_keys(keys, key_metrics),
             shadowing(settings.shadow_queue, shadow_metrics, lambda: batcher.depth > 0) as shadows,
@@ -156,8 +159,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                     rollout,
                     routing_metrics,
                     shadows,
-                    # a shadow takes no room in the cache of those who are answered
-                    Predictor(opened.data, opened.registry, MemoryCache(0), settings),
+                    _without_caches(opened),
                     Maps(),
                     shared,
                     keys,
@@ -167,6 +169,8 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                 log.info("ready", graph=opened.data.meta.name, models=opened.registry.names)
                 yield {"settings": settings, "gate": _gate(settings, telemetry)}
         gc.unfreeze()
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
         log.info("stopped")
 
     app = LanedApp(
@@ -180,7 +184,8 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     )
     _add_cors(app, settings)
     logs_requests = settings.log_level == "debug"
-    app.add_middleware(ExchangeMiddleware, telemetry=telemetry, logs_requests=logs_requests)
+    observed = (telemetry, logs_requests, tracing)
+    app.add_middleware(ExchangeMiddleware, *observed)
     app.router.route_class = WholeRoute
     _add_errors(app)
     nodes.add_routes(app, settings)
@@ -202,7 +207,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     page.add_routes(app)
     close_routes(app, keys, settings, key_metrics)
     if not settings.cors_origins:
-        open_lanes(app, LANES, ExchangeMiddleware(app, telemetry, logs_requests), _answer_to)
+        open_lanes(app, LANES, ExchangeMiddleware(app, *observed), _answer_to)
     bodies = (
         *nodes.request_models(settings),
         *similar.request_models(settings),
@@ -242,14 +247,22 @@ def _gate(settings: Settings, telemetry: Telemetry) -> Gate | None:
     return Gate(delay_s, LANES, refused)
 
 
-def _batcher(settings: Settings, predictor: Predictor, telemetry: Telemetry) -> MicroBatcher:
+def _batcher(
+    settings: Settings, predictor: Predictor, telemetry: Telemetry, tracing: Tracing | None
+) -> MicroBatcher:
+    def on_batch(batch: Batch) -> Any:
+        telemetry.batch(batch)
+        if tracing is None:
+            return None
+        return tracing.batch(batch.started, batch.num_requests, batch.computed)
+
     return MicroBatcher(
         predictor.compute,
         max_batch_cost=settings.max_batch_cost_edges,
         max_wait_s=settings.max_wait_ms / 1e3,
         queue_limit=settings.queue_limit,
         queue_limit_cost=settings.queue_limit_edges,
-        on_batch=telemetry.batch,
+        on_batch=on_batch,
         small_cost=SMALL_EDGES,
     )
 
@@ -284,6 +297,13 @@ def _similarity(settings: Settings) -> Iterator[Similarity]:
         similarity.close()
 
 
+def _without_caches(predictor: Predictor) -> Predictor:
+    """The same for shadows, which take no room from those who are answered."""
+    nothing = {"cache_bytes": 0, "hidden_cache_bytes": 0}
+    settings = predictor.settings.model_copy(update=nothing)
+    return Predictor(predictor.data, predictor.registry, MemoryCache(0), settings)
+
+
 def _rollout(
     settings: Settings,
     predictor: Predictor,
@@ -296,10 +316,15 @@ def _rollout(
     meta = predictor.data.meta
     telemetry.graph_info.labels(meta.name, str(meta.version), meta.fingerprint).set(1)
 
+    served: dict[str, tuple[str, str, str]] = {}
+
     def told(changed: Sequence[Any]) -> None:
         for model in changed:
             info = model.saved.info if isinstance(model, ServedModel) else model.info
             telemetry.model(info.name, info.version, info.digest)
+            served[info.name] = (info.name, str(info.version), info.digest)
+        for name in served.keys() - {*registry.names, *models.names}:
+            telemetry.model_info.labels(*served.pop(name)).set(0)
 
     told([m for r in (registry, models) for name in r.names if (m := r.opened(name)) is not None])
     followed = (Followed(registry, predictor.test), Followed(models, of_graphs.test))
@@ -324,7 +349,8 @@ async def _answer_to(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     response = problem_response(exchange_of(request).request_id, error)
-    if response.status_code in (500, 507):
+    is_hidden = response.status_code >= 500 and not problem_of(error).public
+    if is_hidden or response.status_code in (500, 507):
         log.error("failed", request_id=exchange_of(request).request_id, exc_info=error)
     return in_dialect(request.url.path, response)
 

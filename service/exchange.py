@@ -33,6 +33,7 @@ from service.errors import (
 )
 from service.settings import Settings
 from service.telemetry import STAGES, Telemetry
+from service.tracing import Tracing
 
 __all__ = [
     "WRITE",
@@ -84,6 +85,7 @@ class Exchange:
     started: float = field(default_factory=time.perf_counter)
     status: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    batches: list[Any] = field(default_factory=list)
 
     @classmethod
     def of(cls, scope: Scope) -> Exchange:
@@ -123,8 +125,15 @@ class Exchange:
 class ExchangeMiddleware:
     """Gives every request its Exchange, every answer its headers, every failure its problem."""
 
-    def __init__(self, app: ASGIApp, telemetry: Telemetry, logs_requests: bool = False) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        telemetry: Telemetry,
+        logs_requests: bool = False,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.app, self.telemetry, self.logs_requests = app, telemetry, logs_requests
+        self.tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -154,6 +163,10 @@ class ExchangeMiddleware:
         route = getattr(scope.get("route"), "path_format", "unmatched")
         seconds = time.perf_counter() - exchange.started
         self.telemetry.request(route, scope["method"], exchange.status, seconds)
+        if self.tracing is not None:
+            self.tracing.request(
+                scope, exchange.started, exchange.status, exchange.seconds, exchange.batches
+            )
         if self.logs_requests:
             log.debug(
                 "request",
@@ -184,7 +197,8 @@ async def send_response(scope: Scope, response: Response, receive: Receive, send
     """Send an answer whose body is known: in one piece where the protocol offers it."""
     exchange: Exchange | None = scope.get(KEY)
     write = scope.get(WRITE)
-    if write is not None and exchange is not None and response.background is None:
+    is_whole = type(response) is Response and response.background is None
+    if is_whole and write is not None and exchange is not None:
         lines = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
         if write(response.status_code, lines + exchange.lines(), response.body):
             exchange.status = response.status_code

@@ -30,6 +30,10 @@ __all__ = ["Batch", "Computed", "MicroBatcher"]
 
 FIRST_RATE = 1e7
 """Edges per second assumed until the first batches have been timed."""
+BATCH_S = 0.01
+"""How long a batch may keep the next request waiting, by the rate of those before it."""
+LEAST_BATCH_COST = 50_000
+"""What a batch may cost however slow they were."""
 LONG_S = 0.02
 """What a batch may take that is computed between requests."""
 AWAY_S = 0.25
@@ -47,6 +51,7 @@ class Computed:
         sampled_edges: edges read.
         outputs: what the head makes of the rows, (len(nodes), d_out); None where it was not run.
         hidden: layer → rows between layers that were found in the cache, and that were not.
+        batches: what `on_batch` gave for each batch that took part.
     """
 
     rows: NDArray[np.float32]
@@ -55,6 +60,7 @@ class Computed:
     sampled_edges: int = 0
     outputs: NDArray[np.float32] | None = None
     hidden: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    batches: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class Batch:
     num_nodes: int
     cost_edges: int
     computed: Computed
+    started: float = 0.0
 
 
 @dataclass(eq=False, slots=True)
@@ -81,6 +88,7 @@ class _Ticket:
     rows: NDArray[np.float32] | None = None
     outputs: NDArray[np.float32] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    batches: list[Any] = field(default_factory=list)
 
     def take(self, share: int) -> slice:
         """The next nodes whose cost fits `share`, at least one."""
@@ -129,7 +137,7 @@ class MicroBatcher:
         max_wait_s: a request that arrives while another batch runs waits this long for company.
         queue_limit: requests that may wait.
         queue_limit_cost: cost that may wait; a first request is let in whatever it costs.
-        on_batch: told of every batch, on the event loop.
+        on_batch: told of every batch, on the event loop; what it gives goes to the requests.
         small_cost: a batch of at most this cost is computed on the event loop, between requests:
             that takes less than handing it to the thread and back, and what arrives meanwhile
             makes up the next batch. 0 hands every batch over.
@@ -143,7 +151,7 @@ class MicroBatcher:
         max_wait_s: float = 0.002,
         queue_limit: int = 1000,
         queue_limit_cost: int = 100_000_000,
-        on_batch: Callable[[Batch], None] = lambda batch: None,
+        on_batch: Callable[[Batch], Any] = lambda batch: None,
         small_cost: int = 0,
     ) -> None:
         self.compute, self.on_batch, self.small_cost = compute, on_batch, small_cost
@@ -188,6 +196,11 @@ class MicroBatcher:
         return len(self._waiting)
 
     @property
+    def batch_cost(self) -> int:
+        """What the next batch is filled up to: a request that comes then waits for no more."""
+        return min(self.max_batch_cost, max(LEAST_BATCH_COST, int(self._rate * BATCH_S)))
+
+    @property
     def waiting_cost(self) -> int:
         """Cost that waits."""
         return self._waiting_cost
@@ -225,10 +238,12 @@ class MicroBatcher:
             await done
         finally:
             timer.cancel()
-            done.cancel()
+            if not done.cancel() and not done.cancelled():
+                done.exception()  # looked at, also where the request was cancelled meanwhile
             self._forget(ticket)
         assert ticket.rows is not None, "a ticket is done when its rows are there"
-        return Computed(ticket.rows, ticket.seconds, outputs=ticket.outputs)
+        batches = tuple(ticket.batches)
+        return Computed(ticket.rows, ticket.seconds, outputs=ticket.outputs, batches=batches)
 
     def _admit(self, ticket: _Ticket) -> None:
         full = len(self._waiting) >= self.queue_limit
@@ -260,7 +275,7 @@ class MicroBatcher:
     async def _linger(self) -> None:
         """Wait for company, unless there is enough already or the service was idle."""
         waits_for_none = not self._was_busy or self._is_small(self._waiting_cost)
-        if waits_for_none or self._waiting_cost >= self.max_batch_cost or not self._waiting:
+        if waits_for_none or self._waiting_cost >= self.batch_cost or not self._waiting:
             return
         left_s = self._waiting[0].arrived + self.max_wait_s - time.perf_counter()
         if left_s > 0:
@@ -274,14 +289,15 @@ class MicroBatcher:
         """
         key = self._waiting[0].key if self._waiting else None
         sharing = [ticket for ticket in self._waiting if ticket.key == key]
-        budget, shares = self.max_batch_cost, list[Share]()
+        budget = most = self.batch_cost
+        shares = list[Share]()
         for served, ticket in enumerate(sorted(sharing, key=lambda t: t.left)):
             if budget > 0 or ticket is sharing[0]:
                 left = ticket.left
                 part = ticket.take(max(budget, 0) // (len(sharing) - served))
                 budget -= left - ticket.left
                 shares.append((ticket, part))
-        self._waiting_cost -= self.max_batch_cost - budget
+        self._waiting_cost -= most - budget
         self._requeue(shares)
         return shares
 
@@ -310,7 +326,10 @@ class MicroBatcher:
         self._was_busy = bool(self._waiting)
         self._answer(shares, computed, inverse)
         self._rate += 0.2 * (max(cost, 1) / max(time.perf_counter() - started, 1e-6) - self._rate)
-        self.on_batch(Batch(len(shares), len(nodes), cost, computed))
+        told = self.on_batch(Batch(len(shares), len(nodes), cost, computed, started))
+        if told is not None:
+            for ticket, _ in shares:
+                ticket.batches.append(told)
 
     async def _computed(self, key: Any, nodes: NDArray[np.int64], cost: int) -> Computed:
         if not self._is_small(cost):

@@ -59,7 +59,7 @@ from service.settings import Settings
 __all__ = ["Answer", "Predictor", "open_predictor"]
 MAX_NAMED = 100
 ZERO = np.zeros(1, np.int64)
-MOST_LAYERED = 64
+MOST_LAYERED = 8
 
 
 @dataclass(frozen=True, slots=True)

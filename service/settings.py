@@ -121,6 +121,13 @@ class Settings(BaseSettings):
     open_metrics: bool = Field(
         False, description="Answer `/metrics` without a key where keys are set."
     )
+    otlp_endpoint: str | None = Field(
+        None,
+        pattern=r"^https?://\S+$",
+        max_length=2048,
+        description="Collector that traces are sent to by OTLP over HTTP, as in "
+        "`http://127.0.0.1:4318`; no traces when left out.",
+    )
     cors_origins: str = Field(
         "",
         pattern=r"^(\*|https?://[^\s,/]+(,https?://[^\s,/]+)*)?$",
@@ -189,7 +196,8 @@ class Settings(BaseSettings):
         500_000,
         ge=1,
         le=1_000_000_000,
-        description="Edges that requests are merged up to; larger requests are cut into batches.",
+        description="Edges that requests are merged up to, or about ten milliseconds of work; "
+        "larger requests are cut into batches.",
     )
     max_wait_ms: float = Field(
         2.0,

@@ -17,7 +17,7 @@ __all__ = ["serve"]
 
 SECRET = ("redis_url", "api_keys")
 """Settings whose value no message repeats."""
-OPTIONS = {"redis_url": "redis"}
+OPTIONS = {"redis_url": "redis", "otlp_endpoint": "otlp"}
 """Options that are not called as their setting is."""
 
 
@@ -71,6 +71,9 @@ def serve(
     no_jobs: Annotated[
         bool, typer.Option("--no-jobs", help="Run no jobs here; leave them to `gnn worker`.")
     ] = False,
+    otlp: Annotated[
+        str | None, typer.Option(help="Collector of traces, as in http://127.0.0.1:4318.")
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -98,6 +101,7 @@ def serve(
         "jobs": jobs,
         "redis_url": redis,
         "run_jobs": False if no_jobs else None,
+        "otlp_endpoint": otlp,
     }
     settings = read_settings(given, config)
     started = time.time()

@@ -141,6 +141,7 @@ async def _work(request: Request, plan: Plan, deadline: float) -> None:
         left_s = deadline - time.perf_counter()
         computed = await resources.batcher.submit(work.key, work.nodes, work.costs, left_s)
         exchange_of(request).spent(computed.seconds)
+        exchange_of(request).batches += computed.batches
         resources.telemetry.queued(computed.seconds.get("queue", 0.0))
         plan.finish(work, computed)
         if shared is not None:

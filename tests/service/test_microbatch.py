@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from service import microbatch
 from service.errors import DeadlineError, NotReadyError, OverloadedError
 from service.microbatch import Batch, Computed, MicroBatcher
 
@@ -103,6 +104,156 @@ def test_one_node_does_not_stand_behind_ten_thousand():
             computed = await large
         assert (computed.rows[:, 0] == 2 * np.arange(10_000)).all()
         assert max(len(nodes) for _, nodes in compute.calls) <= 101
+
+    run(test)
+
+
+class Steps(Twice):
+    """Computes a batch whenever it is let to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = threading.Semaphore(0)
+
+    def __call__(self, key: Any, nodes: np.ndarray) -> Computed:
+        self.calls.append((key, nodes.tolist()))
+        assert self.may.acquire(timeout=10)
+        return Computed(nodes.astype(np.float32)[:, None])
+
+    async def step(self) -> None:
+        """Finish the batch at work and wait for the next one to begin."""
+        count = len(self.calls)
+        self.may.release()
+        while len(self.calls) == count:
+            await asyncio.sleep(0.001)
+
+
+def test_small_requests_are_in_the_next_batch_beside_a_large_one():
+    async def test() -> None:
+        compute = Steps()
+        async with MicroBatcher(compute, max_batch_cost=100, max_wait_s=0) as batcher:
+            large = asyncio.create_task(ask(batcher, list(range(1000))))
+            while not compute.calls:
+                await asyncio.sleep(0.001)
+            small = [asyncio.create_task(ask(batcher, [10_000 + i])) for i in range(3)]
+            await asyncio.sleep(0)
+            await compute.step()
+            assert compute.calls[1][1] == [*range(100, 197), 10_000, 10_001, 10_002]
+            later = asyncio.create_task(ask(batcher, [20_000]))
+            await asyncio.sleep(0)
+            await compute.step()
+            assert all(task.done() for task in small)
+            assert compute.calls[2][1] == [*range(197, 296), 20_000]
+            for _ in range(20):
+                compute.may.release()
+            assert (await later).rows.tolist() == [[20_000]]
+            assert (await large).rows[:, 0].tolist() == list(range(1000))
+
+    run(test)
+
+
+def test_two_large_requests_share_every_batch_evenly():
+    async def test() -> None:
+        compute = Steps()
+        async with MicroBatcher(compute, max_batch_cost=100, max_wait_s=0) as batcher:
+            tasks = [asyncio.create_task(ask(batcher, [0]))]
+            while not compute.calls:
+                await asyncio.sleep(0.001)
+            for start in (1000, 2000):
+                nodes = list(range(start, start + 200))
+                tasks.append(asyncio.create_task(ask(batcher, nodes)))
+            await asyncio.sleep(0)
+            for _ in range(4):
+                await compute.step()
+                nodes = np.array(compute.calls[-1][1])
+                assert ((nodes < 2000).sum(), (nodes >= 2000).sum()) == (50, 50)
+            compute.may.release()
+            await asyncio.gather(*tasks)
+
+    run(test)
+
+
+def test_a_batch_takes_no_longer_than_the_next_request_may_wait():
+    async def test() -> None:
+        async with MicroBatcher(Twice()) as batcher:
+            batcher._rate = 2e7
+            assert batcher.batch_cost == 200_000
+            batcher._rate = 1e9
+            assert batcher.batch_cost == batcher.max_batch_cost
+            batcher._rate = 1.0
+            assert batcher.batch_cost == 50_000
+
+    run(test)
+
+
+def test_a_request_that_left_gives_its_share_to_the_others():
+    async def test() -> None:
+        compute = Steps()
+        async with MicroBatcher(compute, max_batch_cost=100, max_wait_s=0) as batcher:
+            first = asyncio.create_task(ask(batcher, [0]))
+            while not compute.calls:
+                await asyncio.sleep(0.001)
+            gone = asyncio.create_task(ask(batcher, list(range(1000, 2000))))
+            late = asyncio.create_task(ask(batcher, list(range(3000, 4000)), timeout_s=0.01))
+            stays = asyncio.create_task(ask(batcher, list(range(5000, 5100))))
+            await asyncio.sleep(0)
+            gone.cancel()
+            with pytest.raises(DeadlineError):
+                await late
+            assert (batcher.depth, batcher.waiting_cost) == (1, 100)
+            await compute.step()
+            assert compute.calls[1][1] == list(range(5000, 5100))
+            compute.may.release()
+            await asyncio.gather(first, stays)
+
+    run(test)
+
+
+@pytest.mark.parametrize("small_cost", [0, 10, 10_000])
+def test_small_batches_on_the_loop_give_the_same(small_cost: int):
+    async def test() -> None:
+        compute = Twice()
+        async with MicroBatcher(compute, small_cost=small_cost, max_batch_cost=40) as batcher:
+            asked = [ask(batcher, list(range(i, 5 * i + 1)), f"k{i % 2}") for i in range(12)]
+            for i, computed in enumerate(await asyncio.gather(*asked)):
+                assert computed.rows[:, 0].tolist() == [2 * n for n in range(i, 5 * i + 1)]
+            assert (batcher.depth, batcher.waiting_cost) == (0, 0)
+
+    run(test)
+
+
+def test_a_failure_on_the_loop_reaches_its_request_and_the_queue_goes_on():
+    def compute(key: str, nodes: np.ndarray) -> Computed:
+        if key == "bad":
+            raise ArithmeticError("no")
+        return Computed(nodes.astype(np.float32)[:, None])
+
+    async def test() -> None:
+        async with MicroBatcher(compute, small_cost=100) as batcher:
+            asked = [ask(batcher, [1], key) for key in ("good", "bad", "good")]
+            done = await asyncio.gather(*asked, return_exceptions=True)
+            assert [type(d) for d in done] == [Computed, ArithmeticError, Computed]
+            assert (await ask(batcher, [2], "good")).rows.tolist() == [[2]]
+
+    run(test)
+
+
+def test_after_a_slow_batch_on_the_loop_the_thread_takes_over(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(microbatch, "LONG_S", 0.0)
+    monkeypatch.setattr(microbatch, "AWAY_S", 1000.0)
+
+    async def test() -> None:
+        threads: list[str] = []
+
+        def compute(key: str, nodes: np.ndarray) -> Computed:
+            threads.append(threading.current_thread().name)
+            return Computed(nodes.astype(np.float32)[:, None])
+
+        async with MicroBatcher(compute, small_cost=100) as batcher:
+            for _ in range(3):
+                await ask(batcher, [1])
+        assert threads[0] == threading.current_thread().name
+        assert all(name.startswith("compute") for name in threads[1:])
 
     run(test)
 
