@@ -13,6 +13,11 @@ const WITH_LABELS = ["node-classification", "node-regression"];
 const NEAR = 10;
 
 export function show(root, { arg, known, signal }) {
+  if (!known.models.some((m) => !m.task?.startsWith("graph-"))) {
+    const text = "No model of nodes or links is served; models of whole graphs answer over REST.";
+    add(root, h("h1", {}, "Nodes"), empty(text));
+    return null;
+  }
   const view = new NodesView(root, known, signal);
   view.open(arg);
   return (next) => view.open(next);
