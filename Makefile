@@ -8,7 +8,7 @@ TORCH ?= torch==2.13.0
 LOCKED := --constraint constraints.txt
 NATIVE := $(wildcard CMakeLists.txt sampling/kernels/csrc/*)
 
-.PHONY: help demo test nightly check sanitize format bench serve clean
+.PHONY: help demo test nightly load faults soak check sanitize format bench serve clean
 .PHONY: image up down lock audit sbom wheels
 
 help: ## show this list
@@ -24,6 +24,16 @@ test: $(VENV)/test-tools ## run all tests (GNN_TEST_DATA=FOLDER adds those on pu
 nightly: $(VENV)/test-tools ## run the long tests: faults, fuzzing, load
 	@scripts/test-programs.sh
 	$(BIN)/pytest -m nightly --timeout 3600
+
+load: $(VENV)/test-tools ## five minutes of mixed load on a server of its own (ARGS="--minutes 30 --rate 150")
+	$(BIN)/python load_tests $(ARGS)
+
+faults: $(VENV)/test-tools ## kill, stop, fill and cut everything under load; writes docs/reliability.md (an hour)
+	@scripts/test-programs.sh
+	PYTHONPATH=tests $(BIN)/python -m faults --write $(ARGS)
+
+soak: $(VENV)/test-tools ## half an hour at half load: what grows? writes docs/soak.svg (ARGS="--minutes 240")
+	PYTHONPATH=tests $(BIN)/python -m faults.soak --out docs/soak.svg $(ARGS)
 
 check: $(VENV)/check-tools ## lint, formatting and types
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.device import walks_compiled
 from sampling import Block, kernels
 from sampling.errors import InputError
 
@@ -55,7 +56,7 @@ def aggregate(
         [[2.0], [0.0]]
     """
     _check(block, x, reduce, weight, node_weight)
-    if x.device.type == "cpu" and x.dtype in KERNEL_TYPES:
+    if walks_compiled(x) and x.dtype in KERNEL_TYPES:
         edges = (block.indptr, block.indices)
         out: Tensor = _Aggregate.apply(x, weight, node_weight, *edges, reduce)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
         return out
@@ -208,10 +209,23 @@ def _plain_aggregate(
     dst = _destinations(block.indptr)
     out = torch.zeros(block.num_dst, x.shape[1], dtype=x.dtype, device=x.device)
     if reduce == "max":
-        place = dst[:, None].expand_as(rows)
-        return out.scatter_reduce(0, place, rows, "amax", include_self=False)
+        return _plain_max(out, dst, rows)
     out = out.index_add(0, dst, rows)
     return out / block.in_degrees().clamp(min=1)[:, None] if reduce == "mean" else out
+
+
+def _plain_max(zeros: Tensor, dst: Tensor, rows: Tensor) -> Tensor:
+    """The largest of every destination's rows, with the gradient of the first of equals."""
+    if not len(rows):
+        return zeros.index_add(0, dst, rows)
+    place = dst[:, None].expand_as(rows)
+    top = zeros.scatter_reduce(0, place, rows.detach(), "amax", include_self=False)
+    wins = (rows.detach() == top[dst]) | rows.detach().isnan()
+    edges = torch.arange(len(rows), device=rows.device)[:, None].expand_as(rows)
+    first = torch.full_like(zeros, len(rows), dtype=torch.int64)
+    first = first.scatter_reduce(0, place, edges.where(wins, len(rows)), "amin")
+    best = rows.gather(0, first.clamp(max=len(rows) - 1))
+    return best.where(first < len(rows), 0.0)
 
 
 def _destinations(indptr: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.device import walks_compiled
 from sampling import Block, kernels
 from sampling.errors import InputError
 
@@ -53,7 +54,7 @@ def attention(
     """
     heads = _num_heads("logits", logits)
     _check(block, x, heads, logits=logits, edge_factors=edge_factors)
-    if _has_kernel(x):
+    if walks_compiled(x):
         return _run(block, x, heads, (logits, None, None), 0.0, edge_factors)
     return _plain_attention(block, x, logits.to(_plain_type(x)), edge_factors)
 
@@ -84,7 +85,7 @@ def additive_attention(
     """
     heads = _num_heads("src_scores", src_scores)
     _check(block, x, heads, dst_scores=dst_scores, src_scores=src_scores, edge_factors=edge_factors)
-    if _has_kernel(x):
+    if walks_compiled(x):
         return _run(block, x, heads, (None, dst_scores, src_scores), slope, edge_factors)
     scores = dst_scores[_destinations(block)] + src_scores[block.indices.long()]
     return _plain_attention(block, x, F.leaky_relu(scores.to(_plain_type(x)), slope), edge_factors)
@@ -150,10 +151,6 @@ def _as_array(tensor: Tensor | None) -> Any:
         return None
     array: NDArray[Any] = tensor.detach().contiguous().numpy()
     return array
-
-
-def _has_kernel(x: Tensor) -> bool:
-    return x.device.type == "cpu" and x.dtype != torch.float64
 
 
 def _plain_type(x: Tensor) -> torch.dtype:

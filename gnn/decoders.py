@@ -115,7 +115,7 @@ class DistMultDecoder(Decoder):
         return self._scaled(h, relations) @ nodes.T
 
     def _scaled(self, h: Tensor, relations: Tensor | None) -> Tensor:
-        codes = torch.zeros(len(h), dtype=torch.long) if relations is None else relations
+        codes = _codes(h, relations)
         scaled: Tensor = h * self.relations(codes)
         return scaled
 
@@ -172,10 +172,17 @@ class MLPDecoder(Decoder):
     def pairs(self, src: Tensor, dst: Tensor, relations: Tensor | None) -> Tensor:
         rows = [src, dst, src * dst]
         if self.relations is not None:
-            codes = torch.zeros(len(src), dtype=torch.long) if relations is None else relations
+            codes = _codes(src, relations)
             rows.append(self.relations(codes))
         logits: Tensor = self.out(F.relu(self.hidden(torch.cat(rows, dim=1))))
         return logits[:, 0]
+
+
+def _codes(rows: Tensor, relations: Tensor | None) -> Tensor:
+    """A code per row, zeros where there is one relation."""
+    if relations is not None:
+        return relations
+    return torch.zeros(len(rows), dtype=torch.long, device=rows.device)
 
 
 class HadamardDecoder(Decoder):
@@ -198,8 +205,7 @@ class HadamardDecoder(Decoder):
     def pairs(self, src: Tensor, dst: Tensor, relations: Tensor | None) -> Tensor:
         rows = src * dst
         if self.relations is not None:
-            codes = torch.zeros(len(src), dtype=torch.long) if relations is None else relations
-            rows = rows * self.relations(codes)
+            rows = rows * self.relations(_codes(src, relations))
         for linear in self.hidden:
             rows = F.relu(linear(rows))
             rows = dropout(rows, self.dropped) if self.training else rows

@@ -18,6 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from gnn.device import chosen_device
 from sampling.errors import InputError
 
 __all__ = ["Ranks", "joined"]
@@ -60,6 +61,19 @@ class Ranks:
         """
         if self.size > 1 and task not in SHARED_TASKS:
             raise InputError(f"{task} is trained by one process; start it without torchrun")
+
+    def device(self, name: str) -> torch.device:
+        """Where this process trains: processes that share batches do it on the CPU.
+
+        Raises:
+            InputError: the device is another, or not there.
+        """
+        if self.size == 1:
+            return chosen_device(name)
+        if name not in ("auto", "cpu"):
+            raise InputError(f"device is {name!r} in one of {self.size} processes, which train on "
+                             "the CPU; pass --device cpu, or start one process")  # fmt: skip
+        return torch.device("cpu")
 
     def part(self, count: int) -> slice:
         """This process's entries of a batch of `count`; all of them where there are too few."""

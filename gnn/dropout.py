@@ -2,7 +2,8 @@
 
 Torch draws one random word per entry on one core, which costs more than the layer itself when
 the input rows are wide. Here a 64-bit word serves four entries, so p is met to 1/65,536, and
-entries are drawn a cache-sized piece at a time.
+entries are drawn a cache-sized piece at a time. An accelerator draws all at once from a generator
+of its own: the same law, other entries.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class _Dropout(torch.autograd.Function):
         ctx.scale = 1 / (1 - p)
         x = x.contiguous()
         out, kept_pieces = torch.empty_like(x), []
-        pieces = (torch.split(t.view(-1), PIECE) for t in (x, out))
+        size = PIECE if x.device.type == "cpu" else max(x.numel(), 1)
+        pieces = (torch.split(t.view(-1), size) for t in (x, out))
         for piece, target in zip(*pieces, strict=True):
             kept = _draw(piece, p)
             torch.mul(piece, kept, out=target).mul_(ctx.scale)

@@ -10,6 +10,7 @@ Memory Cost, 2016).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,8 @@ import torch
 from torch import Tensor
 
 from gnn.aggregate import aggregate
+from gnn.device import random_devices, walks_compiled
+from gnn.precision import Autocast
 from sampling import Block, kernels
 
 __all__ = [
@@ -33,6 +36,8 @@ __all__ = [
 ]
 
 PIECE_ENTRIES = 1 << 18
+DEVICE_PIECE_ENTRIES = 1 << 25
+"""Elsewhere than on the CPU, where every piece costs a launch of each operation."""
 
 
 def destinations(block: Block) -> Tensor:
@@ -93,7 +98,7 @@ def edge_dots(block: Block, dst_rows: Tensor, src_rows: Tensor, heads: int) -> T
 
     Cost: two reads of d per edge and head; nothing of the size edges x columns stays.
     """
-    if dst_rows.dtype == torch.float64 or dst_rows.device.type != "cpu":
+    if not walks_compiled(dst_rows):
         return _plain_dots(block, destinations(block), dst_rows, src_rows, heads)
     edges = (block.indptr, block.indices)
     out: Tensor = _EdgeDots.apply(dst_rows.float(), src_rows.float(), *edges, heads)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
@@ -112,7 +117,7 @@ class _Picked(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (indices,) = ctx.saved_tensors
-        if grad.device.type != "cpu" or grad.dtype == torch.float64:
+        if not walks_compiled(grad):
             zeros = grad.new_zeros(ctx.num_rows, grad.shape[1])
             return zeros.index_add(0, indices, grad), None
         one_each = torch.arange(len(indices) + 1)
@@ -219,7 +224,7 @@ def in_pieces(
         parameters: what else `run` reads that has a gradient.
         per_edge: `run` makes rows for edges.
     """
-    if block.num_edges <= _piece_edges(width):
+    if block.num_edges <= _piece_edges(width, block.indptr.device):
         return run(_whole(block), picked(src_rows, block.indices), dst_rows)
     out: Tensor = _InPieces.apply(run, block, width, per_edge, src_rows, dst_rows, *parameters)  # type: ignore[no-untyped-call]  # torch leaves `apply` untyped
     return out
@@ -241,19 +246,20 @@ class _InPieces(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(src_rows, dst_rows, *parameters)
         ctx.run, ctx.block, ctx.width, ctx.per_edge = run, block, width, per_edge
-        ctx.random_state = torch.get_rng_state()
+        ctx.random_state = _random_state(src_rows.device)
+        ctx.autocast = Autocast.current(src_rows.device)
         outs = []
-        for piece in _pieces(block, width):
-            sent = src_rows.index_select(0, piece.block.indices)
-            outs.append(run(piece, sent, dst_rows[piece.rows]))
+        with ctx.autocast.again():
+            for piece in _pieces(block, width):
+                sent = src_rows.index_select(0, piece.block.indices)
+                outs.append(run(piece, sent, dst_rows[piece.rows]))
         return torch.cat(outs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         src_rows, dst_rows, *parameters = ctx.saved_tensors
         total = [_zeros_for(t) if t.requires_grad else None for t in ctx.saved_tensors]
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            torch.set_rng_state(ctx.random_state)
+        with _drawing_again(ctx.random_state), ctx.autocast.again(), torch.enable_grad():
             for piece in _pieces(ctx.block, ctx.width):
                 indices = piece.block.indices
                 sent = src_rows.detach().index_select(0, indices).requires_grad_()
@@ -269,6 +275,25 @@ class _InPieces(torch.autograd.Function):
                         _add(kept, next(grads))
         tensors = zip(total, ctx.saved_tensors, strict=True)
         return (None,) * 4 + tuple(None if t is None else t.to(x.dtype) for t, x in tensors)
+
+
+RandomState = tuple[Tensor, dict[torch.device, Tensor]]
+
+
+def _random_state(device: torch.device) -> RandomState:
+    """Of torch's generator, and of the device's own where it has one."""
+    states = {each: torch.cuda.get_rng_state(each) for each in random_devices(device)}
+    return torch.get_rng_state(), states
+
+
+@contextmanager
+def _drawing_again(state: RandomState) -> Iterator[None]:
+    """The generators as they were then; as they are now when it ends."""
+    with torch.random.fork_rng(devices=list(state[1])):
+        torch.set_rng_state(state[0])
+        for device, own in state[1].items():
+            torch.cuda.set_rng_state(own, device)
+        yield
 
 
 def _zeros_for(x: Tensor) -> Tensor:
@@ -293,7 +318,7 @@ def _add_at(total: Tensor | None, indices: Tensor, grad: Tensor | None) -> None:
 
 def _pieces(block: Block, width: int) -> Iterator[Piece]:
     """Pieces of whole rows, as near as that allows to `PIECE_ENTRIES`, which fit a cache."""
-    step = _piece_edges(width)
+    step = _piece_edges(width, block.indptr.device)
     if block.num_edges <= step:
         yield _whole(block)
         return
@@ -305,8 +330,9 @@ def _pieces(block: Block, width: int) -> Iterator[Piece]:
         start = end
 
 
-def _piece_edges(width: int) -> int:
-    return max(PIECE_ENTRIES // max(width, 1), 1)
+def _piece_edges(width: int, device: torch.device) -> int:
+    entries = PIECE_ENTRIES if device.type == "cpu" else DEVICE_PIECE_ENTRIES
+    return max(entries // max(width, 1), 1)
 
 
 def _whole(block: Block) -> Piece:
@@ -353,6 +379,7 @@ def _plain_dots(
     block: Block, dst: Tensor, dst_rows: Tensor, src_rows: Tensor, heads: int
 ) -> Tensor:
     products = dst_rows[dst] * src_rows[block.indices.long()]
+    products = products if products.dtype == torch.float64 else products.float()
     return products.reshape(len(products), heads, dst_rows.shape[1] // heads).sum(dim=2)
 
 

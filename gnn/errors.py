@@ -12,7 +12,8 @@
     ├── InputError
     │   └── UserModuleError       the user's own convolution does not work
     └── TrainingError             the data cannot be trained on as asked
-        └── DivergedError         the loss is not a number any more
+        ├── DivergedError         the loss is not a number any more
+        └── DeviceMemoryError     a step does not fit the memory of its device
 
 Damaged files, files of a newer version and packages that are not there are `DamagedError`,
 `FutureFormatError` and `MissingPackageError`, as for graphs.
@@ -27,6 +28,7 @@ from sampling.errors import GnnError, InputError, MissingPackageError, StoreErro
 
 __all__ = [
     "BusyError",
+    "DeviceMemoryError",
     "DivergedError",
     "MissingPackageError",
     "ModelNameError",
@@ -156,3 +158,19 @@ class DivergedError(TrainingError):
             else f"the features of {self.culprit} are not finite: mend them"
         )
         super().__init__(f"the {what} is {loss} in epoch {epoch}, {where}; {kept}{remedy}")
+
+
+class DeviceMemoryError(TrainingError):
+    """The memory of an accelerator is too small for a step.
+
+    Args:
+        device: its name.
+        batch_size: seeds, edges or graphs per step.
+    """
+
+    def __init__(self, device: str, batch_size: int) -> None:
+        self.device, self.batch_size = device, batch_size
+        super().__init__(
+            f"{device} has too little memory for a step of batch size {batch_size}; lower "
+            "--batch-size or --fanouts, or pass --device cpu"
+        )

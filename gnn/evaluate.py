@@ -30,6 +30,7 @@ from gnn.splits import PARTS, split_nodes
 from gnn.tasks import WITHOUT_OUTPUTS, task_for
 from gnn.temporal_evaluate import TemporalReading, temporal_link_metrics, temporal_logits
 from gnn.temporal_split import split_by_time
+from gnn.transfer import moved
 from sampling import Dataset, MiniBatchLoader, NeighborSampler
 from sampling.errors import InputError
 from sampling.graph.collection import GraphCollection
@@ -195,7 +196,8 @@ def logits_of(
     try:
         with torch.no_grad():
             if _infers_all(model, data, len(nodes), fanouts) if exact is None else exact:
-                return model.head(infer(model, data)[torch.from_numpy(nodes)])
+                rows = infer(model, data)[torch.from_numpy(nodes)]
+                return model.head(rows.to(model.device)).cpu()
             return _sampled_logits(model, data, nodes, fanouts)
     finally:
         model.train(was_training)
@@ -231,7 +233,7 @@ def _sampled_logits(
     reduced = reduce_inputs(sampler, model, data)
     loader = MiniBatchLoader(data, reduced, nodes, BATCH_SIZE, resample=False)
     rows = []
-    for batch in loader:
+    for batch in moved(loader, model.device):
         assert batch.x is not None, "callers check that there are features"
-        rows.append(model(batch.blocks, batch.x))
+        rows.append(model(batch.blocks, batch.x).cpu())
     return torch.cat(rows)

@@ -14,6 +14,7 @@ from gnn.errors import SchemaMismatchError, TrainingError
 from gnn.model import GNN
 from gnn.splits import PARTS, random_split
 from gnn.tasks import task_named
+from gnn.transfer import moved
 from sampling import Block
 from sampling.graph.collection import GraphCollection
 from sampling.graph.collections.batch import GraphBatch
@@ -62,7 +63,8 @@ def graph_logits(model: GNN, data: GraphCollection, graphs: NDArray[np.int64]) -
     try:
         with torch.no_grad():
             loader = GraphLoader(data, graphs, size)
-            rows = [model(*graph_inputs(model, batch)) for batch in loader]
+            batches = moved(loader, model.device)
+            rows = [model(*graph_inputs(model, batch)).cpu() for batch in batches]
         return torch.cat([torch.zeros(0, model.config.d_out), *rows])
     finally:
         model.train(was_training)

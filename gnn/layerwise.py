@@ -17,7 +17,8 @@ from torch import Tensor
 from gnn.linear import LinearLayer, inverse_root_degrees, linear_layer
 from gnn.model import ACTIVATIONS, GNN
 from gnn.storage import Fill, Outcome, check_fits, empty_rows, encode, part, sampled_scale
-from sampling import Dataset, FeatureTable, Graph
+from gnn.transfer import Mover
+from sampling import Block, Dataset, FeatureTable, FullNeighborSampler, Graph
 from sampling.graph.sparse_features import SPARSE, SparseTable
 
 __all__ = ["Passes", "infer", "tile_rows_for", "tile_starts", "without_scale"]
@@ -64,6 +65,7 @@ class Passes:
         storage: type of the rows between layers, where their reader takes it.
         layers: linear form of every layer, None where it has none.
         src_nodes: 0 … num_nodes - 1, for blocks.
+        mover: to where the model is; what is not there yet goes with every tile.
     """
 
     model: GNN
@@ -72,6 +74,7 @@ class Passes:
     storage: str
     layers: tuple[LinearLayer | None, ...]
     src_nodes: Tensor
+    mover: Mover
 
     @classmethod
     def of(cls, model: GNN, data: Dataset, storage: str) -> Passes:
@@ -85,10 +88,13 @@ class Passes:
                 features = features.row_normalized()
         norm = inverse_root_degrees(graph) if model.config.conv == "gcn" else None
         inputs = [first, *[storage] * (model.num_layers - 1)]
+        compiled = model.device.type == "cpu"
         layers = tuple(
-            linear_layer(model, i, graph, stored, storage, norm) for i, stored in enumerate(inputs)
+            linear_layer(model, i, graph, stored, storage, norm) if compiled else None
+            for i, stored in enumerate(inputs)
         )
-        return cls(model, graph, features, storage, layers, torch.arange(graph.num_nodes))
+        nodes, mover = torch.arange(graph.num_nodes), Mover(model.device)
+        return cls(model, graph, features, storage, layers, nodes, mover)
 
     @property
     def prepares(self) -> bool:
@@ -117,7 +123,7 @@ class Passes:
             return self.width(i + 1)
         with torch.no_grad():
             one = torch.zeros(1, self.width(i))
-            return int(self.model.messages(i, one, self.graph.view(0, 1)).shape[1])
+            return int(self.model.messages(i, *self.mover((one, self.graph.view(0, 1)))).shape[1])
 
     @property
     def widest(self) -> int:
@@ -133,16 +139,16 @@ class Passes:
     def prepare(self, x: FeatureTable, start: int, out: FeatureTable) -> Outcome:
         """Fill `out` with input rows of nodes from `start` on."""
         end = start + out.num_rows
-        rows = self.model.prepare(x.rows(start, end), self.graph.view(start, end))
-        return encode(rows, start, out)
+        inputs = self.mover((x.rows(start, end), self.graph.view(start, end)))
+        return encode(self.model.prepare(*inputs).cpu(), start, out)
 
     def messages(self, i: int, x: FeatureTable, start: int, out: FeatureTable) -> Outcome:
         """Fill `out` with what nodes from `start` on send in layer i."""
         layer, end = self.layers[i], start + out.num_rows
         if layer is not None:
             return layer.messages(x, start, out, torch.get_num_threads())
-        sent = self.model.messages(i, x.rows(start, end), self.graph.view(start, end))
-        return encode(sent, start, out)
+        inputs = self.mover((x.rows(start, end), self.graph.view(start, end)))
+        return encode(self.model.messages(i, *inputs).cpu(), start, out)
 
     def rows(
         self, i: int, x: FeatureTable, messages: FeatureTable, start: int, out: FeatureTable
@@ -199,12 +205,19 @@ class Passes:
     ) -> Tensor:
         """Rows of a tile as layer i computes them, with what follows it."""
         end = start + tile.num_rows
-        block = self.graph.block(start, end, src_nodes=self.src_nodes)
-        sent = messages.tensor()
-        assert sent is not None, "messages of such a layer are not stored as int8"
-        own, carried = self.model.split(i, x.rows(start, end))
+        block, sent = self._tile(messages, start, end)
+        own, carried = self.model.split(i, self.mover(x.rows(start, end)))
         h = self.model.conv(i).combine(block, own, sent)
-        return self.model.after(i, block, h, own, carried)
+        return self.model.after(i, block, h, own, carried).cpu()
+
+    def _tile(self, messages: FeatureTable, start: int, end: int) -> tuple[Block, Tensor]:
+        """The hop into some nodes, and what its sources send; elsewhere only those that send."""
+        if self.mover.device.type == "cpu":
+            sent = messages.tensor()
+            assert sent is not None, "messages of such a layer are not stored as int8"
+            return self.graph.block(start, end, src_nodes=self.src_nodes), sent
+        [block] = FullNeighborSampler(self.graph, 1).sample(self.src_nodes[start:end])
+        return self.mover((block, messages.gather(block.src_nodes, torch.get_num_threads())))
 
 
 def without_scale(storage: str) -> str:

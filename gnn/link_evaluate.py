@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.device import at_home
 from gnn.errors import TrainingError
 from gnn.inputs import with_inputs
 from gnn.layerwise import infer
@@ -77,7 +78,7 @@ def link_metrics(
     was_training = model.training
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), at_home(model, model.device):
             h = infer(model, with_inputs(parts.data, model.config))
             measured = {n: _measured(model, h, parts, n, limit, seed) for n in names}
     finally:

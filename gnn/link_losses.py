@@ -93,7 +93,8 @@ def _without(scores: Tensor, drawn: Tensor, places: Tensor) -> Tensor:
     flat = places.reshape(-1)
     first = torch.searchsorted(ordered, flat)
     counts = torch.searchsorted(ordered, flat, right=True) - first
-    found = torch.repeat_interleave(torch.arange(len(flat)), counts)
-    within = torch.arange(len(found)) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+    found = torch.repeat_interleave(torch.arange(len(flat), device=flat.device), counts)
+    before = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+    within = torch.arange(len(found), device=flat.device) - before
     at = found // places.shape[1], order[first[found] + within]
     return scores.index_put(at, scores.new_tensor(FAR_BELOW))

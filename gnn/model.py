@@ -13,6 +13,7 @@ stand behind the active columns, so that a tile of a whole-graph run and a mini-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, cast
 
@@ -52,6 +53,7 @@ class GNN(nn.Module):
         config: its architecture.
 
     Attributes:
+        precision: what the dense maps of the encoder read in training; None for their own type.
         active: widths of the rows that the layers work on, from the input of the first through
             every layer, (num_layers + 1,).
         widths: the same with what rows carry besides.
@@ -89,8 +91,14 @@ class GNN(nn.Module):
         self.virtual = _virtual(config, self.active)
         self.project = _head(config, self.d_embedding)
         self.decoder = make_decoder(config, self.d_embedding)
+        self.precision: torch.dtype | None = None
         self.register_buffer("y_mean", torch.zeros(config.d_out))
         self.register_buffer("y_std", torch.ones(config.d_out))
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are, and where batches have to be."""
+        return self.y_mean.device
 
     @property
     def num_layers(self) -> int:
@@ -136,20 +144,28 @@ class GNN(nn.Module):
         self._check([block] * self.num_layers, x)
         offsets, levels = block.graph_offsets, []
         if offsets is None:
-            offsets = torch.tensor([0, block.num_src])
+            offsets = torch.tensor([0, block.num_src], device=self.device)
             block = replace(block, graph_offsets=offsets)
-        x = self.prepare(x, block.sources)
-        state = None if self.virtual is None else self.virtual.start(len(offsets) - 1)
-        for i in range(self.num_layers):
-            if state is not None:
-                x, state = self._hear(i, block, x, state)
-            x = self.layer(i, block, x)
-            if i < len(self.pools):
-                levels.append(self.readout(x, block.graph_offsets))
-                pooled = self.pools[i](block, x, block.graph_offsets)
-                block, x = replace(pooled.block, graph_offsets=pooled.graph_indptr), pooled.x
-        rows: Tensor = self.readout(x, block.graph_offsets)
-        return torch.stack([*levels, rows]).sum(dim=0)
+        with self._mixed():
+            x = self.prepare(x, block.sources)
+            state = None if self.virtual is None else self.virtual.start(len(offsets) - 1)
+            for i in range(self.num_layers):
+                if state is not None:
+                    x, state = self._hear(i, block, x, state)
+                x = self.layer(i, block, x)
+                if i < len(self.pools):
+                    levels.append(self.readout(x, block.graph_offsets))
+                    pooled = self.pools[i](block, x, block.graph_offsets)
+                    block, x = replace(pooled.block, graph_offsets=pooled.graph_indptr), pooled.x
+            levels.append(self.readout(x, block.graph_offsets))
+        rows = torch.stack(levels).sum(dim=0)
+        return rows.to(torch.promote_types(rows.dtype, torch.float32))
+
+    def _mixed(self) -> AbstractContextManager[Any]:
+        """Dense maps in `precision` inside, in training."""
+        if self.precision is None or not self.training:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.precision)
 
     def _hear(self, i: int, block: Block, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Rows of all nodes with the virtual nodes' in their active columns, and its new state."""
@@ -169,10 +185,11 @@ class GNN(nn.Module):
             InputError: the blocks or the rows do not fit this model.
         """
         self._check(blocks, x)
-        x = self.prepare(x, blocks[0].sources)
-        for i, block in enumerate(blocks):
-            x = self.layer(i, block, x)
-        return x
+        with self._mixed():
+            x = self.prepare(x, blocks[0].sources)
+            for i, block in enumerate(blocks):
+                x = self.layer(i, block, x)
+        return x.to(torch.promote_types(x.dtype, torch.float32))
 
     def head(self, h: Tensor) -> Tensor:
         """Outputs from embeddings, (rows, d_out)."""
@@ -196,6 +213,8 @@ class GNN(nn.Module):
             raise InputError("this model has no decoder and scores no pairs; build one with a "
                              'decoder, as in decoder="dot"')  # fmt: skip
         check_relations(relations, self.config.num_relations)
+        pairs = pairs.to(h.device)
+        relations = None if relations is None else relations.to(h.device)
         return self.decoder.pairs(h[pairs[0]], h[pairs[1]], relations)
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from gnn.device import at_home
 from gnn.inputs import with_inputs
 from gnn.layerwise import infer
 from gnn.model import GNN
@@ -49,7 +50,7 @@ def probe_accuracy(
         return {}
     was_training = model.training
     model.eval()
-    with torch.no_grad():
+    with torch.no_grad(), at_home(model, model.device):
         h = infer(model, with_inputs(data, model.config)).double().numpy()
     model.train(was_training)
     scaler = StandardScaler().fit(h[parts["train"]])

@@ -23,7 +23,7 @@ from sampling.graph.collection import GraphCollection
 __all__ = ["RECIPES", "Recipe", "recipe_for"]
 
 LOOK_AT_ROWS = 256
-SPARSE_SHARE = 0.5
+SPARSE_SHARE = 0.8
 FANOUT = 10
 WHOLE_BATCH = 1 << 20
 
@@ -197,7 +197,11 @@ def _batch_size(data: Dataset) -> int:
 
 
 def _input_norm(features: FeatureTable | None) -> str:
-    """ "row" for bags of words and the like: nothing negative, and mostly zeros."""
+    """ "row" for bags of words and the like: nothing negative, and mostly zeros.
+
+    Rows with many entries are left as they are: divided by their sum they would get so small that
+    training stalls.
+    """
     if features is None or not features.num_rows:
         return "none"
     step = max(1, features.num_rows // LOOK_AT_ROWS)

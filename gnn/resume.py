@@ -116,11 +116,13 @@ class TrainingJournal:
             "best_score": progress.best_score,
             "history": progress.history,
             "schedule": stepper.schedule.state(),
+            "scaler": None if stepper.scaler is None else stepper.scaler.state_dict(),
         }
+        parts = {"weights": model.state_dict(), "best": progress.best}
+        weights = {f"{part}/{k}": v for part, each in parts.items() for k, v in each.items()}
         tensors = {
-            **{f"weights/{k}": v.contiguous() for k, v in model.state_dict().items()},
-            **{f"best/{k}": v.contiguous() for k, v in progress.best.items()},
-            **_moments(stepper.optimizer),
+            name: tensor.cpu().contiguous()
+            for name, tensor in (weights | _moments(stepper.optimizer)).items()
         }
         temporary = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
         try:
@@ -147,6 +149,8 @@ class TrainingJournal:
         model.load_state_dict(_part(tensors, "weights/"))
         _set_moments(stepper.optimizer, _part(tensors, "moment/"))
         stepper.schedule.restore(counters["schedule"])
+        if stepper.scaler is not None and counters.get("scaler"):
+            stepper.scaler.load_state_dict(counters["scaler"])
         score = counters["best_score"]
         return Progress(
             counters["epoch"],

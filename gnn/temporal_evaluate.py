@@ -23,6 +23,7 @@ from gnn.errors import TrainingError
 from gnn.inputs import with_inputs
 from gnn.model import GNN
 from gnn.temporal_split import TemporalParts
+from gnn.transfer import moved
 from sampling import Dataset, MiniBatchLoader, TemporalNeighborSampler
 from sampling.errors import InputError
 from sampling.temporal_links import TemporalLinkBatch, TemporalLinkLoader, TimedLinks
@@ -134,7 +135,8 @@ def score_in_time(model: GNN, loader: TemporalLinkLoader) -> list[tuple[Tensor, 
     model.eval()
     try:
         with torch.no_grad():
-            return [score_batch(model, batch) for batch in loader]
+            scores = [score_batch(model, batch) for batch in moved(loader, model.device)]
+            return [(positive.cpu(), negative.cpu()) for positive, negative in scores]
     finally:
         model.train(was_training)
 
@@ -164,7 +166,8 @@ def temporal_logits(
     model.eval()
     try:
         with torch.no_grad():
-            rows = [model(batch.blocks, batch.x) for batch in loader]
+            batches = moved(loader, model.device)
+            rows = [model(batch.blocks, batch.x).cpu() for batch in batches]
     finally:
         model.train(was_training)
     return torch.cat([*rows, torch.zeros(0, model.config.d_out)])

@@ -2,13 +2,14 @@
 
 What an epoch does is the task's own (`gnn.sessions`). Order, neighbors and dropout are keyed by
 (seed, epoch), so the same configuration gives the same weights bit for bit, and training that was
-stopped between two epochs continues to them.
+stopped between two epochs continues to them; on an accelerator all of this holds up to rounding.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,14 @@ import numpy as np
 import torch
 
 from gnn.data import Data
+from gnn.device import naming_memory
 from gnn.distributed import Ranks
 from gnn.errors import DivergedError
 from gnn.evaluate import using_threads
 from gnn.identity import graph_fingerprint
 from gnn.model import GNN
+from gnn.pages import kept_pages
+from gnn.precision import autocast_dtype
 from gnn.resume import Progress, TrainingJournal
 from gnn.sessions.graph import GraphSession
 from gnn.sessions.link import LinkSession
@@ -104,13 +108,37 @@ def train(
             labels do not fit the task.
         DivergedError: the loss is not a number; the model then holds the best weights so far. It
             names a node whose features are not finite, where there is one.
+        DeviceMemoryError: a step does not fit the memory of the accelerator.
+        InputError: there is no such device here, or it has not that precision.
         SchemaMismatchError: the model does not fit the graph's features.
         ResumeError: the state was made with other settings.
     """
     config = config or TrainConfig()
     ranks = Ranks.current()
     ranks.check("temporal tasks" if config.temporal else config.task)
-    session = session_for(model, data, config)
+    placed = _placed(model, config, ranks)
+    with kept_pages(), placed as device, naming_memory(device, config.batch_size):
+        yield from _epochs(model, data, config, resume_dir, resume)
+
+
+@contextmanager
+def _placed(model: GNN, config: TrainConfig, ranks: Ranks) -> Iterator[torch.device]:
+    """The model where and how the configuration says; where and how it was afterwards."""
+    device = ranks.device(config.device)
+    before = model.device, model.precision
+    model.precision = autocast_dtype(config.precision, device)
+    model.to(device)
+    try:
+        yield device
+    finally:
+        model.to(before[0])
+        model.precision = before[1]
+
+
+def _epochs(
+    model: GNN, data: Data, config: TrainConfig, resume_dir: str | Path | None, resume: bool
+) -> Iterator[EpochReport]:
+    ranks, session = Ranks.current(), session_for(model, data, config)
     stepper = session.stepper
     journal = TrainingJournal.open(resume_dir, _identity(model, data, config))
     progress = Progress.start(model)
@@ -120,7 +148,8 @@ def train(
     while progress.epoch < config.epochs and not progress.has_waited(config.patience):
         began = time.perf_counter()
         try:
-            with using_threads(config.num_threads), keyed_randomness(config.seed, progress.epoch):
+            keyed = keyed_randomness(config.seed, progress.epoch, model.device)
+            with using_threads(config.num_threads), keyed:
                 result = session.run_epoch(progress.epoch)
             ranks.same_buffers(model)
             val = session.validate(progress.epoch)
@@ -180,7 +209,7 @@ def _named(data: Data, node: int) -> str:
 def _identity(model: GNN, data: Data, config: TrainConfig) -> dict[str, object]:
     """What must be equal for a training to be continued."""
     settings = asdict(config)
-    for name in ("epochs", "num_threads"):
+    for name in ("epochs", "num_threads", "device"):
         if name != "epochs" or config.lr_schedule != "cosine":
             del settings[name]
     graph = {

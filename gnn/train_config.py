@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
+from gnn.device import check_device_name
+from gnn.precision import Precision, check_precision
 from gnn.tasks import metric_names_of, task_named
 from gnn.train_options import CLASS_TASKS, check_is_read
 from sampling.errors import InputError
@@ -76,6 +78,8 @@ class TrainConfig:
             edges; shares of a split are then in order of time.
         strategy: which of them where there are more than the fanout: the latest, or any.
         num_threads: threads; torch's own setting when left out.
+        device: where the model is trained, of `gnn.device`: "auto", "cpu", "cuda" or "cuda:N".
+        precision: what its dense maps read: "float32", "bfloat16" or "float16".
 
     Raises:
         InputError: a value is unknown or out of range.
@@ -115,6 +119,8 @@ class TrainConfig:
     temporal: bool = False
     strategy: Strategy = "recent"
     num_threads: int | None = None
+    device: str = "auto"
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         for name in ("fanouts", "eval_fanouts", "split"):
@@ -138,6 +144,8 @@ class TrainConfig:
                      "num_threads", "lr_every"):  # fmt: skip
             _at_least(name, getattr(self, name), 1)
         _at_least("lr_warmup", self.lr_warmup, 0)
+        check_device_name(self.device)
+        check_precision(self.precision)
         self._check_rates()
         self._check_losses()
         if not 0 < self.lr <= MAX_LR:

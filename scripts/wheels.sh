@@ -32,9 +32,9 @@ for version in 3.11 3.12 3.13; do
     --wheel-dir "$folder/raw" .
   PATH=$tools:$PATH auditwheel repair --wheel-dir "$folder/repaired" "$folder"/raw/*.whl >&2
   "$python" -m venv "$folder/trial"
-  "$folder/trial/bin/python" -m pip install --quiet --no-deps "$folder"/repaired/*.whl
   # the core needs nothing but NumPy: no torch is installed for the trial
   "$folder/trial/bin/python" -m pip install --quiet --constraint constraints.txt numpy
+  "$folder/trial/bin/python" -m pip install --quiet --no-deps "$folder"/repaired/*.whl
   (cd "$folder" && "$folder/trial/bin/python" -c "$trial") >&2
   mv "$folder"/repaired/*.whl dist/
 done

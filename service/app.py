@@ -22,7 +22,7 @@ from sampling.errors import GnnError
 from service.access import close_routes, describe_access, keys_of
 from service.cache import MemoryCache
 from service.draining import Draining, draining_on_signals
-from service.errors import Problem, RequestError, problem_body
+from service.errors import Problem, RequestError, problem_body, problem_of
 from service.exchange import (
     PROBLEM_TYPE,
     ExchangeMiddleware,
@@ -159,8 +159,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                     rollout,
                     routing_metrics,
                     shadows,
-                    # a shadow takes no room in the cache of those who are answered
-                    Predictor(opened.data, opened.registry, MemoryCache(0), settings),
+                    _without_caches(opened),
                     Maps(),
                     shared,
                     keys,
@@ -298,6 +297,13 @@ def _similarity(settings: Settings) -> Iterator[Similarity]:
         similarity.close()
 
 
+def _without_caches(predictor: Predictor) -> Predictor:
+    """The same for shadows, which take no room from those who are answered."""
+    nothing = {"cache_bytes": 0, "hidden_cache_bytes": 0}
+    settings = predictor.settings.model_copy(update=nothing)
+    return Predictor(predictor.data, predictor.registry, MemoryCache(0), settings)
+
+
 def _rollout(
     settings: Settings,
     predictor: Predictor,
@@ -310,10 +316,15 @@ def _rollout(
     meta = predictor.data.meta
     telemetry.graph_info.labels(meta.name, str(meta.version), meta.fingerprint).set(1)
 
+    served: dict[str, tuple[str, str, str]] = {}
+
     def told(changed: Sequence[Any]) -> None:
         for model in changed:
             info = model.saved.info if isinstance(model, ServedModel) else model.info
             telemetry.model(info.name, info.version, info.digest)
+            served[info.name] = (info.name, str(info.version), info.digest)
+        for name in served.keys() - {*registry.names, *models.names}:
+            telemetry.model_info.labels(*served.pop(name)).set(0)
 
     told([m for r in (registry, models) for name in r.names if (m := r.opened(name)) is not None])
     followed = (Followed(registry, predictor.test), Followed(models, of_graphs.test))
@@ -338,7 +349,8 @@ async def _answer_to(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     response = problem_response(exchange_of(request).request_id, error)
-    if response.status_code in (500, 507):
+    is_hidden = response.status_code >= 500 and not problem_of(error).public
+    if is_hidden or response.status_code in (500, 507):
         log.error("failed", request_id=exchange_of(request).request_id, exc_info=error)
     return in_dialect(request.url.path, response)
 

@@ -82,6 +82,7 @@ BENCH_COMMANDS: Commands = (
     (bench.gather, "gnn bench gather --nodes 4000000 --batch-size 500000 --width 128"),
     (bench.spmm, "gnn bench spmm --nodes 1000000 --edges 25000000 --width 128"),
     (bench.loader, "gnn bench loader --nodes 1000000 --edges 25000000 --fanouts 15,10,5"),
+    (bench.train, "gnn bench train --nodes 1000000 --edges 20000000 --seeds 10000"),
     (bench.embed, "gnn bench embed --nodes 1000000 --edges 25000000 --layers 3"),
     (bench.ingest, "gnn bench ingest --nodes 10000000 --edges 100000000 --threads 2"),
     (bench.serve, "gnn bench serve --nodes 1000000 --edges 20000000 --seconds 60"),

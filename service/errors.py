@@ -57,6 +57,7 @@ from pydantic import ValidationError
 
 from gnn.errors import (
     BusyError,
+    DeviceMemoryError,
     DivergedError,
     MissingPackageError,
     ModelNameError,
@@ -616,6 +617,7 @@ PROBLEMS: dict[type[BaseException], Problem] = {
     MissingPackageError: INTERNAL,
     TrainingError: INTERNAL,
     DivergedError: INTERNAL,
+    DeviceMemoryError: INTERNAL,
     ServiceError: INTERNAL,
     RequestError: Problem(422, "invalid_request", "The request is not valid"),
     MalformedJsonError: Problem(400, "malformed_json", "The body is not JSON"),

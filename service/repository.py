@@ -96,8 +96,9 @@ class ModelRepository(ABC, Generic[M]):
 
     @property
     def names(self) -> list[str]:
-        """Models that can be asked for, sorted."""
-        return sorted(self._newest)
+        """Models that can be asked for, sorted: not those pinned to what was unloaded."""
+        with self._lock:
+            return sorted(name for name in self._newest if not self._is_closed(name))
 
     @property
     def listed(self) -> dict[str, list[int]]:
@@ -307,15 +308,26 @@ class ModelRepository(ABC, Generic[M]):
     def _locate(self, name: str, version: int | None) -> Key:
         """Own name and version; an alias may name the version, unless one is asked for."""
         with self._lock:
-            route = self.route(name)
-            own = route.model
-            chosen = version or route.version or self._newest.get(own)
+            own, pinned = self._own(name)
+            chosen = version or pinned or self._newest.get(own)
             if chosen is not None and self.routing.is_unloaded(own, chosen):
                 raise UnloadedError(own, chosen)
             if own not in self._newest:
                 self._refuse(name, own)
             assert chosen is not None, "a model that answers has a version that does"
             return own, chosen
+
+    def _own(self, name: str) -> tuple[str, int | None]:
+        """A model's own name, and the version that is pinned."""
+        if self.routing.routes:
+            route = self.route(name)
+            return route.model, route.version
+        return (self.default or name) if name == DEFAULT else name, None
+
+    def _is_closed(self, name: str) -> bool:
+        """Whether a model is pinned to a version that was unloaded."""
+        own, pinned = self._own(name)
+        return pinned is not None and self.routing.is_unloaded(own, pinned)
 
     def _refuse(self, name: str, own: str) -> None:
         """Say why no version of a model answers."""

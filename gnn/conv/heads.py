@@ -35,7 +35,7 @@ def attention_factors(block: Block, heads: int, p: float, training: bool) -> Ten
     """Factors of a dropout of attention coefficients, (num_edges, heads); None without one."""
     if not training or p == 0:
         return None
-    return dropout(torch.ones(block.num_edges, heads), p)
+    return dropout(torch.ones(block.num_edges, heads, device=block.indptr.device), p)
 
 
 def joined(rows: Tensor, heads: int, concat: bool) -> Tensor:

@@ -106,7 +106,8 @@ class HGTConv(nn.Module):
         out: Tensor = self.update(F.gelu(received), types)
         if self.gate is None:
             return out
-        is_type = F.one_hot(types, len(self.gate)).to(out.dtype)
+        codes = torch.arange(len(self.gate), device=types.device)
+        is_type = (types[:, None] == codes).to(out.dtype)
         share = (is_type @ torch.sigmoid(self.gate))[:, None]
         return share * out + (1 - share) * x_dst
 

@@ -21,6 +21,7 @@ from gnn.optimize import Stepper
 from gnn.sessions.session import EpochResult, check_outputs, class_weight_of, loss_of
 from gnn.tasks import Task, task_named
 from gnn.train_config import TrainConfig
+from gnn.transfer import moved
 from sampling.errors import InputError
 from sampling.graph.collection import GraphCollection
 from sampling.graphs_loader import GraphLoader
@@ -30,7 +31,7 @@ __all__ = ["GraphSession"]
 
 @dataclass(slots=True)
 class GraphSession:
-    """Training on the labeled graphs of a collection."""
+    """Training on the labeled graphs of a collection; `targets` are `y` beside the model."""
 
     model: GNN
     data: GraphCollection
@@ -43,6 +44,7 @@ class GraphSession:
     loader: GraphLoader
     monitor: str
     train_graphs: NDArray[np.int64]
+    targets: Tensor
 
     @classmethod
     def prepare(cls, model: GNN, data: object, config: TrainConfig) -> GraphSession:
@@ -88,6 +90,7 @@ class GraphSession:
             loader,
             monitor,
             parts["train"],
+            y.to(model.device),
         )
 
     def run_epoch(self, epoch: int) -> EpochResult:
@@ -99,19 +102,19 @@ class GraphSession:
             codes = self.y[torch.from_numpy(self.train_graphs)].numpy()
             self.loader.graphs = balanced_seeds(self.train_graphs, codes, self.config.seed, epoch)
         logits, targets, losses, edges = [], [], [], 0
-        for i, batch in enumerate(self.loader):
+        for i, batch in enumerate(moved(self.loader, self.model.device)):
             if self._is_too_small(batch.num_nodes, batch.num_graphs):
                 continue
-            y = self.y[batch.graphs]
+            y = self.targets[batch.graphs]
             rows = self.model(*graph_inputs(self.model, batch))
             loss = self._loss(rows, y)
             losses.append(self.stepper.step(loss, epoch, i, self.loader.size_of(i)) * len(rows))
             logits.append(rows.detach())
             targets.append(y)
             edges += batch.block.num_edges
-        y = torch.cat(targets)
+        y = torch.cat(targets).cpu()
         names = {self.task.monitor, self.monitor}
-        metrics = self.task.metrics(torch.cat(logits), y, names)
+        metrics = self.task.metrics(torch.cat(logits).cpu(), y, names)
         return EpochResult(math.fsum(losses) / len(y), metrics, edges, time.perf_counter() - began)
 
     def validate(self, epoch: int) -> dict[str, float]:
@@ -121,7 +124,7 @@ class GraphSession:
         with using_threads(self.config.num_threads):
             logits = graph_logits(self.model, self.data, self.val_graphs)
         y = self.y[torch.from_numpy(self.val_graphs)]
-        loss = self._loss(logits, y).item()
+        loss = self._loss(logits.to(self.model.device), y.to(self.model.device)).item()
         if not math.isfinite(loss):
             raise DivergedError(epoch + 1, None, loss)
         return {"loss": loss, **self.task.metrics(logits, y, {self.task.monitor, self.monitor})}

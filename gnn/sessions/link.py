@@ -30,6 +30,7 @@ from gnn.sessions.link_whole import WholeLinkLoss, penalty_of, span_of
 from gnn.sessions.session import EpochResult
 from gnn.sessions.whole import WholeGraph, fanouts_of, step_seed
 from gnn.train_config import TrainConfig
+from gnn.transfer import moved
 from sampling import Dataset, LinkBatch, LinkLoader, NegativeSampler, NeighborSampler
 from sampling.kernels.reference import MASK
 
@@ -131,7 +132,7 @@ class LinkSession:
         assert self.loader is not None, "the caller looked"
         losses, sizes, edges = [], [], 0
         self.loader.epoch = epoch
-        for i, batch in enumerate(self.loader):
+        for i, batch in enumerate(moved(self.loader, self.model.device)):
             loss, size = self._block_loss(batch)
             losses.append(self.stepper.step(loss, epoch, i))
             sizes.append(size)
@@ -145,7 +146,7 @@ class LinkSession:
         logits = self.model.score(h, batch.pairs, batch.relations)
         loss = pair_loss(self.loss, logits[:size], logits[size:].view(size, -1))
         if self.config.n3_decay:
-            types = None if batch.relations is None else batch.relations[:size].numpy()
+            types = None if batch.relations is None else batch.relations[:size].cpu().numpy()
             ends = h[batch.pairs[0, :size]], h[batch.pairs[1, :size]]
             loss = loss + penalty_of(self.model.decoder, self.config, self.parts, ends, types)
         return loss, size

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from gnn.decoders import Decoder, DistMultDecoder
+from gnn.device import on_device_of
 from gnn.dropout import dropout
 from gnn.link_losses import candidate_loss, n3_penalty, pair_loss
 from gnn.link_split import LinkParts, Links
@@ -73,7 +74,7 @@ class WholeLinkLoss:
     ) -> tuple[Tensor, NodeRows, int]:
         src, dst = negatives.pairs(batch.src, batch.dst, seed).numpy()
         rows, walked = self.whole.rows(seed, self._hidden(batch), [batch.src, batch.dst, src, dst])
-        relations = None if batch.types is None else torch.from_numpy(batch.types)
+        relations = None if batch.types is None else on_device_of(rows.h, batch.types)
         count = negatives.num_negatives
         again = None if relations is None else relations.repeat_interleave(count)
         positive = self._decoder.pairs(rows.of(batch.src), rows.of(batch.dst), relations)
@@ -138,15 +139,16 @@ class WholeLinkLoss:
         given, wanted = (batch.dst, batch.src) if is_head else (batch.src, batch.dst)
         (start, end), (own, true, itself, others) = span_of(self.parts, wanted), rows
         relations, reverse = self._asked(batch, is_head)
+        relations = None if relations is None else relations.to(own.device)
         scores = self._decoder.against(own, others, relations, reverse=reverse)
-        target = torch.from_numpy(wanted - start)
+        target = on_device_of(own, wanted - start)
         if drawn is None:
             return F.cross_entropy(scores, target)
         positive, against_own = self._with(own, true, relations, reverse), None
         if span_of(self.parts, given) == (start, end):
             logits = self._with(own, itself, relations, reverse)
-            against_own = torch.from_numpy(given - start), logits
-        places = torch.from_numpy(drawn - start)
+            against_own = on_device_of(own, given - start), logits
+        places = on_device_of(own, drawn - start)
         return candidate_loss(positive, scores, target, places, end - start, against_own)
 
     def _candidates(self, batch: Links, seed: int, is_head: bool) -> Ints | None:
@@ -193,7 +195,7 @@ def penalty_of(
         codes = np.zeros(len(ends[0]), np.int64) if types is None else types
         back = parts.inverse[codes]
         asked = np.stack([codes, np.where(back >= 0, back, codes)], axis=1)
-        factors.append(decoder.relations(torch.from_numpy(asked.ravel())))
+        factors.append(decoder.relations(on_device_of(ends[0], asked.ravel())))
     return config.n3_decay * n3_penalty(factors)
 
 

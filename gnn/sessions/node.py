@@ -27,6 +27,7 @@ from gnn.sessions.session import EpochResult, check_outputs, class_weight_of, lo
 from gnn.splits import split_nodes
 from gnn.tasks import Task, task_for
 from gnn.train_config import TrainConfig
+from gnn.transfer import moved
 from sampling import Dataset, MiniBatch, MiniBatchLoader, NeighborSampler
 from sampling.errors import InputError
 from sampling.kernels.reference import MASK
@@ -67,7 +68,8 @@ class NodeSession:
         targets = y[torch.from_numpy(train_nodes)]
         task.fit_scale(model, targets)
         loader = cls.loader_of(model, data, config, train_nodes, y)
-        whole = list(loader) if cls.takes_all(config, len(train_nodes)) else None
+        takes_all = cls.takes_all(config, len(train_nodes))
+        whole = list(moved(loader, model.device)) if takes_all else None
         return cls(
             model,
             data,
@@ -103,12 +105,12 @@ class NodeSession:
         for i, batch in enumerate(self._batches(epoch)):
             rows, loss = self._step(epoch, i, batch)
             logits.append(rows)
-            targets.append(self.y[batch.seeds])
+            targets.append(_targets(batch))
             losses.append(loss * len(rows))
             edges += sum(block.num_edges for block in batch.blocks)
-        y = torch.cat(targets)
+        y = torch.cat(targets).cpu()
         names = {self.task.monitor, self.monitor}
-        metrics = self.task.metrics(torch.cat(logits), y, names)
+        metrics = self.task.metrics(torch.cat(logits).cpu(), y, names)
         return EpochResult(math.fsum(losses) / len(y), metrics, edges, time.perf_counter() - began)
 
     def _batches(self, epoch: int) -> Iterable[MiniBatch]:
@@ -118,12 +120,12 @@ class NodeSession:
         if self.config.balanced_seeds:
             y = self.y[torch.from_numpy(self.train_nodes)].numpy()
             self.loader.seeds = balanced_seeds(self.train_nodes, y, self.config.seed, epoch)
-        return self.loader
+        return moved(self.loader, self.model.device)
 
     def _step(self, epoch: int, i: int, batch: MiniBatch) -> tuple[Tensor, float]:
         assert batch.x is not None, "prepare checked that there are features"
         logits = self.model(batch.blocks, batch.x)
-        loss = self._loss(logits, self.y[batch.seeds])
+        loss = self._loss(logits, _targets(batch))
         return logits.detach(), self.stepper.step(loss, epoch, i, self.loader.size_of(i))
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
@@ -136,7 +138,7 @@ class NodeSession:
         with using_threads(self.config.num_threads):
             logits = self.val_logits()
         y = self.y[torch.from_numpy(self.val_nodes)]
-        loss = self._loss(logits, y).item()
+        loss = self._loss(logits.to(self.model.device), y.to(self.model.device)).item()
         if not math.isfinite(loss):
             raise DivergedError(epoch + 1, None, loss)
         return {"loss": loss, **self.task.metrics(logits, y, {self.task.monitor, self.monitor})}
@@ -145,6 +147,11 @@ class NodeSession:
         """What the head gives for the validation nodes, (num_val, d_out)."""
         fanouts = self.config.eval_fanouts
         return logits_of(self.model, self.data, self.val_nodes, fanouts=fanouts)
+
+
+def _targets(batch: MiniBatch) -> Tensor:
+    assert batch.y is not None, "the loader was given labels"
+    return batch.y
 
 
 def _parts(

@@ -10,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from gnn.device import random_devices
 from gnn.errors import TrainingError
 from gnn.losses import class_loss
 from gnn.metrics import LOWER_IS_BETTER
@@ -82,9 +83,9 @@ def score_of(monitor: str, val: dict[str, float]) -> tuple[float, float] | None:
 
 
 @contextmanager
-def keyed_randomness(seed: int, epoch: int) -> Iterator[None]:
-    """Torch's generator keyed by (seed, epoch) inside, as it was outside."""
-    with torch.random.fork_rng(devices=[]):
+def keyed_randomness(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
+    """Torch's generators keyed by (seed, epoch) inside, as they were outside."""
+    with torch.random.fork_rng(devices=random_devices(device)):
         torch.manual_seed(mix((seed * GOLDEN + epoch + 1) & MASK))
         yield
 
@@ -103,6 +104,8 @@ def loss_of(
     class_weight: Tensor | None,
 ) -> Tensor:
     """The mean loss of a batch as the configuration says, a scalar."""
+    if class_weight is not None:
+        class_weight = class_weight.to(logits.device)
     if not (config.focal_gamma or config.label_smoothing):
         return task.loss(model, logits, y, class_weight)
     return class_loss(

@@ -33,6 +33,7 @@ from gnn.temporal_evaluate import (
 )
 from gnn.temporal_split import TemporalParts, split_by_time
 from gnn.train_config import TrainConfig
+from gnn.transfer import moved
 from sampling import Dataset, MiniBatchLoader
 from sampling.temporal_links import TemporalLinkLoader, TimedLinks
 
@@ -90,7 +91,7 @@ class TemporalLinkSession:
         self.model.train()
         losses, sizes, edges = [], [], 0
         self.loader.epoch = epoch
-        for i, batch in enumerate(self.loader):
+        for i, batch in enumerate(moved(self.loader, self.model.device)):
             loss = pair_loss(self.loss, *score_batch(self.model, batch))
             losses.append(self.stepper.step(loss, epoch, i))
             sizes.append(len(batch.links))

@@ -29,6 +29,7 @@ from gnn.probe import probe_accuracy
 from gnn.sessions.session import EpochResult
 from gnn.sessions.whole import WholeGraph, fanouts_of, step_seed
 from gnn.train_config import TrainConfig
+from gnn.transfer import Mover
 from sampling import Dataset, NegativeSampler, NeighborSampler, random_walks
 from sampling.kernels.reference import MASK
 
@@ -53,6 +54,10 @@ class UnsupervisedSession:
     negatives: NegativeSampler
     whole: WholeGraph | None
     loss: float = field(default=math.inf)
+    mover: Mover = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.mover = Mover(self.model.device)
 
     @classmethod
     def prepare(cls, model: GNN, data: Dataset, config: TrainConfig) -> UnsupervisedSession:
@@ -155,12 +160,12 @@ class UnsupervisedSession:
                 order = self._permutation(self.data.graph.num_nodes, seed)
                 x = self.data.features.gather(order)
             h, walked = self.whole.encode(seed, x=x)
-            return h[rows], walked
+            return h[rows.to(h.device)], walked
         blocks = self.sampler.sample(rows, seed)
         nodes_read = blocks[0].src_nodes
         if shuffle:
             nodes_read = nodes_read[self._permutation(len(nodes_read), seed)]
-        h = self.model.encode(blocks, self.data.features.gather(nodes_read))
+        h = self.model.encode(*self.mover((blocks, self.data.features.gather(nodes_read))))
         return h, sum(block.num_edges for block in blocks)
 
     def _permutation(self, count: int, seed: int) -> Tensor:

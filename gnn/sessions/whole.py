@@ -10,10 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.device import on_device_of
 from gnn.edges import picked
 from gnn.evaluate import EXACT_EDGES
 from gnn.model import GNN
 from gnn.train_config import TrainConfig
+from gnn.transfer import Mover
 from sampling import Block, Dataset, Graph, NeighborSampler, without_edges
 from sampling.errors import InputError
 from sampling.exclusion import EdgePlaces, keep_edges
@@ -44,7 +46,7 @@ class NodeRows:
     def of(self, nodes: Ints) -> Tensor:
         """Rows of nodes, each of them one that is there, (len(nodes), d_embedding)."""
         places = nodes if self.nodes is None else np.searchsorted(self.nodes, nodes)
-        return picked(self.h, torch.from_numpy(places))
+        return picked(self.h, on_device_of(self.h, places))
 
     def between(self, start: int, end: int) -> Tensor:
         """Rows of the nodes `start … end`, all nodes being there, (end - start, d_embedding)."""
@@ -67,6 +69,11 @@ class WholeGraph:
     sampler: NeighborSampler
     _blocks: tuple[Block, ...] = field(default=())
     _places: EdgePlaces | None = field(default=None)
+    _x: Tensor | None = field(default=None)
+    _mover: Mover = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._mover = Mover(self.model.device)
 
     @staticmethod
     def fits(graph: Graph, fanouts: tuple[int, ...]) -> bool:
@@ -84,13 +91,22 @@ class WholeGraph:
             hidden: edges that are no messages in this step: sources, destinations.
             x: input rows in place of the graph's own.
         """
-        assert self.data.features is not None, "with_inputs sees to it"
         blocks = self.blocks(seed)
         if hidden is not None:
             blocks = self._without(blocks, hidden)
-        if x is None:
-            x = self.data.features.rows(0, self.data.graph.num_nodes)
-        return self.model.encode(blocks, x), sum(block.num_edges for block in blocks)
+        edges = sum(block.num_edges for block in blocks)
+        x = self._inputs() if x is None else self._mover(x)
+        return self.model.encode(self._mover(blocks), x), edges
+
+    def _inputs(self) -> Tensor:
+        """The graph's own rows where the model is; kept there, if that is not the CPU."""
+        assert self.data.features is not None, "with_inputs sees to it"
+        if self._x is None:
+            x = self._mover(self.data.features.rows(0, self.data.graph.num_nodes))
+            if x.device.type == "cpu":
+                return x
+            self._x = x
+        return self._x
 
     def rows(
         self, seed: int, hidden: Pairs | None, read: Sequence[Ints] | None
@@ -109,7 +125,7 @@ class WholeGraph:
         if self.model.config.conv == "identity":
             return NodeRows(self._unheard(torch.from_numpy(nodes)), nodes), 0
         h, walked = self.encode(seed, hidden)
-        return NodeRows(picked(h, torch.from_numpy(nodes)), nodes), walked
+        return NodeRows(picked(h, on_device_of(h, nodes)), nodes), walked
 
     def _unheard(self, nodes: Tensor) -> Tensor:
         """Embeddings of some nodes through layers that hear nothing of others."""
@@ -117,7 +133,8 @@ class WholeGraph:
         empty = torch.zeros(len(nodes) + 1, dtype=torch.int64)
         whole = self.data.graph.block(0, 0)
         block = replace(whole, src_nodes=nodes, indptr=empty)
-        return self.model.encode([block] * self.model.num_layers, self.data.features.gather(nodes))
+        block, x = self._mover((block, self.data.features.gather(nodes)))
+        return self.model.encode([block] * self.model.num_layers, x)
 
     def _without(self, blocks: tuple[Block, ...], hidden: Pairs) -> tuple[Block, ...]:
         """The hops without these edges; a whole graph is searched, drawn neighbors are compared."""

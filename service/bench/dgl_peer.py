@@ -27,6 +27,7 @@ from torch import Tensor
 
 from service.bench.problem import WALK_STEPS, Problem
 from service.bench.race import race, timed
+from service.bench.training import DglTraining
 
 __all__ = ["Dgl", "converter", "import_dgl"]
 
@@ -136,6 +137,19 @@ class Dgl:
     def load_workers(self, number: int) -> int:
         """The same, loaded by a process per thread."""
         return self._load(number, self.num_threads)
+
+    def train(self, number: int) -> int:
+        """Seeds of one epoch of training, loaded by the caller."""
+        return self.training.epoch()
+
+    def train_workers(self, number: int) -> int:
+        """The same, loaded by a worker process."""
+        return self.training.epoch(num_workers=1)
+
+    @cached_property
+    def training(self) -> DglTraining:
+        """A model in training."""
+        return DglTraining(self.dgl, self.graph, self.rows, self.problem, self.kind)
 
     def embed(self, number: int) -> Tensor:
         """Every node through every layer: all in-neighbors of one layer, batch by batch."""

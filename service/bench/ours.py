@@ -30,6 +30,7 @@ from sampling.graph.ids import NodeIds
 from sampling.graph.meta import GraphMeta, IdInfo
 from sampling.sampler import Sampler
 from service.bench.problem import WALK_STEPS, Problem
+from service.bench.training import OursTraining
 
 __all__ = ["Ours", "dataset", "first_layer_means"]
 
@@ -124,6 +125,23 @@ class Ours:
             num_workers=self.num_threads,
         )
         return sum(sum(block.num_edges for block in batch.blocks) for batch in loader)
+
+    def train(self, number: int) -> int:
+        """Seeds of one epoch of training."""
+        return self.training.epoch(number)
+
+    def train_mixed(self, number: int) -> int:
+        """The same with dense maps in bfloat16."""
+        return self._mixed.epoch(number)
+
+    @cached_property
+    def training(self) -> OursTraining:
+        """A model in training, with the threads of the moment it is first asked for."""
+        return OursTraining(self.problem, self._rows(), self.num_threads)
+
+    @cached_property
+    def _mixed(self) -> OursTraining:
+        return OursTraining(self.problem, self._rows(), self.num_threads, "bfloat16")
 
     def embed(self, number: int) -> torch.Tensor:
         """Every node through every layer, layer by layer."""

@@ -47,6 +47,7 @@ class Problem:
         fanouts: neighbors per node for each layer, first layer first.
         seed: what randomness follows from.
         num_layers: layers of the model that embeds.
+        hidden: width of the hidden rows of the model that is trained.
     """
 
     graph: Graph
@@ -55,6 +56,7 @@ class Problem:
     fanouts: list[int] = field(default_factory=list)
     seed: int = 0
     num_layers: int = 3
+    hidden: int = 0
 
     def units(self, work: str, result: Any) -> int:
         """How much a round of a work did: edges, rows or nodes; a sampler's work counts itself."""
@@ -110,7 +112,7 @@ class Problem:
                   "rows": self.rows, "batches": self.batches}  # fmt: skip
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array)
-        settings = [self.fanouts, self.seed, self.num_layers]
+        settings = [self.fanouts, self.seed, self.num_layers, self.hidden]
         (folder / "settings.json").write_text(json.dumps(settings))
 
     @classmethod

@@ -10,7 +10,7 @@ import typer
 from service.commands.options import Debug, Fanouts, Json, Seed, Threads, parse_fanouts
 from service.console import format_count, show
 
-__all__ = ["embed", "gather", "ingest", "loader", "sampling", "serve", "spmm"]
+__all__ = ["embed", "gather", "ingest", "loader", "sampling", "serve", "spmm", "train"]
 
 Nodes = Annotated[int, typer.Option(min=1, help="Nodes of the graph.")]
 Edges = Annotated[int, typer.Option(min=1, help="Edges of the graph.")]
@@ -126,6 +126,30 @@ def embed(
     _show(measure(nodes, edges, width, layers, _cores(threads), repeats, seed, tuned), json)
 
 
+def train(
+    nodes: Nodes = 8_000_000,
+    edges: Edges = 200_000_000,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Nodes to train on, in whole batches.")
+    ] = 100_000,
+    fanouts: Fanouts = "15,10,5",
+    batch_size: BatchSize = 1024,
+    width: Width = 128,
+    hidden: Annotated[int, typer.Option(min=1, help="Width of the hidden rows.")] = 256,
+    threads: Threads = 2,
+    repeats: Repeats = 3,
+    seed: Seed = 0,
+    tuned: Tuned = True,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """One epoch of mini-batch GraphSAGE: seeds per second, beside DGL."""
+    from service.bench.train import measure
+
+    layers, given = parse_fanouts(fanouts), (_cores(threads), repeats, seed, tuned)
+    _show(measure(nodes, edges, seeds, layers, batch_size, width, hidden, *given), json)
+
+
 def ingest(
     nodes: Nodes = 5_000_000,
     edges: Edges = 50_000_000,
@@ -213,3 +237,6 @@ def _show_row(row: dict[str, Any]) -> None:
         print(f"  {name:<{width}} {value:>12} {unit}   ours is {ratio:.2f} x")
     for name, distance in row.get("max_abs_difference", {}).items():
         print(f"  {name:<{width}} {distance:>12.2g} the largest difference from ours")
+    for name, stages in row.get("seconds_per_batch", {}).items():
+        parts = ", ".join(f"{stage} {1e3 * seconds:.0f}" for stage, seconds in stages.items())
+        print(f"  {name:<{width}} ms per batch, one stage after the other: {parts}")

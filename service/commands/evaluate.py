@@ -9,6 +9,7 @@ import typer
 from service.commands.options import (
     AllowModules,
     Debug,
+    Device,
     GraphPath,
     Json,
     ModelPath,
@@ -38,6 +39,7 @@ def evaluate(
     ] = None,
     allow_modules: AllowModules = None,
     threads: Threads = None,
+    device: Device = "auto",
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -46,9 +48,11 @@ def evaluate(
     from gnn import load_model
     from gnn.brought import module_names
     from gnn.data import open_data
+    from gnn.device import chosen_device
     from gnn.measure import reading_fanouts
 
     saved = load_model(model, module_names(allow_modules))
+    saved.model.to(chosen_device(device))
     training = saved.info.training
     metrics = measure(
         saved.model,

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["AllowModules", "Debug", "Fanouts", "GraphPath", "Json", "ModelPath", "Overwrite",
-           "Seed", "Size", "Threads", "parse_fanouts", "parse_shares", "parse_size"]  # fmt: skip
+__all__ = ["AllowModules", "Debug", "Device", "Fanouts", "GraphPath", "Json", "ModelPath",
+           "Overwrite", "Seed", "Size", "Threads", "parse_fanouts", "parse_shares",
+           "parse_size"]  # fmt: skip
 
 SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE)
 MAX_SEED = 2**63 - 1
@@ -66,6 +67,9 @@ ModelPath = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Device = Annotated[
+    str, typer.Option(help="auto: an accelerator where there is one; cpu, cuda, or cuda:N.")
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace the output if it is there, in one step.")
 ]

@@ -13,6 +13,7 @@ import typer
 
 from service.commands.options import (
     Debug,
+    Device,
     GraphPath,
     Json,
     Seed,
@@ -256,6 +257,11 @@ def train(
     ] = "sage",
     seed: Seed = 0,
     threads: Threads = None,
+    device: Device = "auto",
+    precision: Annotated[
+        Literal["float32", "bfloat16", "float16"],
+        optimization(help="What dense maps read in training; sums and losses are float32."),
+    ] = "float32",
     config: Annotated[
         Path | None,
         typer.Option(
@@ -341,6 +347,8 @@ def train(
         eval_fanouts=_layers(eval_fanouts),
         max_train_seeds=max_train_seeds,
         num_threads=threads,
+        device=device,
+        precision=precision,
     )
     built = architecture_for(task, data, recipe, _given(chosen_model))
     with joined() as ranks:

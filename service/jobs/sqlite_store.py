@@ -140,7 +140,7 @@ class SqliteStore:
                 if self._connection is None:
                     self._connection = self._open()
                 yield self._connection
-        except (sqlite3.Error, OSError) as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             raise JobStoreError(str(self.path), str(error)) from error
 
     def _open(self) -> sqlite3.Connection:
@@ -152,7 +152,7 @@ class SqliteStore:
             connection.execute("PRAGMA journal_mode = WAL")
             for statement in SCHEMA:
                 connection.execute(statement)
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeDecodeError):  # a damaged name is part of the message
             connection.close()
             raise
         return connection

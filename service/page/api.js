@@ -14,7 +14,8 @@ export class Refused extends Error {
   }
 }
 
-const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
+const sentence = (text) =>
+  text.charAt(0).toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
 let asking = null;
 
@@ -22,7 +23,8 @@ let asking = null;
 function askForKey(message) {
   asking ??= new Promise((resolve) => {
     const dialog = document.getElementById("key-dialog");
-    const form = document.getElementById("key-form"), input = document.getElementById("key-input");
+    const form = document.getElementById("key-form"),
+      input = document.getElementById("key-input");
     document.getElementById("key-error").textContent = message;
     const onsubmit = (event) => {
       event.preventDefault();
@@ -62,12 +64,18 @@ export async function unlock() {
 }
 
 async function call(method, path, { body, signal, as = "json", keyless = false } = {}) {
-  const key = sessionStorage.getItem(STORE), headers = {};
+  const key = sessionStorage.getItem(STORE),
+    headers = {};
   if (key) headers["X-API-Key"] = key;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let answer;
   try {
-    answer = await fetch(path, { method, headers, signal, body: body === undefined ? undefined : stringify(body) });
+    answer = await fetch(path, {
+      method,
+      headers,
+      signal,
+      body: body === undefined ? undefined : stringify(body),
+    });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Refused(0, { detail: "The server cannot be reached", code: "unreachable" });
@@ -79,7 +87,11 @@ async function call(method, path, { body, signal, as = "json", keyless = false }
   if (!answer.ok) {
     const text = await answer.text();
     let problem = {};
-    try { problem = parse(text); } catch { /* a proxy's own page */ }
+    try {
+      problem = parse(text);
+    } catch {
+      /* a proxy's own page */
+    }
     throw new Refused(answer.status, problem);
   }
   if (as === "bytes") return answer.arrayBuffer();

@@ -4,9 +4,11 @@ const whole = new Intl.NumberFormat("en");
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
 
 export const count = (n) => (n === null || n === undefined ? "–" : whole.format(n));
-export const compact = (n) => (Math.abs(n) < 10_000 ? whole.format(Math.round(n)) : short.format(n));
+export const compact = (n) =>
+  Math.abs(n) < 10_000 ? whole.format(Math.round(n)) : short.format(n);
 export const percent = (p, digits = 1) => `${(100 * p).toFixed(digits)} %`;
-export const decimal = (x, digits = 4) => (Number.isFinite(x) ? Number(x).toFixed(digits) : String(x));
+export const decimal = (x, digits = 4) =>
+  Number.isFinite(x) ? Number(x).toFixed(digits) : String(x);
 
 export function rate(x) {
   if (x === 0) return "0";
@@ -32,7 +34,9 @@ export function duration(seconds) {
   if (seconds < 1) return "under a second";
   if (seconds < 90) return `${Math.round(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} d`;
+  return seconds < 172_800
+    ? `${Math.round(seconds / 3600)} h`
+    : `${Math.round(seconds / 86_400)} d`;
 }
 
 export function ago(time) {

@@ -3,9 +3,12 @@
 const WHOLE = /^-?\d+$/;
 
 /** Values of a text; whole numbers that a Number cannot hold become BigInts. */
-export const parse = (text) => JSON.parse(text, (_, value, context) =>
-  typeof value === "number" && !Number.isSafeInteger(value) && WHOLE.test(context?.source ?? "")
-    ? BigInt(context.source) : value);
+export const parse = (text) =>
+  JSON.parse(text, (_, value, context) =>
+    typeof value === "number" && !Number.isSafeInteger(value) && WHOLE.test(context?.source ?? "")
+      ? BigInt(context.source)
+      : value,
+  );
 
 /** The text of values, BigInts included. */
 export function stringify(value) {

@@ -36,12 +36,17 @@ function route() {
   const view = name in VIEWS ? name : "overview";
   const arg = rest.join("/");
   let text = arg;
-  try { text = decodeURIComponent(arg); } catch { /* shown as it is */ }
+  try {
+    text = decodeURIComponent(arg);
+  } catch {
+    /* shown as it is */
+  }
   return { view, arg: text || null };
 }
 
 async function show() {
-  const { view, arg } = route(), changes = shown?.view !== view;
+  const { view, arg } = route(),
+    changes = shown?.view !== view;
   if (!changes && shown.update) return shown.update(arg);
   shown?.control.abort();
   const control = new AbortController();
@@ -69,17 +74,46 @@ async function show() {
     announce(`${TITLES[view]} is shown`);
   } catch (error) {
     if (shown === mine) {
-      fill(root, h("h1", {}, TITLES[view]), failure(error),
-        h("p", {}, h("button", { type: "button", onclick: () => { shown = null; show(); } }, "Try again")));
+      fill(
+        root,
+        h("h1", {}, TITLES[view]),
+        failure(error),
+        h(
+          "p",
+          {},
+          h(
+            "button",
+            {
+              type: "button",
+              onclick: () => {
+                shown = null;
+                show();
+              },
+            },
+            "Try again",
+          ),
+        ),
+      );
     }
   }
 }
 
 function drawNav() {
-  fill(document.getElementById("nav"), Object.keys(VIEWS).map((name) =>
-    h("a", { href: `#/${name}`, "data-view": name },
-      s("svg", { viewBox: "0 0 20 20", "aria-hidden": "true" },
-        s("path", { d: ICONS[name], "stroke-width": name === "map" ? 2.6 : undefined })), TITLES[name])));
+  fill(
+    document.getElementById("nav"),
+    Object.keys(VIEWS).map((name) =>
+      h(
+        "a",
+        { href: `#/${name}`, "data-view": name },
+        s(
+          "svg",
+          { viewBox: "0 0 20 20", "aria-hidden": "true" },
+          s("path", { d: ICONS[name], "stroke-width": name === "map" ? 2.6 : undefined }),
+        ),
+        TITLES[name],
+      ),
+    ),
+  );
 }
 
 const THEMES = ["system", "light", "dark"];
@@ -104,12 +138,17 @@ function startTheme() {
     draw();
     dispatchEvent(new Event("themechange"));
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => dispatchEvent(new Event("themechange")));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () =>
+    dispatchEvent(new Event("themechange")),
+  );
   draw();
 }
 
 function startStatus() {
-  const [dot, text] = [document.querySelector("#status .dot"), document.getElementById("status-text")];
+  const [dot, text] = [
+    document.querySelector("#status .dot"),
+    document.getElementById("status-text"),
+  ];
   repeat(5000, new AbortController().signal, async () => {
     let [kind, said] = ["good", "Ready"];
     try {

@@ -18,7 +18,9 @@ void main() {
   float edge = size < 3.0 ? 1.0 : smoothstep(0.5, 0.5 - 1.0 / size, distance(gl_PointCoord, vec2(0.5)));
   drawn = vec4(ink.rgb, 1.0) * alpha * edge;
 }`;
-const MOVING_POINTS = 60_000, REST_MS = 140, SIDE = 256;
+const MOVING_POINTS = 60_000,
+  REST_MS = 140,
+  SIDE = 256;
 
 export class Points {
   /** @param spots Float32Array of x, y pairs; @param codes Uint8Array, a place in the palette each. */
@@ -29,19 +31,27 @@ export class Points {
     this.onframe = onframe;
     this.view = { x: 0, y: 0, scale: 1 };
     this.order = shuffled(this.count);
-    this.gl = canvas.getContext("webgl2", { antialias: false, alpha: true, premultipliedAlpha: true });
+    this.gl = canvas.getContext("webgl2", {
+      antialias: false,
+      alpha: true,
+      premultipliedAlpha: true,
+    });
     if (!this.gl) throw new Error("This browser has no WebGL 2, which the map is drawn with.");
     this.start(codes);
     this.cells = cellsOf(spots, this.count);
     canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
-    canvas.addEventListener("webglcontextrestored", () => { this.start(codes); this.setPalette(this.colors); });
+    canvas.addEventListener("webglcontextrestored", () => {
+      this.start(codes);
+      this.setPalette(this.colors);
+    });
   }
 
   start(codes) {
     const { gl } = this;
-    const program = this.program = link(gl);
+    const program = (this.program = link(gl));
     gl.useProgram(program);
-    const pairs = new Float32Array(2 * this.count), mixed = new Uint8Array(this.count);
+    const pairs = new Float32Array(2 * this.count),
+      mixed = new Uint8Array(this.count);
     for (let i = 0; i < this.count; i += 1) {
       const from = this.order[i];
       pairs[2 * i] = this.spots[2 * from];
@@ -67,18 +77,26 @@ export class Points {
   /** Draws a frame soon: all points, or a prefix while something moves. */
   draw(whole = false) {
     this.whole = whole || this.count <= MOVING_POINTS;
-    this.frame ??= requestAnimationFrame(() => { this.frame = null; this.paint(); });
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      this.paint();
+    });
     clearTimeout(this.resting);
     if (!this.whole) this.resting = setTimeout(() => this.draw(true), REST_MS);
   }
 
   paint() {
-    const { gl, canvas } = this, ratio = Math.min(devicePixelRatio || 1, 2);
-    const [w, h] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
+    const { gl, canvas } = this,
+      ratio = Math.min(devicePixelRatio || 1, 2);
+    const [w, h] = [
+      Math.round(canvas.clientWidth * ratio),
+      Math.round(canvas.clientHeight * ratio),
+    ];
     if (!w || !h || gl.isContextLost()) return;
     if (canvas.width !== w || canvas.height !== h) Object.assign(canvas, { width: w, height: h });
     const [zx, zy] = this.zooms(w, h);
-    const { scale } = this.view, crowd = Math.max(1, Math.sqrt(this.count / 3000));
+    const { scale } = this.view,
+      crowd = Math.max(1, Math.sqrt(this.count / 3000));
     const size = Math.min(14, Math.max(1.3, (7 / crowd) * Math.sqrt(scale))) * ratio;
     const alpha = Math.min(0.92, Math.max(0.16, 90 / Math.sqrt(this.count)) * scale ** 0.7);
     gl.viewport(0, 0, w, h);
@@ -97,23 +115,27 @@ export class Points {
 
   /** Factors from the plane to −1 … 1 of a frame of w by h. */
   zooms(w, h) {
-    const side = Math.min(w, h), k = 0.96 * this.view.scale;
+    const side = Math.min(w, h),
+      k = 0.96 * this.view.scale;
     return [(k * side) / w, (k * side) / h];
   }
 
   /** Pixels of a place, from the top left corner. */
   toScreen(x, y) {
-    const { clientWidth: w, clientHeight: h } = this.canvas, [zx, zy] = this.zooms(w, h);
+    const { clientWidth: w, clientHeight: h } = this.canvas,
+      [zx, zy] = this.zooms(w, h);
     return [((x - this.view.x) * zx + 1) * (w / 2), (1 - (y - this.view.y) * zy) * (h / 2)];
   }
 
   toPlane(px, py) {
-    const { clientWidth: w, clientHeight: h } = this.canvas, [zx, zy] = this.zooms(w, h);
+    const { clientWidth: w, clientHeight: h } = this.canvas,
+      [zx, zy] = this.zooms(w, h);
     return [((px / w) * 2 - 1) / zx + this.view.x, (1 - (py / h) * 2) / zy + this.view.y];
   }
 
   pan(dx, dy) {
-    const [a, b] = this.toPlane(0, 0), [c, d] = this.toPlane(dx, dy);
+    const [a, b] = this.toPlane(0, 0),
+      [c, d] = this.toPlane(dx, dy);
     this.view.x = clamp(this.view.x - (c - a), -1.2, 1.2);
     this.view.y = clamp(this.view.y - (d - b), -1.2, 1.2);
     this.draw();
@@ -136,15 +158,21 @@ export class Points {
 
   /** The point nearest to a pixel, within some pixels; −1 for none. `isShown` takes a point. */
   pick(px, py, within, isShown) {
-    const [x, y] = this.toPlane(px, py), [ex] = this.toPlane(px + within, py), reach = ex - x;
+    const [x, y] = this.toPlane(px, py),
+      [ex] = this.toPlane(px + within, py),
+      reach = ex - x;
     const { starts, members } = this.cells;
     const cell = (v) => clamp(Math.floor(((v + 1) / 2) * SIDE), 0, SIDE - 1);
-    let best = -1, least = reach * reach;
+    let best = -1,
+      least = reach * reach;
     for (let row = cell(y - reach); row <= cell(y + reach); row += 1) {
       for (let col = cell(x - reach); col <= cell(x + reach); col += 1) {
         const at = row * SIDE + col;
         for (let i = starts[at]; i < starts[at + 1]; i += 1) {
-          const p = members[i], dx = this.spots[2 * p] - x, dy = this.spots[2 * p + 1] - y, d = dx * dx + dy * dy;
+          const p = members[i],
+            dx = this.spots[2 * p] - x,
+            dy = this.spots[2 * p + 1] - y,
+            d = dx * dx + dy * dy;
           if (d < least && isShown(p)) [best, least] = [p, d];
         }
       }
@@ -161,11 +189,16 @@ function cellsOf(spots, count) {
     const col = clamp(Math.floor(((spots[2 * i] + 1) / 2) * SIDE), 0, SIDE - 1);
     return clamp(Math.floor(((spots[2 * i + 1] + 1) / 2) * SIDE), 0, SIDE - 1) * SIDE + col;
   };
-  const starts = new Uint32Array(SIDE * SIDE + 1), members = new Uint32Array(count);
+  const starts = new Uint32Array(SIDE * SIDE + 1),
+    members = new Uint32Array(count);
   for (let i = 0; i < count; i += 1) starts[cell(i) + 1] += 1;
   for (let i = 0; i < SIDE * SIDE; i += 1) starts[i + 1] += starts[i];
   const next = starts.slice();
-  for (let i = 0; i < count; i += 1) { const at = cell(i); members[next[at]] = i; next[at] += 1; }
+  for (let i = 0; i < count; i += 1) {
+    const at = cell(i);
+    members[next[at]] = i;
+    next[at] += 1;
+  }
   return { starts, members };
 }
 
@@ -175,8 +208,11 @@ function shuffled(count) {
   let state = 0x9e3779b9;
   for (let i = 0; i < count; i += 1) {
     order[i] = i;
-    state ^= state << 13; state ^= state >>> 17; state ^= state << 5;
-    const other = (state >>> 0) % (i + 1), mine = order[i];
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    const other = (state >>> 0) % (i + 1),
+      mine = order[i];
     order[i] = order[other];
     order[other] = mine;
   }
@@ -185,14 +221,18 @@ function shuffled(count) {
 
 function link(gl) {
   const program = gl.createProgram();
-  for (const [kind, text] of [[gl.VERTEX_SHADER, VERTEX], [gl.FRAGMENT_SHADER, FRAGMENT]]) {
+  for (const [kind, text] of [
+    [gl.VERTEX_SHADER, VERTEX],
+    [gl.FRAGMENT_SHADER, FRAGMENT],
+  ]) {
     const shader = gl.createShader(kind);
     gl.shaderSource(shader, text);
     gl.compileShader(shader);
     gl.attachShader(program, shader);
   }
   gl.linkProgram(program);
-  if (!gl.getProgramParameter(program, gl.LINK_STATUS)) throw new Error(gl.getProgramInfoLog(program));
+  if (!gl.getProgramParameter(program, gl.LINK_STATUS))
+    throw new Error(gl.getProgramInfoLog(program));
   return program;
 }
 

@@ -160,6 +160,12 @@ def test_an_empty_volume_answers_with_predictions_of_the_demo(stack: Stack):
     assert [entry["label"] for entry in found] == [0, 7]  # what the images show
 
 
+def test_the_console_is_part_of_the_image(stack: Stack):
+    page = stack.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+
+
 def test_starting_it_again_changes_nothing(stack: Stack):
     before = stack.get("/v1/graph").json()["fingerprint"]
     stack.up()
@@ -174,6 +180,8 @@ def test_a_container_is_nobody_and_may_write_nothing(stack: Stack, service: str)
         refused = stack.inside(service, f"touch {path}/x 2>&1 || true")
         assert "Read-only file system" in refused
     stack.inside(service, "touch /tmp/x /data/jobs/x && rm /tmp/x /data/jobs/x")
+    if service == "service":  # keeps aliases that are set at run time
+        stack.inside(service, "touch /data/routing/x && rm /data/routing/x")
     assert int(stack.inside(service, "grep CapEff /proc/self/status").split()[1], 16) == 0
     assert "NoNewPrivs:\t1" in stack.inside(service, "cat /proc/self/status")
 

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import psutil
 from faults.client import NoAnswerError
 from faults.load import CLIENTS, Load, loading
 from faults.oracle import Oracle
-from faults.outcome import Outcome
+from faults.outcome import Outcome, times
 from faults.processes import Service, service, wait_for, worker
 from faults.worlds import World
 from redisserver import redis_server
@@ -27,7 +28,7 @@ PAUSE_S = 5.0
 
 def kill_a_worker(world: World, folder: Path, count: int) -> Outcome:
     """F1: only what that worker held fails, and another takes its place."""
-    done = Outcome("F1", f"`kill -9` of one API worker of two, {count} times",
+    done = Outcome("F1", f"`kill -9` of one API worker of two, {times(count)}",
                    allowed={"cut": CLIENTS * count})  # fmt: skip
     with service(world, folder) as api, loading(api.port, Oracle(world)) as load:
         for _ in range(count):
@@ -50,7 +51,9 @@ def kill_the_service(world: World, folder: Path, count: int, publishes: int = 0)
         count: kills.
         publishes: how many of them come while a job publishes a table.
     """
-    did = f"`kill -9` of the whole service at once, {count} times, {publishes} of them in a publish"
+    did = (
+        f"`kill -9` of the whole service at once, {times(count)}, {publishes} of them in a publish"
+    )
     done = Outcome("F2", did, allowed={"cut": CLIENTS * count, "refused": 10**9})
     given: dict[str, Any] = {"jobs": folder / "jobs", "job_lease_s": 1.0, "job_max_attempts": 10}
     oracle, sent = Oracle(world, "exact"), []
@@ -152,8 +155,6 @@ def finish(api: Service, folder: Path, given: dict[str, Any], job: str) -> str:
 
 
 def _seconds(text: str) -> float:
-    from datetime import datetime
-
     return datetime.fromisoformat(text).timestamp()
 
 
@@ -163,7 +164,9 @@ def _said(log: Path, event: str) -> int:
 
 def leave(world: World, folder: Path, count: int) -> Outcome:
     """F9: SIGTERM under load; clients that heed `/health/ready` lose nothing."""
-    done = Outcome("F9", f"SIGTERM under load, {count} times, to clients that heed `/health/ready`")
+    done = Outcome(
+        "F9", f"SIGTERM under load, {times(count)}, to clients that heed `/health/ready`"
+    )
     oracle, given = Oracle(world), {"drain_delay_s": 1.0}
     with service(world, folder, **given) as api:
         for _ in range(count):
@@ -209,7 +212,7 @@ def roll(world: World, folder: Path, count: int) -> Outcome:
         folder: for logs.
         count: restarts.
     """
-    done = Outcome("F9", f"rolling restart (SIGHUP) under load, {count} times")
+    done = Outcome("F9", f"rolling restart (SIGHUP) under load, {times(count)}")
     with service(world, folder) as api, loading(api.port, Oracle(world)) as load:
         for _ in range(count):
             before, began = {p.pid for p in api.workers()}, time.monotonic()

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from faults.kills import run_job
 from faults.load import loading
 from faults.oracle import Oracle
-from faults.outcome import Outcome
-from faults.processes import _plain, service, wait_for, worker
+from faults.outcome import Outcome, times
+from faults.processes import Service, plain_environment, service, wait_for, worker
 from faults.worlds import World
 from redisserver import redis_server
 from world import ROOT
@@ -30,8 +31,8 @@ def little_memory(world: World, folder: Path, count: int) -> Outcome:
         out = folder / f"rows{turn}"
         words = ["embed", world.graph, world.models / "default", "--out", out]
         run = subprocess.run(
-            [sys.executable, "-m", "service.cli", *map(str, words)], env=_plain(), cwd=ROOT,
-            capture_output=True, text=True, check=False,
+            [sys.executable, "-m", "service.cli", *map(str, words)], env=plain_environment(),
+            cwd=ROOT, capture_output=True, text=True, check=False,
             preexec_fn=lambda limit=limit: resource.setrlimit(
                 resource.RLIMIT_DATA, (limit, limit)),
         )  # fmt: skip
@@ -48,7 +49,7 @@ def little_memory(world: World, folder: Path, count: int) -> Outcome:
 
 def blocked_loop(world: World, folder: Path, count: int) -> Outcome:
     """F10: an event loop stands still for 2 s; then everything that waited is answered."""
-    done = Outcome("F10", f"event loop blocked for 2 s (test hook), {count} times")
+    done = Outcome("F10", f"event loop blocked for 2 s (test hook), {times(count)}")
     with (
         service(world, folder, module="faults.hooked", workers=1) as api,
         loading(api.port, Oracle(world)) as load,
@@ -67,7 +68,7 @@ def stuck_compute(world: World, folder: Path, count: int) -> Outcome:
     """F10: the compute thread hangs for 8 s; requests are over at their deadline of 2 s with 504,
     and health still answers.
     """
-    done = Outcome("F10", f"compute thread stuck for 8 s (test hook), {count} times",
+    done = Outcome("F10", f"compute thread stuck for 8 s (test hook), {times(count)}",
                    allowed={"504": 10**6})  # fmt: skip
     given = {"workers": 1, "request_timeout_ms": 2000}
     with (
@@ -92,7 +93,7 @@ def stuck_compute(world: World, folder: Path, count: int) -> Outcome:
 
 def clock_jumps(world: World, folder: Path, count: int) -> Outcome:
     """F11: the wall clock of service and worker jumps by an hour, there and back, during jobs."""
-    did = f"wall clock of service and worker jumps by an hour and back during jobs, {count} times"
+    did = f"wall clock of service and worker jumps by an hour and back during jobs, {times(count)}"
     done, clock = Outcome("F11", did), folder / "clock"
     moved = {"LD_PRELOAD": str(_compiled(folder)), "CLOCK_FILE": str(clock)}
     _move(clock, 0)
@@ -132,6 +133,6 @@ def _move(clock: Path, seconds: int) -> None:
         file.write(seconds.to_bytes(8, "little", signed=True))
 
 
-def _row(api, job: str):
+def _row(api: Service, job: str) -> dict[str, Any] | None:
     row = api.get(f"/v1/jobs/{job}").json()
     return row if row["state"] not in ("queued", "running") else None

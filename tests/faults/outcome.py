@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from faults.load import RIGHT, WRONG, Load
 
-__all__ = ["Outcome", "table"]
+__all__ = ["Outcome", "table", "times"]
 
 HEAD = "| | fault | answers | wrong | jobs lost | failed requests | recovered after |"
 
@@ -68,6 +68,11 @@ class Outcome:
         did = f"{self.did}; {self.note}" if self.note else self.did
         counts = f"{self.answers:,} | {self.wrong} | {self.lost}"
         return f"| {self.name} | {did} | {counts} | {failed} | {self.recovered} |"
+
+
+def times(count: int) -> str:
+    """As in "5 times"."""
+    return "once" if count == 1 else f"{count} times"
 
 
 def table(outcomes: Sequence[Outcome]) -> str:

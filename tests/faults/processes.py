@@ -18,7 +18,7 @@ from faults.client import NoAnswerError, StrictClient
 from faults.worlds import World
 from world import ROOT
 
-__all__ = ["Service", "service", "wait_for", "worker"]
+__all__ = ["Service", "plain_environment", "service", "wait_for", "worker"]
 
 START_S = 120.0
 
@@ -71,7 +71,7 @@ class Service:
         with self.log.open("ab") as log, out.open("wb") as said:
             self.process = subprocess.Popen(
                 [*self.command, sys.executable, "-m", self.module, "serve"],
-                env=_plain() | settings.environment() | self.environment,
+                env=plain_environment() | settings.environment() | self.environment,
                 stdout=said, stderr=log, cwd=ROOT, start_new_session=True,
             )  # fmt: skip
         line = wait_for(lambda: self._has_ended() or out.read_text().startswith("serving on "))
@@ -145,7 +145,8 @@ class Service:
         return self.process.poll() is not None
 
 
-def _plain() -> dict[str, str]:
+def plain_environment() -> dict[str, str]:
+    """Without settings, with this project and its tests to import, and one thread."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("GNN_")}
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests"), kept.get("PYTHONPATH", "")])
     return kept | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
@@ -190,8 +191,8 @@ def worker(
     with log.open("ab") as said:
         process = subprocess.Popen(
             [*command, sys.executable, "-m", "service.cli", "worker", *options],
-            env=_plain() | given | (environment or {}), stdout=said, stderr=said, cwd=ROOT,
-            start_new_session=True,
+            env=plain_environment() | given | (environment or {}),
+            stdout=said, stderr=said, cwd=ROOT, start_new_session=True,
         )  # fmt: skip
     try:
         yield process

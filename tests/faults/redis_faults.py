@@ -10,7 +10,7 @@ from pathlib import Path
 
 from faults.load import Load, loading
 from faults.oracle import Oracle
-from faults.outcome import Outcome
+from faults.outcome import Outcome, times
 from faults.processes import Service, service, wait_for, worker
 from faults.proxy import MODES, proxying
 from faults.worlds import World
@@ -91,7 +91,7 @@ REDIS_FAULTS: dict[str, Fault] = {
 
 def redis_fault(world: World, folder: Path, count: int, name: str) -> Outcome:
     """F3: no fault of Redis fails a prediction or makes one wrong."""
-    done = Outcome("F3", f"Redis: {name}, {count} times")
+    done = Outcome("F3", f"Redis: {name}, {times(count)}")
     with redis_server(folder) as redis:
         given = {"redis_url": redis.url, **CACHE}
         with service(world, folder, **given) as api, loading(api.port, Oracle(world)) as load:
@@ -120,7 +120,7 @@ def _degraded_and_back(api: Service, load: Load, undo: Callable[[], object], don
 
 def bad_network(world: World, folder: Path, count: int, mode: str) -> Outcome:
     """F12: the network to Redis fails in one way."""
-    done = Outcome("F12", f"network to Redis: {mode}, {count} times")
+    done = Outcome("F12", f"network to Redis: {mode}, {times(count)}")
     assert mode in MODES
     with redis_server(folder) as redis, proxying(redis.port) as network:
         given = {"redis_url": f"redis://127.0.0.1:{network.port}/0", **CACHE}
@@ -134,7 +134,7 @@ def bad_network(world: World, folder: Path, count: int, mode: str) -> Outcome:
 
 def lose_no_jobs(world: World, folder: Path, count: int) -> Outcome:
     """F3: a Redis with its append-only file, killed while jobs wait and run, loses none."""
-    done = Outcome("F3", f"Redis with `appendonly yes`: `kill -9` while jobs run, {count} times")
+    done = Outcome("F3", f"Redis with `appendonly yes`: `kill -9` while jobs run, {times(count)}")
     with redis_server(folder, *JOURNALED) as redis:
         given = {"redis_url": redis.url, "jobs": folder / "jobs", "job_lease_s": 2.0,
                  "job_max_attempts": 50, **CACHE}  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["damage", "restore", "same"]
+__all__ = ["damage", "restore", "same", "spoiled"]
 
 KINDS = ("flip", "flip", "flip", "truncate", "extend", "zeros", "swap", "empty", "missing")
 
@@ -29,11 +29,12 @@ def damage(folder: Path, rng: np.random.Generator) -> str:
         other.write_bytes(content)
         kind += f" {other.name}"
     else:
-        path.write_bytes(_spoiled(content, kind, rng))
+        path.write_bytes(spoiled(content, kind, rng))
     return f"{path.relative_to(folder)}: {kind}"
 
 
-def _spoiled(content: bytearray, kind: str, rng: np.random.Generator) -> bytes:
+def spoiled(content: bytearray, kind: str, rng: np.random.Generator) -> bytes:
+    """The content after damage of one kind."""
     size = len(content)
     if kind == "empty":
         return b""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "service"))
-from faults.processes import _plain
+from faults.processes import plain_environment
 from world import ROOT, World, make_world
 
 from gnn import load_model
@@ -47,8 +47,8 @@ def fuzz(originals: dict[str, Path], scratch: Path, kind: str, mode: str, count:
     for first in range(0, count, AT_ONCE):
         words = [kind, originals[kind], folder, first, min(AT_ONCE, count - first), mode]
         done = subprocess.run(
-            [sys.executable, "-m", "fuzz.files", *map(str, words)], env=_plain(), cwd=ROOT,
-            capture_output=True, text=True, check=False,
+            [sys.executable, "-m", "fuzz.files", *map(str, words)], env=plain_environment(),
+            cwd=ROOT, capture_output=True, text=True, check=False,
         )  # fmt: skip
         lines = done.stdout.splitlines()
         assert done.returncode == 0, f"{lines[-1:]} ended in {done.returncode}: {done.stderr}"

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from fuzz.mutate import _spoiled
+from fuzz.mutate import spoiled
 
 from sampling import GraphStore
 from sampling.errors import GnnError
@@ -50,7 +50,7 @@ def damage_and_ingest(tmp_path: Path, suffix: str, cases: range) -> tuple[int, i
     right, refused, accepted = whole(path), 0, 0
     for number in cases:
         rng = np.random.default_rng((number, len(suffix)))
-        path.write_bytes(_spoiled(bytearray(right), str(rng.choice(KINDS)), rng))
+        path.write_bytes(spoiled(bytearray(right), str(rng.choice(KINDS)), rng))
         try:
             for _ in ingest(IngestConfig(edges=[path], out=out, overwrite=True)):
                 pass

@@ -20,15 +20,16 @@ import xxhash
 from pydantic import ValidationError
 
 from gnn import EmbeddingTable, load_model
+from gnn.checkpoint import _digest
 from gnn.embeddings import EmbeddingMeta
-from sampling import FullNeighborSampler, GraphStore, NeighborSampler
+from sampling import FullNeighborSampler, Graph, GraphStore, NeighborSampler
 from sampling.graph.arrays import HEADER_BYTES
 from sampling.graph.meta import GraphMeta
 from sampling.graph.store import UNCOUNTED, fingerprint
 from service.jobs.job import STATES
 from service.jobs.sqlite_store import SqliteStore
 
-__all__ = ["VICTIMS", "Victim"]
+__all__ = ["VICTIMS", "Victim", "sign_model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +75,14 @@ def _array_sum(path: Path) -> str:
 
 
 def _use_model(saved: Any) -> None:
-    from sampling import Graph
-
     graph = Graph.from_edges(np.array([0, 1, 2]), np.array([1, 2, 0]), num_nodes=3)
     blocks = FullNeighborSampler(graph, saved.model.config.num_layers).sample(torch.arange(3))
     with torch.no_grad():
         saved.model(blocks, torch.zeros(3, saved.model.config.d_in))
 
 
-def _sign_model(path: Path) -> None:
-    from gnn.checkpoint import _digest
-
+def sign_model(path: Path) -> None:
+    """Put the checksums of a model directory right again."""
     manifest = path / "model.json"
     content = json.loads(manifest.read_bytes())
     for name in content["files"]:
@@ -128,7 +126,7 @@ VICTIMS = {
     "graph": Victim(
         GraphStore.open, _use_graph, lambda a, b: _counted(a) == _counted(b), _sign_graph
     ),
-    "model": Victim(load_model, _use_model, lambda a, b: a.info == b.info, _sign_model),
+    "model": Victim(load_model, _use_model, lambda a, b: a.info == b.info, sign_model),
     "embeddings": Victim(
         EmbeddingTable.open, _use_table, lambda a, b: a.meta == b.meta, _sign_table
     ),

@@ -34,9 +34,14 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
+MANY = pytest.param(500, marks=[pytest.mark.nightly, pytest.mark.timeout(3600)])
+
+
+@pytest.mark.parametrize("examples", [40, MANY])
+@pytest.mark.parametrize("mode", MODES)
 def test_no_generated_request_fails_or_answers_undocumented(
-    client: httpx.Client, mode: GenerationMode
+    client: httpx.Client, mode: GenerationMode, examples: int
 ):
     api = schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
     chosen = [checks.CHECKS.get_one(name) for name in NAMES]
@@ -47,7 +52,7 @@ def test_no_generated_request_fails_or_answers_undocumented(
             continue  # a path of any text has no wrong input
 
         @settings(
-            max_examples=40,
+            max_examples=examples,
             deadline=None,
             derandomize=True,
             database=None,

@@ -445,6 +445,10 @@ def test_a_published_table_is_served_and_another_models_is_not(world: World, tmp
     assert door.published.look() == []
     job = finished(door, publish=True)
     assert door.published.look() == ["default"]
+    served = door.predictor.registry.get("default").table
+    assert served is not None
+    assert served.map is not None
+    assert len(served.map) == len(served.embeddings)
     assert door.published.look() == []
     assert registry.opened("default").table is not None
     assert registry.opened("other").table is None

@@ -17,6 +17,7 @@ import pytest
 import torch
 from inprocess import InProcess, in_process
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 from world import World, add_model, make_world
 
 from gnn import load_model
@@ -84,8 +85,8 @@ def wait_for(client: InProcess, holds: Callable[[], bool]) -> None:
         client.run(asyncio.sleep(0.01))
 
 
-def metric(client: InProcess, name: str, **labels: str) -> float:
-    rows = [row for row in client.get("/metrics").text.splitlines() if row.startswith(name)]
+def metric(client: InProcess, metric_name: str, /, **labels: str) -> float:
+    rows = [row for row in client.get("/metrics").text.splitlines() if row.startswith(metric_name)]
     wanted = [f'{k}="{v}"' for k, v in labels.items()]
     return sum(float(row.split()[-1]) for row in rows if all(w in row for w in wanted))
 
@@ -267,11 +268,13 @@ def test_versions_are_unloaded_and_loaded_again(client: InProcess):
     assert (listed["fraud"]["unloaded"], listed["fraud"]["version"]) == ([3], 2)
     for version in (2, 1):
         answer(client.post(f"{url}/{version}/unload"))
+    assert metric(client, "gnn_model_info", name="fraud") == 0
     refused(
         client.post("/v1/nodes/predict", json={"nodes": [105], "model": "fraud"}), 409, "unloaded"
     )
     assert answer(client.post(f"{url}/2/load"))["loaded"] == {"fraud": [2]}
     assert version_of(client) == 2
+    assert metric(client, "gnn_model_info", name="fraud", version="2") == 1
     refused(client.post(f"{url}/9/load"), 404, "unknown_version")
     refused(client.post(f"{url}/9/unload"), 404, "unknown_version")
     refused(client.post("/v1/models/nope/versions/1/unload"), 404, "unknown_model")
@@ -331,9 +334,15 @@ def test_a_version_that_cannot_answer_is_never_promoted(client: InProcess, world
 
 
 def test_a_change_that_cannot_be_kept_is_not_made(client: InProcess, world: World):
+    route = {"model": "fraud", "version": 1}
+    (world.models / ".routing.json.lock").mkdir()
+    with capture_logs() as logged:
+        response = client.request("PUT", "/v1/aliases/live", json=route)
+    refused(response, 503, "routing_unavailable")
+    assert "Is a directory" in str(logged[0]["exc_info"]), "the log has the reason"
+    (world.models / ".routing.json.lock").rmdir()
     (world.models / "routing.json").mkdir()
-    response = client.request("PUT", "/v1/aliases/live", json={"model": "fraud", "version": 1})
-    assert response.json()["code"] in ("routing_unavailable", "store")
+    refused(client.request("PUT", "/v1/aliases/live", json=route), 500, "store")
     assert str(world.models) not in response.text
     refused(
         client.post("/v1/nodes/predict", json={"nodes": [105], "model": "live"}),

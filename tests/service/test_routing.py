@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import World, add_model, make_world
 
@@ -49,6 +49,7 @@ def nothing() -> bytes:
 # --- shares -----------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(IDS, st.floats(0.001, 1), st.floats(0.001, 1))
 def test_who_is_in_a_share_stays_in_a_larger_one(ids: list[int | str], a: float, b: float):
     small, large = (Share(version=2, share=s) for s in sorted((a, b)))
@@ -189,6 +190,17 @@ def test_unloaded_versions_do_not_answer_and_who_has_one_goes_on(world: World):
     assert registry.names == ["default"]
     [model] = registry.follow(registry.routing.with_state(RoutingState()), predictor.test)
     assert model.version == 3
+
+
+def test_a_pin_of_the_settings_to_what_was_unloaded_stops_nothing_else(world: World):
+    state = {"unloaded": {"fraud": [2]}}
+    (world.models / "routing.json").write_text(json.dumps(state))
+    predictor = opened(world, aliases="fraud=fraud@2")
+    predictor.self_test()
+    assert predictor.registry.names == ["default"]
+    with pytest.raises(UnloadedError):
+        predictor.registry.get("fraud")
+    assert predictor.registry.get("fraud", 1).version == 1
 
 
 def test_a_loaded_version_is_open_without_being_asked_for(world: World):
