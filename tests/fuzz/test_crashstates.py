@@ -82,12 +82,14 @@ def test_a_published_table_is_the_old_or_the_new(world: World, tmp_path: Path):
         folder.path.mkdir(parents=True)
         for _ in embed(saved, world.data, folder.table):
             pass
-    publish_table(folders[0], "default")
-    states = crash_states(root, tmp_path / "states", lambda: publish_table(folders[1], "default"))
+    publish_table(folders[0], "default", 1)
+    states = crash_states(
+        root, tmp_path / "states", lambda: publish_table(folders[1], "default", 1)
+    )
     registry = ModelRegistry(world.models, world.data, None)
     served = []
     for state in states:
-        assert PublishedTables(state / "published", registry).look(verify=True) == ["default"]
+        assert len(PublishedTables(state / "published", registry).look(verify=True)) == 1
         table = registry.opened("default").table
         assert isinstance(table, EmbeddingTable)
         served.append(table.path.name)

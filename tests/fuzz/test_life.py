@@ -52,7 +52,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="life-"))
         self.models: dict[str, dict[int, GNN]] = {}
-        self.published: dict[str, GNN] = {}
+        self.published: dict[tuple[str, int], GNN] = {}
         self.seed = 0
 
     def teardown(self) -> None:
@@ -109,8 +109,9 @@ class Life(RuleBasedStateMachine):
         folder.path.mkdir(parents=True)
         for _ in embed(load_model(self.root / "models" / name), self.data, folder.table):
             pass
-        publish_table(folder, name)
-        self.published[name] = newest(self.models[name])
+        version = max(self.models[name])
+        publish_table(folder, name, version)
+        self.published[name, version] = self.models[name][version]
 
     @rule()
     def restart(self) -> None:
@@ -127,7 +128,10 @@ class Life(RuleBasedStateMachine):
         self.predictor.registry.refresh(self.predictor.test)
         self.tables.look()
         self.known = {name: dict(versions) for name, versions in self.models.items()}
-        self.fresh = {n for n, model in self.published.items() if model is newest(self.known[n])}
+        self.fresh = {
+            name for name, versions in self.known.items()
+            if self.published.get((name, max(versions))) is newest(versions)
+        }  # fmt: skip
 
     @rule(data=st.data(), mode=st.sampled_from(["exact", "sampled", "auto"]))
     def ask(self, data: st.DataObject, mode: str) -> None:
