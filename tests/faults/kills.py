@@ -51,6 +51,7 @@ def kill_the_service(world: World, folder: Path, count: int, publishes: int = 0)
         count: kills.
         publishes: how many of them come while a job publishes a table.
     """
+    publishes = min(publishes, count)
     did = (
         f"`kill -9` of the whole service at once, {times(count)}, {publishes} of them in a publish"
     )
