@@ -30,8 +30,13 @@ from service.hidden import HiddenCache, HiddenKey
 from service.microbatch import Computed
 from service.registry import ServedModel
 
-__all__ = ["Layered", "layered"]
+__all__ = ["KEPT", "Layered", "layered"]
 
+KEPT = frozenset(
+    {"appnp", "gat", "gatv2", "gcn", "gin", "identity", "pna", "sage", "sgc", "transformer"}
+)
+"""Convolutions whose rows between layers are kept: those that read rows and degrees. What reads
+types, times or positions, or is a user's own, is computed from the bottom."""
 LEAST_EDGES = 8
 """Edges under a row from which looking for it is quicker than computing it."""
 LEAST_BATCH_EDGES = 16_384
@@ -89,6 +94,8 @@ def layered(model: ServedModel, graph: Graph, samples: bool) -> Layered | None:
     With one layer there are none; rows of nodes are never normalized over a batch.
     """
     depth = model.num_layers
+    if model.saved.model.config.conv not in KEPT:
+        return None
     sampler = getattr(model.sampled, "sampler", model.sampled)
     if depth < 2 or type(sampler) is not NeighborSampler:
         return None

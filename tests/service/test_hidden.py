@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from world import DIM, NUM_NODES, World, add_model, random_data
 
-from gnn.convs import CONVS
 from sampling import Dataset, GraphStore
 from service import layered as layered_module
 from service.hidden import HiddenCache, HiddenKey
+from service.layered import KEPT
 from service.plan import BatchKey
 from service.predictor import Predictor, open_predictor
 from service.settings import Settings
@@ -142,7 +142,7 @@ def test_a_small_cache_changes_no_answer(world: World):
         np.testing.assert_allclose(compute(keeps, nodes, 5).rows, expected, atol=1e-5)
 
 
-NODE_CONVS = sorted(set(CONVS) - {"hgt", "rgcn", "egnn", "gine", "lightgcn", "tgat"})
+NODE_CONVS = sorted(KEPT)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> World:
     root = tmp_path_factory.mktemp("zoo")
     GraphStore.write(root / "graph", random_data(False, 4000))
     data: Dataset = GraphStore.open(root / "graph")
-    for conv in NODE_CONVS:
+    for conv in [*NODE_CONVS, "rgcn"]:
         more = {"jumping": "cat"} if conv in ("gcn", "gat") else {}
         add_model(root / "models" / conv, data, 1, fanouts=(3, 2, 2), conv=conv, d_in=DIM, **more)
     add_model(root / "models" / "default", data, 2, fanouts=(3,))
@@ -174,6 +174,13 @@ def test_every_convolution_gives_the_same_with_rows_kept(
             np.testing.assert_allclose(
                 compute(keeps, nodes, seed, conv).rows, expected, atol=1e-5, rtol=1e-5
             )
+
+
+def test_what_reads_more_than_rows_is_computed_from_the_bottom(
+    pair: tuple[Predictor, Predictor],
+):
+    assert not compute(pair[1], NODES[:20], None, "rgcn").hidden
+    assert compute(pair[1], NODES[:20], None, "gcn").hidden
 
 
 def test_a_model_of_one_layer_has_nothing_to_keep(pair: tuple[Predictor, Predictor]):
