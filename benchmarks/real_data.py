@@ -93,12 +93,13 @@ def table(results: Results) -> str:
 
 def line(experiment: Experiment, row: str, found: list[float]) -> str:
     """One row of the table."""
-    e, mean, deviation = experiment, statistics.mean(found), statistics.pstdev(found)
-    data, model = row.split("/")
-    return (
-        f"| {data} | {model} | {e.metric} | {len(found)} | {mean:.{e.digits}f} ± "
-        f"{deviation:.{e.digits}f} | {e.tested_on.get(data, e.published)} | {e.source} |"
-    )
+    e, (data, model) = experiment, row.split("/")
+    measured = f"{statistics.mean(found):.{e.digits}f}"
+    if len(found) > 1:
+        measured += f" ± {statistics.pstdev(found):.{e.digits}f}"
+    published = e.tested_on.get(data, e.published)
+    cells = data, model, e.metric, str(len(found)), measured, published, e.source
+    return f"| {' | '.join(cells)} |"
 
 
 def commands(e: Experiment) -> list[str]:
