@@ -9,8 +9,8 @@ from __future__ import annotations
 import gc
 import warnings
 
-import service.app
-import service.protocol  # noqa: F401 - for the workers
+import service.protocol
+import service.server  # noqa: F401 - for the workers
 
 __all__: list[str] = []
 

@@ -11,11 +11,13 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from socket import socket as Socket  # noqa: N812
 from typing import Any
 
 import structlog
 import uvicorn
+from fastapi import FastAPI
 from uvicorn import _subprocess
 from uvicorn.supervisors import Multiprocess
 
@@ -28,7 +30,7 @@ from service.settings import Settings
 from service.sockets import unix_socket
 from service.telemetry import SHARED_DIRECTORY, configure_logging
 
-__all__ = ["run_server"]
+__all__ = ["run_server", "worker_app"]
 
 START_FAILED = 3
 START_TIMEOUT_S = 600.0
@@ -86,13 +88,26 @@ def _run_one(settings: Settings, predictor: Predictor, sockets: list[Socket] | N
 
 def _run_many(settings: Settings, sockets: list[Socket] | None) -> bool:
     """Workers read their settings from the environment, and trust the graph verified here."""
-    config = _config(settings, "service.app:create_app")
+    config = _config(settings, "service.server:worker_app")
     given = settings.model_copy(update={"verify_graph": False}).environment()
     sockets = sockets or [config.bind_socket()]
     with _environment(given), _shared_metrics(), _forked():
         workers = _Workers(config, sockets)
         workers.run()
     return workers.started
+
+
+def worker_app() -> FastAPI:
+    """The application of a worker, which leaves as at SIGTERM when its main process is killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_leave_after, args=(parent.sentinel,), daemon=True).start()
+    return create_app()
+
+
+def _leave_after(parent: int) -> None:
+    wait([parent])
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Server(uvicorn.Server):

@@ -351,7 +351,7 @@ def test_a_published_table_reaches_both_workers_and_drops_nothing(world: World, 
                     failures.append(response.text)
                     return
                 rows = response.json()["predictions"]
-                sources.append((time.monotonic(), {entry["source"] for entry in rows}))
+                sources.append({entry["source"] for entry in rows})
                 time.sleep(0.03)
 
         threads = [threading.Thread(target=ask) for _ in range(2)]
@@ -359,16 +359,16 @@ def test_a_published_table_reaches_both_workers_and_drops_nothing(world: World, 
             thread.start()
         job = submit(client, publish=True)
         done(client, job)
-        finished = time.monotonic()
-        time.sleep(3.5)
+        ends = time.monotonic() + 60
+        # connections go to either worker by chance, so that twenty in a row have met both
+        while not failures and not all(found == {"table"} for found in sources[-20:]):
+            assert time.monotonic() < ends, sources[-20:]
+            time.sleep(0.1)
         stop.set()
         for thread in threads:
             thread.join()
         assert not failures
-        assert sources[0][1] == {"computed"}
-        late = [found for when, found in sources if when > finished + 2.5]
-        assert len(late) > 10
-        assert all(found == {"table"} for found in late)
+        assert sources[0] == {"computed"}
         for _ in range(6):
             with httpx.Client(base_url=client.base_url) as fresh:
                 assert fresh.get("/health/ready").json()["checks"]["table"] == "fresh"

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "service"))
@@ -157,6 +158,23 @@ def test_after_sigterm_it_is_not_ready_still_answers_and_then_leaves(world: Worl
             time.sleep(0.02)
         assert 503 in statuses
         assert process.wait(timeout=20) == 0
+
+
+def test_workers_leave_with_a_killed_main_process(world: World):
+    words = "--graph", world.graph, "--models", world.models, "--port", 0, "--workers", 2
+    with gnn("serve", *words) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[-1]
+            assert httpx.get(url + "/health/live").status_code == 200
+            workers = psutil.Process(process.pid).children(recursive=True)
+            assert len(workers) >= 2
+        finally:
+            process.kill()
+        _, alive = psutil.wait_procs(workers, timeout=60)
+        assert not alive
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(url + "/health/live")
 
 
 def test_a_request_that_outlasts_the_deadline_does_not_hold_the_server(world: World):
