@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import structlog
 import typer
 from typer.exceptions import Abort, TyperException
 
@@ -92,6 +93,8 @@ BENCH_COMMANDS: Commands = (
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command and leave with its exit code."""
     arguments = ingest.repeat_options(sys.argv[1:] if argv is None else argv)
+    # standard output is for results
+    structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
     try:
         command = typer.main.get_command(app)
         code = command.main(arguments, prog_name="gnn", standalone_mode=False)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gnn import SavedModel, list_models, list_versions, load_model, model_info, model_path
+from gnn.checkpoint import CERTIFICATE
 from gnn.errors import ModelNameError, UnknownModelError
 from sampling.errors import DamagedError, GnnError
 
@@ -22,7 +23,7 @@ INFO = "model.json"
 
 Key = tuple[str, int]
 Mark = tuple[int, ...]
-"""What changes when the manifest of a version is written."""
+"""What changes when the manifest or the certificate of a version is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +109,16 @@ def checked_path(root: Path, name: str, version: int) -> Path:
 
 
 def mark_of(root: Path, name: str, version: int) -> Mark:
-    """What changes when the manifest of a version is written; empty where there is none."""
+    """What changes when the manifest or the certificate of a version is written; empty where
+    there is neither.
+    """
+    path = root / name / str(version)
+    return (*_mark(path / INFO), *_mark(path / CERTIFICATE))
+
+
+def _mark(path: Path) -> Mark:
     try:
-        found = (root / name / str(version) / INFO).stat()
+        found = path.stat()
     except OSError:
         return ()
     return found.st_mtime_ns, found.st_ino, found.st_size

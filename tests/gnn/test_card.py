@@ -128,7 +128,7 @@ def test_a_regression_has_a_card_without_classes(tmp_path, make_data, make_model
     )
     assert saved.info.calibration is None
     assert "nodes with a target" in saved.card
-    assert "precision" not in saved.card
+    assert "recall" not in saved.card
 
 
 def test_names_of_others_cannot_break_the_card(tmp_path, data, make_model):

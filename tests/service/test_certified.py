@@ -34,6 +34,7 @@ def open_strictly(world: World, models: Path) -> None:
 def test_a_model_without_a_certificate_is_refused_until_it_is_certified(world, models, capsys):
     with pytest.raises(NotCertifiedError, match="'default' version 1 has no certificate"):
         open_strictly(world, models)
+    capsys.readouterr()  # what the predictor logged here
     assert run("certify", models / "default", "--graph", world.graph, "--json") == 0
     first = json.loads(capsys.readouterr().out)
     assert first["passed"]
@@ -68,4 +69,5 @@ def test_a_second_model_without_a_certificate_leaves_the_first_to_serve(world, m
         predictor.predict([105], model="other")
     other = load_model(models / "other")
     add_certificate(other, load_model(saved.path).certificate)
+    predictor.registry.refresh(lambda _: None)
     assert predictor.predict([105], model="other").predictions
