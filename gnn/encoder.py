@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import cast
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812 - the name torch's own docs use
 from torch import Tensor, nn
 
 from gnn.model_config import InputType, ModelConfig

@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812 - the name torch's own docs use
 from torch import Tensor, nn
 
 from gnn.conv.egnn import EGNNConv

@@ -11,7 +11,7 @@ from collections.abc import Collection
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812 - the name torch's own docs use
 from torch import Tensor
 
 from gnn.data import Data

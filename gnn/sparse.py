@@ -11,7 +11,7 @@ normalization by rows work on the values that are there, for zeros stay zeros.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812 - the name torch's own docs use
 from torch import Tensor, nn
 
 from gnn.aggregate import aggregate

@@ -13,12 +13,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))
+from prepare import prepare
+from report import draw, page, table
+from verdict import read_records
 
-from prepare import prepare  # noqa: E402
-from report import draw, page, table  # noqa: E402
-from verdict import read_records  # noqa: E402
+HERE = Path(__file__).parent
 
 
 def main(arguments: Sequence[str]) -> int:

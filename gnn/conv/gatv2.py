@@ -10,7 +10,7 @@ the LeakyReLU are of the size edges × columns, and are made in pieces.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812 - the name torch's own docs use
 from torch import Tensor, nn
 
 from gnn.attention import attention

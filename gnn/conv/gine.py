@@ -9,7 +9,7 @@ neighbors is scaled to the full neighborhood.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812 - the name torch's own docs use
 from torch import Tensor, nn
 
 from gnn.aggregate import full_sum

@@ -12,7 +12,7 @@ relation are applied once per (source, relation) that occurs, not once per edge.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F  # noqa: N812 - the name torch's own docs use
 from torch import Tensor, nn
 
 from gnn.conv.dot_attention import dot_attention

@@ -104,6 +104,7 @@ def open_archive(path: Path, limit_bytes: int) -> Archive:
     """
     try:
         return Archive(path, zipfile.ZipFile(path), limit_bytes)
+    # zipfile's word for a version or a compression that it does not know
     except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
         raise ParseError(path, f"is not an .npz file ({error})") from None
 
