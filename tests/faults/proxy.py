@@ -1,8 +1,9 @@
-"""A network between service and Redis that misbehaves on command: a proxy of one asyncio loop."""
+"""A network between service and Redis that misbehaves on command: a proxy of blocking sockets."""
 
 from __future__ import annotations
 
-import asyncio
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +12,7 @@ __all__ = ["MODES", "Proxy", "proxying"]
 
 MODES = ("delay", "drop", "half-close", "garbage", "trickle", "reset")
 GARBAGE = b"$-7\r\n\x00*999999999\r\n:12x\r\n$3\r\nab"
+CUT_AT_ONCE = struct.pack("ii", 1, 0)
 
 
 class Proxy:
@@ -18,50 +20,73 @@ class Proxy:
 
     delay: answers 200 ms later; drop: swallows answers; half-close: ends the answers and goes on
     reading; garbage: answers nonsense; trickle: a byte at a time; reset: cuts the connection.
+
+    Two threads a connection; the one that reads what is asked closes both ends.
     """
 
     def __init__(self, port: int) -> None:
         self.to_port, self.mode = port, ""
-        self.port = 0
+        self._door = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._door.getsockname()[1]
+        self._left = threading.Event()
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
 
-    async def serve(self) -> None:
-        server = await asyncio.start_server(self._join, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        async with server:
-            await server.serve_forever()
+    def close(self) -> None:
+        """Cut every connection, and wait until nobody is left."""
+        with self._lock:
+            self._left.set()
+            for end in (self._door, *self._open):
+                _hang_up(end)
+        for thread in self._threads:
+            thread.join()
+        self._door.close()
 
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            there, back = await asyncio.open_connection("127.0.0.1", self.to_port)
-        except OSError:
-            writer.close()
-            return
-        asks = asyncio.create_task(self._ask(reader, back))
+    def _accept(self) -> None:
+        with suppress(OSError):  # the door was closed
+            while True:
+                asking = self._door.accept()[0]
+                thread = threading.Thread(target=self._join, args=(asking,))
+                self._threads.append(thread)
+                thread.start()
+
+    def _join(self, asking: socket.socket) -> None:
+        with asking, suppress(OSError), self._to_redis() as redis:
+            with self._lock:
+                self._open |= {asking, redis}
+                if self._left.is_set():
+                    return
+            back = threading.Thread(target=self._answer, args=(redis, asking))
+            back.start()
+            try:
+                while part := asking.recv(65536):
+                    redis.sendall(part)
+            finally:
+                _hang_up(redis)
+                back.join()
+                with self._lock:
+                    self._open -= {asking, redis}
+
+    def _to_redis(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.to_port))
+
+    def _answer(self, redis: socket.socket, asking: socket.socket) -> None:
         with suppress(OSError):
-            await self._answer(there, writer)
-        asks.cancel()
-        for end in (writer, back):
-            end.close()
-
-    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while part := await reader.read(65536):
-            writer.write(part)
-            await writer.drain()
-        writer.close()
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while part := await reader.read(65536):
-            if self.mode == "reset":
-                writer.transport.abort()
-                return
-            if self.mode == "half-close":
-                writer.write_eof()
-                await asyncio.sleep(3600)
-            for piece in self._pieces(part):
-                if self.mode in ("delay", "trickle"):
-                    await asyncio.sleep(0.2 if self.mode == "delay" else 0.01)
-                writer.write(piece)
-                await writer.drain()
+            while part := redis.recv(65536):
+                if self.mode == "reset":
+                    asking.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, CUT_AT_ONCE)
+                    asking.shutdown(socket.SHUT_RD)  # wakes its reader, which closes it
+                    return
+                if self.mode == "half-close":
+                    asking.shutdown(socket.SHUT_WR)
+                    return
+                for piece in self._pieces(part):
+                    if self.mode in ("delay", "trickle"):
+                        self._left.wait(0.2 if self.mode == "delay" else 0.01)
+                    asking.sendall(piece)
+        _hang_up(asking)
 
     def _pieces(self, part: bytes) -> list[bytes]:
         if self.mode == "trickle":
@@ -69,26 +94,17 @@ class Proxy:
         return {"drop": [], "garbage": [GARBAGE]}.get(self.mode, [part])
 
 
+def _hang_up(end: socket.socket) -> None:
+    """Wake whoever waits for it; closing is the business of its owner."""
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
 def proxying(port: int) -> Iterator[Proxy]:
-    """A proxy in a thread of its own."""
-    proxy, loop = Proxy(port), asyncio.new_event_loop()
-
-    def turn() -> None:
-        with suppress(asyncio.CancelledError):
-            loop.run_until_complete(task)
-        for left in asyncio.all_tasks(loop):
-            left.cancel()
-        loop.run_until_complete(asyncio.sleep(0.05))
-        loop.close()
-
-    task = loop.create_task(proxy.serve())
-    thread = threading.Thread(target=turn)
-    thread.start()
+    """A proxy while the context lives."""
+    proxy = Proxy(port)
     try:
-        while not proxy.port:
-            threading.Event().wait(0.01)
         yield proxy
     finally:
-        loop.call_soon_threadsafe(task.cancel)
-        thread.join()
+        proxy.close()
