@@ -56,10 +56,10 @@ def _edge_encoder(config: ModelConfig, width: int) -> nn.Module | None:
 
 
 def _attention(config: ModelConfig, at: Layer) -> dict[str, Any]:
-    """Heads side by side; a single one where the layer gives the outputs themselves."""
+    """Heads side by side; averaged where the layer gives the outputs themselves."""
     direct = at.last and at.d_out != config.d_hidden
     return {
-        "heads": 1 if direct else config.heads,
+        "heads": config.out_heads if direct else config.heads,
         "concat": not direct,
         "attention_dropout": config.attention_dropout,
     }

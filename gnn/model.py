@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name torch's own docs use
 from torch import Tensor, nn
 
+from gnn.column_norm import ColumnNorm
 from gnn.conv.egnn import EGNNConv
 from gnn.conv.protocol import Conv
 from gnn.convs import CONVS, make_convs
@@ -72,6 +73,7 @@ class GNN(nn.Module):
         super().__init__()
         self.config = config
         encoded = config.d_last if config.conv == "appnp" else config.d_hidden
+        self.columns = _columns(config)
         self.encoder = make_encoder(config, encoded)
         d_in = config.d_in if self.encoder is None else encoded + config.d_position
         convs = make_convs(config, d_in)
@@ -220,7 +222,7 @@ class GNN(nn.Module):
     @property
     def prepares(self) -> bool:
         """Whether `prepare` makes other rows of the input."""
-        return self.encoder is not None or self.config.input_norm == "row"
+        return self.encoder is not None or self.config.input_norm != "none"
 
     def prepare(self, x: Tensor, nodes: NodeView) -> Tensor:
         """What the first convolution reads, from input rows and the nodes that they belong to."""
@@ -229,6 +231,8 @@ class GNN(nn.Module):
         x, position = self._split_position(x)
         if self.config.input_norm == "row":
             x = row_normalized(x, self.y_std.dtype)
+        if self.columns is not None:
+            x = self.columns(x)
         if self.encoder is not None:
             x = self.encoder(x, nodes)
         return x if position is None else torch.cat([x, position.to(x.dtype)], dim=1)
@@ -385,6 +389,11 @@ def _carried_widths(jumping: str, active: list[int]) -> list[int]:
         kept = kept + width if jumping == "cat" else width
         widths.append(kept if i == len(active) - 1 else width + kept)
     return widths
+
+
+def _columns(config: ModelConfig) -> ColumnNorm | None:
+    is_wanted = config.input_norm == "column"
+    return ColumnNorm(config.d_in - config.d_position) if is_wanted else None
 
 
 def _readout(config: ModelConfig, width: int) -> nn.Module | None:

@@ -25,7 +25,7 @@ Activation = Literal["relu", "elu", "leaky_relu", "gelu"]
 DecoderName = Literal["none", "dot", "distmult", "bilinear", "mlp", "hadamard"]
 EncoderName = Literal["none", "linear", "mlp", "typed", "categorical"]
 HeadName = Literal["linear", "mlp", "none"]
-InputNorm = Literal["none", "row"]
+InputNorm = Literal["none", "row", "column"]
 Jumping = Literal["none", "cat", "max", "mean"]
 Norm = Literal["none", "layer", "batch", "graph"]
 PoolingName = Literal["none", "topk", "sag"]
@@ -98,7 +98,8 @@ class ModelConfig:
         aggregator: how "sage" reduces a neighborhood.
         dropout: share of every layer's input that is dropped in training.
         head: "none" makes the last convolution give the outputs; "linear" and "mlp" add a map.
-        input_norm: "row" divides each feature row by the sum of its magnitudes.
+        input_norm: "row" divides each feature row by the sum of its magnitudes; "column" brings
+            every feature to mean 0 and deviation 1 (`gnn.column_norm`).
         norm: normalization between layers; "graph" is for collections of graphs.
         activation: nonlinearity between layers.
         residual: add a layer's input to its output where the widths agree.
@@ -115,6 +116,8 @@ class ModelConfig:
         num_relations: edge types that "rgcn", "hgt" and decoders tell apart.
         num_bases: "rgcn" shares this many bases among its relations; 0 for none.
         heads: attention heads.
+        out_heads: heads of "gat" and "gatv2" that are averaged where the last convolution gives
+            the outputs.
         attention_dropout: share of the attention coefficients that is dropped in training.
         message_dropout: share of the rows that "gat" sends that is dropped in training.
         alpha: teleport probability of "appnp".
@@ -154,6 +157,7 @@ class ModelConfig:
     num_relations: int = 1
     num_bases: int = 0
     heads: int = 1
+    out_heads: int = 1
     attention_dropout: float = 0.0
     message_dropout: float = 0.0
     alpha: float = 0.1
@@ -191,7 +195,8 @@ class ModelConfig:
             _check_range(name, getattr(self, name), 1, MAX_WIDTH)
         _check_range("num_layers", self.num_layers, 1, MAX_LAYERS)
         _check_range("d_edge", self.d_edge, 0, MAX_WIDTH)
-        _check_range("heads", self.heads, 1, 256)
+        for name in ("heads", "out_heads"):
+            _check_range(name, getattr(self, name), 1, 256)
         _check_range("num_bases", self.num_bases, 0, MAX_TYPES)
         for name in ("num_node_types", "num_relations"):
             _check_range(name, getattr(self, name), 1, MAX_TYPES)
@@ -257,6 +262,9 @@ class ModelConfig:
         ends = [0, *(t.end for t in self.input_types)]
         if [t.start for t in self.input_types] != ends[:-1]:
             raise InputError("input types must follow each other from node 0 on")
+        if self.input_norm == "column" and self.encoder in ("typed", "categorical"):
+            raise InputError(f'input_norm is "column" and encoder is {self.encoder!r}, whose '
+                             "columns are not one quantity each; choose none")  # fmt: skip
         if any(t.d_in > self.d_in for t in self.input_types):
             raise InputError(f"an input type reads more columns than the {self.d_in} there are")
 

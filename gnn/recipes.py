@@ -1,12 +1,15 @@
 """Settings to start from, per convolution, as measured on public citation, co-author and page
 graphs. `gnn train` uses them where the user says nothing.
 
-GCN follows Kipf and Welling (2017): few hidden units, all neighbors, strong dropout, the L2
-penalty on the first layer. GraphSAGE follows Hamilton et al. (2017): wider, sampled mini-batches.
+GCN follows Kipf and Welling (2017): all neighbors, strong dropout, the L2 penalty on the first
+layer; its width is that of Shchur et al. (2018), as 16 columns are too few for many classes. GAT
+follows the code of Veličković et al. (2018). GraphSAGE follows Hamilton et al. (2017): sampled
+mini-batches.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,16 +19,20 @@ from gnn.data import Data
 from gnn.evaluate import EXACT_EDGES
 from gnn.model_config import CARRYING, is_brought
 from gnn.sparse import is_sparse
-from sampling import Dataset, FeatureTable
+from sampling import Dataset
 from sampling.errors import InputError
 from sampling.graph.collection import GraphCollection
 
 __all__ = ["RECIPES", "Recipe", "recipe_for"]
 
 LOOK_AT_ROWS = 256
-SPARSE_SHARE = 0.5
+SPARSE_SHARE = 0.8
+LEAST_STEPS = 800
+PLAIN_SIZES = 0.02, 10.0
+TRAIN_SHARE = 0.6
 FANOUT = 10
 WHOLE_BATCH = 1 << 20
+MOST_SAMPLED_EPOCHS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +61,13 @@ RECIPES = {
         train={**SAMPLED, "lr": 0.01, "weight_decay": 5e-5},
     ),
     "gcn": Recipe(
-        model={"d_hidden": 16, "num_layers": 2, "dropout": 0.5, "head": "none"},
+        model={"d_hidden": 64, "num_layers": 2, "dropout": 0.5, "head": "none"},
         train={**FULL_BATCH, "lr": 0.01, "weight_decay": 5e-4, "weight_decay_layers": "first"},
     ),
-    "gat": Recipe(ATTENTION, {**FULL_BATCH, "lr": 0.005, "weight_decay": 5e-4, "patience": 100}),
+    "gat": Recipe(
+        {**ATTENTION, "message_dropout": 0.6},
+        {**FULL_BATCH, "epochs": 1000, "lr": 0.005, "weight_decay": 5e-4, "patience": 100},
+    ),
     "gatv2": Recipe(ATTENTION, {**FULL_BATCH, "lr": 0.005, "weight_decay": 5e-4, "patience": 100}),
     "transformer": Recipe(
         {**ATTENTION, "heads": 4, "dropout": 0.3, "attention_dropout": 0.3, "activation": "relu"},
@@ -153,17 +163,35 @@ def recipe_for(
     """
     if isinstance(data, GraphCollection):
         has_codes = data.meta.node_cardinalities is not None
-        return _graph_recipe(MOLECULES if has_codes else GRAPH_LEVEL, conv, num_layers)
+        norm = "column" if not has_codes and _input_norm(data.nodes) == "column" else "none"
+        return _graph_recipe(MOLECULES if has_codes else GRAPH_LEVEL, conv, num_layers, norm)
     recipe = _recipe_of(conv)
     layers = num_layers or recipe.model["num_layers"]
-    norm = _input_norm(data.features)
+    norm = _input_norm(data)
     model = {**recipe.model, "conv": conv, "num_layers": layers, "input_norm": norm}
     train = dict(recipe.train)
     takes_all = train["batch_size"] == WHOLE_BATCH
     if not takes_all or data.graph.num_edges > EXACT_EDGES:
         train["fanouts"] = (FANOUT,) * layers
+        train["epochs"] = min(train["epochs"], MOST_SAMPLED_EPOCHS)
         train["batch_size"] = min(train["batch_size"], _batch_size(data))
+    if not takes_all:
+        train |= _long_enough(train, data)
     return Recipe(model, train)
+
+
+def _long_enough(train: dict[str, Any], data: Dataset) -> dict[str, int]:
+    """Epochs and patience, longer where a pass over the training nodes is but a few steps."""
+    steps = math.ceil(_num_train(data) / train["batch_size"])
+    factor = max(1.0, LEAST_STEPS / (max(steps, 1) * train["epochs"]))
+    return {name: math.ceil(train[name] * factor) for name in ("epochs", "patience")}
+
+
+def _num_train(data: Dataset) -> int:
+    """About as many nodes as are trained on."""
+    if data.splits is not None:
+        return len(data.nodes_in("train", 0))
+    return round(data.graph.num_nodes * TRAIN_SHARE)
 
 
 def _recipe_of(conv: str) -> Recipe:
@@ -175,14 +203,14 @@ def _recipe_of(conv: str) -> Recipe:
     return RECIPES.get(conv, BROUGHT)
 
 
-def _graph_recipe(base: Recipe, conv: str, num_layers: int | None) -> Recipe:
+def _graph_recipe(base: Recipe, conv: str, num_layers: int | None, norm: str) -> Recipe:
     """Layers with batch normalization and a readout, after Xu et al. (2019).
 
     The rows of all layers are summed where features are plain; where they are codes, as for
     molecules, the mean of the last layer does better.
     """
     own = {k: v for k, v in _recipe_of(conv).model.items() if k in ("heads", "alpha", "encoder")}
-    model = {**base.model, **own, "conv": conv}
+    model = {**base.model, **own, "conv": conv, "input_norm": norm}
     if conv in CARRYING:
         model |= {"jumping": "none", "norm": "none"}
     if conv in ("gat", "gatv2", "transformer", "tgat"):
@@ -196,8 +224,11 @@ def _batch_size(data: Dataset) -> int:
     return 128 if data.graph.num_nodes < 20_000 else 1024
 
 
-def _input_norm(features: FeatureTable | None) -> str:
-    """ "row" for bags of words and the like: nothing negative, and mostly zeros."""
+def _input_norm(data: Dataset) -> str:
+    """ "row" for bags of words and the like: nothing negative, and mostly zeros; "column" where a
+    feature is far larger than 1, or all are far smaller.
+    """
+    features = data.features
     if features is None or not features.num_rows:
         return "none"
     step = max(1, features.num_rows // LOOK_AT_ROWS)
@@ -205,4 +236,13 @@ def _input_norm(features: FeatureTable | None) -> str:
     if is_sparse(rows):
         return "none" if (rows.values() < 0).any() else "row"
     mostly_zeros = bool((rows == 0).float().mean() >= SPARSE_SHARE)
-    return "row" if mostly_zeros and not (rows < 0).any() else "none"
+    if mostly_zeros and not (rows < 0).any():
+        return "row"
+    return "none" if len(data.graph.node_types) > 1 or _is_plain(rows) else "column"
+
+
+def _is_plain(rows: torch.Tensor) -> bool:
+    """Whether features are about as large as weights expect."""
+    sizes = rows.double().square().mean(dim=0).sqrt()
+    low, high = PLAIN_SIZES
+    return not bool(sizes.max() > high or 0 < sizes.max() < low)

@@ -44,7 +44,7 @@ def reduce_inputs(
 def input_reduction(model: GNN, data: Dataset, *, training: bool = False) -> InputReduction | None:
     """What the first layer does with input rows; None where it is not linear in them."""
     kind = model.conv(0).linear_reduction
-    is_raw = data.features is not None and model.encoder is None
+    is_raw = data.features is not None and model.encoder is None and model.columns is None
     is_raw = is_raw and not isinstance(data.features, SparseTable)
     if kind is None or not is_raw or (training and model.config.dropout):
         return None

@@ -34,6 +34,7 @@ from gnn.sessions.session import Session, keyed_randomness, score_of
 from gnn.sessions.temporal import TemporalLinkSession, TemporalNodeSession
 from gnn.sessions.unsupervised import UnsupervisedSession
 from gnn.train_config import TrainConfig
+from sampling import Dataset
 from sampling.graph.collection import GraphCollection
 from sampling.graph.sparse_features import SPARSE
 
@@ -138,6 +139,8 @@ def _placed(model: GNN, config: TrainConfig, ranks: Ranks) -> Iterator[torch.dev
 def _epochs(
     model: GNN, data: Data, config: TrainConfig, resume_dir: str | Path | None, resume: bool
 ) -> Iterator[EpochReport]:
+    if model.columns is not None and isinstance(data, Dataset) and data.features is not None:
+        model.columns.fit(data.features)
     ranks, session = Ranks.current(), session_for(model, data, config)
     stepper = session.stepper
     journal = TrainingJournal.open(resume_dir, _identity(model, data, config))

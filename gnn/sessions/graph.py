@@ -22,6 +22,7 @@ from gnn.sessions.session import EpochResult, check_outputs, class_weight_of, lo
 from gnn.tasks import Task, task_named
 from gnn.train_config import TrainConfig
 from gnn.transfer import moved
+from sampling import FeatureTable
 from sampling.errors import InputError
 from sampling.graph.collection import GraphCollection
 from sampling.graphs_loader import GraphLoader
@@ -65,6 +66,10 @@ class GraphSession:
             needed = part == "train" or config.monitor != "none"
             if needed and not len(parts[part]):
                 raise TrainingError(f"split {config.split_index} has no labeled {part} graphs")
+        if model.columns is not None and data.nodes.features is not None:
+            rows = data.batch(parts["train"]).x
+            assert rows is not None, "the collection has features"
+            model.columns.fit(FeatureTable(rows.numpy()))
         targets = y[torch.from_numpy(parts["train"])]
         task.fit_scale(model, targets)
         loader = GraphLoader(

@@ -105,8 +105,11 @@ def train(
         architecture(help="linear, mlp: embeddings of width --hidden; none: of the outputs."),
     ] = None,
     input_norm: Annotated[
-        Literal["none", "row"] | None,
-        architecture(help="row: divide feature rows by their sum, as for bags of words."),
+        Literal["none", "row", "column"] | None,
+        architecture(
+            help="row: divide feature rows by their sum, as for bags of words; column: bring every "
+            "feature to mean 0 and deviation 1."
+        ),
     ] = None,
     encoder: Annotated[
         Literal["none", "linear", "mlp"] | None,
@@ -126,6 +129,10 @@ def train(
         architecture(help="Embeddings of the rows of every layer (jumping knowledge)."),
     ] = None,
     heads: Annotated[int | None, architecture(min=1, help="Attention heads.")] = None,
+    out_heads: Annotated[
+        int | None,
+        architecture(min=1, help="Heads of gat and gatv2 averaged where they give the outputs."),
+    ] = None,
     attention_dropout: Annotated[
         float | None, architecture(help="Share of attention coefficients dropped in training.")
     ] = None,
@@ -312,6 +319,7 @@ def train(
         "residual": residual or None,
         "jumping": jumping,
         "heads": heads,
+        "out_heads": out_heads,
         "attention_dropout": attention_dropout,
         "message_dropout": message_dropout,
         "alpha": alpha,

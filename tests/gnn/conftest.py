@@ -42,7 +42,11 @@ def seeded_model(seed: int = 0, **changes: object) -> GNN:
     """A model for `random_data` with the same weights every time."""
     settings = {"d_in": D_IN, "d_hidden": 8, "d_out": NUM_CLASSES, **changes}
     torch.manual_seed(seed)
-    return build_model(ModelConfig(**settings))  # type: ignore[arg-type]
+    model = build_model(ModelConfig(**settings))  # type: ignore[arg-type]
+    if model.columns is not None:
+        model.columns.mean.normal_()
+        model.columns.deviation.uniform_(0.5, 2.0)
+    return model
 
 
 @pytest.fixture

@@ -203,6 +203,7 @@ CHOSEN = [
     {"conv": "sage", "aggregator": "max", "jumping": "cat"},
     {"conv": "gcn", "encoder": "mlp", "input_norm": "row", "head": "mlp", "norm": "layer"},
     {"conv": "gat", "residual": True, "jumping": "mean", "norm": "batch", "encoder": "linear"},
+    {"conv": "sage", "input_norm": "column"},
 ]
 
 

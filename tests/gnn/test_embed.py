@@ -56,7 +56,7 @@ def test_embeddings_equal_the_full_forward(
     assert not (tmp_path / "out.partial").exists()
 
 
-@pytest.mark.parametrize("input_norm", ["none", "row"])
+@pytest.mark.parametrize("input_norm", ["none", "row", "column"])
 @pytest.mark.parametrize("stored", ["float16", "bfloat16", "int8"])
 def test_compact_features_give_what_their_values_give(
     make_data, make_saved, tmp_path, stored, input_norm

@@ -83,6 +83,14 @@ def test_the_size_of_a_graph_is_learned_in_its_own_unit():
     assert evaluate(model, data, "train", task=VALUES)["rmse"] < 0.5 * np.std(data.labels)
 
 
+def test_columns_are_measured_on_the_training_graphs(shapes):
+    model = model_of(shapes, input_norm="column")
+    list(train(model, shapes, settings(epochs=1)))
+    rows = shapes.batch(shapes.in_part("train")).x
+    np.testing.assert_allclose(model.columns.mean, rows.mean(dim=0), rtol=1e-4, atol=1e-6)
+    assert not np.allclose(model.columns.mean, shapes.batch(np.arange(COUNT)).x.mean(dim=0))
+
+
 @pytest.mark.parametrize("conv", sorted(CONVS.keys() - {"hgt", "rgcn", "tgat"}))
 def test_renumbered_nodes_and_shuffled_graphs_have_the_same_answers(shapes, conv):
     other, order = rings_and_stars(shuffled=1), np.random.default_rng(0).permutation(COUNT)

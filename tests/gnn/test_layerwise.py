@@ -35,7 +35,10 @@ def skewed_data(num_nodes: int, num_edges: int, width: int, storage: str = "floa
 def model_for(data: Dataset, **changes):
     torch.manual_seed(0)
     settings = {"d_in": data.features.dim, "d_hidden": 32, "d_out": 3, "num_layers": 3} | changes
-    return build_model(ModelConfig(**settings))
+    model = build_model(ModelConfig(**settings))
+    if model.columns is not None:
+        model.columns.fit(data.features)
+    return model
 
 
 def in_float64(model, data: Dataset) -> Tensor:
@@ -62,8 +65,9 @@ def test_every_storage_agrees_with_double_precision(conv, aggregator, storage):
 @pytest.mark.parametrize("width", [5, 100])
 def test_what_follows_a_convolution_is_kept(conv, aggregator, width):
     for norm, residual, input_norm, stored, storage in product(
-        ("none", "layer"), (False, True), ("none", "row"), ("float32", "int8"), STORAGE_TYPES
-    ):
+        ("none", "layer"), (False, True), ("none", "row", "column"), ("float32", "int8"),
+        STORAGE_TYPES,
+    ):  # fmt: skip
         data = skewed_data(70, 400, width, stored)
         model = model_for(
             data, conv=conv, aggregator=aggregator, norm=norm, residual=residual,

@@ -32,7 +32,7 @@ def test_full_fanout_equals_full_graph(make_data, make_model, conv, aggregator, 
     torch.testing.assert_close(model(blocks, x[blocks[0].src_nodes]), whole[seeds])
 
 
-@pytest.mark.parametrize("input_norm", ["none", "row"])
+@pytest.mark.parametrize("input_norm", ["none", "row", "column"])
 @pytest.mark.parametrize(("conv", "aggregator", "width"), CASES)
 def test_layer_by_layer_equals_full_forward(
     make_data, make_model, conv, aggregator, width, input_norm
@@ -163,3 +163,11 @@ def test_the_gradient_of_dropout_is_its_mask():
     out = dropout(x, 0.3)
     (grad,) = torch.autograd.grad(out.sum(), x)
     assert torch.equal(grad * x, out)
+
+
+@pytest.mark.parametrize("conv", ["gat", "gatv2"])
+def test_output_heads_are_averaged_where_the_last_convolution_gives_the_outputs(make_model, conv):
+    several = make_model(conv=conv, heads=4, out_heads=3, head="none").conv(1)
+    assert (several.heads, several.concat, several.d_out) == (3, False, 3)
+    side_by_side = make_model(conv=conv, heads=4, out_heads=3, head="linear").conv(1)
+    assert (side_by_side.heads, side_by_side.concat) == (4, True)

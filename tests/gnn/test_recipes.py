@@ -27,9 +27,22 @@ def test_a_recipe_trains(data, conv):
     assert evaluate(model, data)["accuracy"] >= 0
 
 
-def test_only_sparse_features_without_negative_values_are_normalized(data):
-    counts = np.eye(60, dtype=np.float32)
-    for features, expected in ((counts, "row"), (-counts, "none"), (counts + 1, "none")):
-        other = Dataset.in_memory(data.graph, features=features)
+def test_bags_of_words_are_normalized_by_row_and_strange_units_by_column(data):
+    counts, plain = np.eye(60, dtype=np.float32), np.ones((60, 2), np.float32)
+    for features, expected in (
+        (counts, "row"), (-counts, "none"), (counts + 1, "none"), (plain * [1, 500], "column"),
+        (plain * 0.001, "column"), (plain * 0, "row"),
+    ):  # fmt: skip
+        other = Dataset.in_memory(data.graph, features=features.astype(np.float32))
         assert recipe_for("gcn", other).model["input_norm"] == expected
     assert recipe_for("gcn", Dataset.in_memory(data.graph)).model["input_norm"] == "none"
+
+
+def test_few_training_nodes_are_passed_over_more_often(data):
+    seeds = np.arange(60) % 4
+    few = Dataset.in_memory(data.graph, splits=np.uint8(seeds == 1))
+    train = recipe_for("sage", few).train
+    assert train["epochs"] == 800
+    assert train["patience"] / train["epochs"] == pytest.approx(8 / 30, rel=0.01)
+    many = Dataset.in_memory(data.graph, splits=np.ones(60, np.uint8))
+    assert recipe_for("gcn", many).train["epochs"] == 200
