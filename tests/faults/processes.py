@@ -79,9 +79,10 @@ class Service:
         self.port = int(out.read_text().split()[-1].rsplit(":", 1)[1])
 
     def workers(self) -> list[psutil.Process]:
-        """The processes that answer."""
-        children = psutil.Process(self.pid).children()
-        return [p for p in children if "multiprocessing.spawn" in _words(p)]
+        """The processes that answer: children of the fork server."""
+        own = psutil.Process(self.pid).children()
+        servers = [p for p in own if "multiprocessing.forkserver" in _words(p)]
+        return [worker for server in servers for worker in server.children()]
 
     def kill(self) -> None:
         """kill -9 of everything at once."""
