@@ -126,11 +126,21 @@ class _Workers(Multiprocess):
 
     def init_processes(self) -> None:
         super().init_processes()
+        self._let_go()
         self.started = all(p.wait_until_ready(START_TIMEOUT_S) for p in self.processes)
         if self.started:
             _announce(self.config.host, self.sockets[0].getsockname())
         else:
             self.should_exit.set()
+
+    def keep_subprocess_alive(self) -> None:
+        super().keep_subprocess_alive()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """The workers alone hold their ends, so that a question to one ends when it dies."""
+        for process in self.processes:
+            process.child_conn.close()
 
     def terminate_all(self) -> None:
         """Without our own copy of the door, it is closed once all workers have closed theirs."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -74,6 +75,19 @@ def test_a_request_that_is_on_its_way_when_the_server_leaves_is_answered(world: 
         answer = connection.recv(65536)
         assert answer.startswith(b"HTTP/1.1 200")
         assert b"connection: close" in answer
+
+
+def test_a_worker_that_dies_while_it_is_asked_for_a_sign_of_life_is_replaced_at_once(
+    world: World, tmp_path: Path
+):
+    with service(world, tmp_path) as api:
+        stuck = api.workers()[0]
+        stuck.suspend()
+        time.sleep(1.5)  # by now it has been asked, and would have half a minute for an answer
+        ready, began = api.said("ready"), time.monotonic()
+        stuck.kill()
+        wait_for(lambda: api.said("ready") > ready)
+        assert time.monotonic() - began < 20
 
 
 def is_closed(port: int) -> bool:
