@@ -19,12 +19,14 @@ __all__ = ["add_routes"]
 def add_routes(app: FastAPI) -> None:
     """`/health/live` and `/health/ready`."""
 
+    @app.head("/health/live", include_in_schema=False)
     @app.get("/health/live", tags=["health"], response_model=HealthResponse)
     @needs(None)
     async def live() -> Response:
         """The event loop turns."""
         return json_response({"status": "live", "checks": {}})
 
+    @app.head("/health/ready", include_in_schema=False)
     @app.get(
         "/health/ready", tags=["health"], response_model=HealthResponse, responses=problems(503)
     )

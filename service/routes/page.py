@@ -38,12 +38,12 @@ def add_routes(app: FastAPI) -> None:
     """`/`, and the files that it loads under `/page/`."""
     known = _files()
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     @needs(None)
     async def console(request: Request) -> Response:
         return _answer(request, known[START])
 
-    @app.get("/page/{name:text}", include_in_schema=False)
+    @app.api_route("/page/{name:text}", methods=["GET", "HEAD"], include_in_schema=False)
     @needs(None)
     async def page(request: Request, name: str) -> Response:
         if name not in known:
