@@ -22,6 +22,7 @@ from service.bench.race import row
 from service.bench.served import Loader, Server, empty_server, our_server, plain_server
 from service.bench.served_world import ServedWorld, make_served_world
 from service.console import note
+from service.settings import CORES
 
 __all__ = ["ServePlan", "measure"]
 
@@ -119,7 +120,9 @@ class _Bench:
             self.most = turns["ours"].rate()
             yield from self._rows(words.format(ids="1 id"), turns, plan.connections)
             heavy = {name: each for name, each in peers.items() if name != "empty handler"}
-            turns = self._race({"ours": ours, **heavy}, many)
+            each_core = {**self.given, "workers": CORES, "cache_bytes": 0}  # as peers use all cores
+            heavy["ours"] = stack.enter_context(our_server(world, **each_core))
+            turns = self._race(heavy, many)
             yield from self._rows(words.format(ids=f"{MANY_IDS} ids"), turns, MANY_CONNECTIONS)
         yield from self._race_with_empty("from the table", {"embeddings": world.embeddings},
                                          {**one, "body": {"mode": "table"}})  # fmt: skip
