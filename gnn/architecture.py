@@ -56,6 +56,11 @@ def architecture_for(
     has_head = settings.get("decoder", "none") == "none"
     if has_head and settings.get("jumping", "none") != "none" and settings.get("head") == "none":
         settings["head"] = "linear"
+    if settings.get("aggregator") == "weighted" and nodes.graph.edge_weight is None:
+        raise TrainingError(
+            f"{data.meta.name!r} has no edge weights, and the aggregator weighted reads them; "
+            "choose mean, or ingest the edges with --weight"
+        )
     config = ModelConfig(**{**settings, "d_out": task_for(task, data).num_outputs(data)})
     if is_sparse and not config.reads_sparse and "encoder" not in chosen and conv != "egnn":
         return replace(config, encoder="linear")

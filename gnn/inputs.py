@@ -71,6 +71,8 @@ def _check_types(data: Dataset, config: ModelConfig) -> None:
         raise SchemaMismatchError("edge types", config.num_relations, len(data.graph.edge_types))
     if config.conv == "hgt" and len(data.graph.node_types) > config.num_node_types:
         raise SchemaMismatchError("node types", config.num_node_types, len(data.graph.node_types))
+    if config.conv == "sage" and config.aggregator == "weighted" and data.graph.edge_weight is None:
+        raise SchemaMismatchError("edges", "with weights", "without")
     d_edge = 0 if data.graph.edge_features is None else data.graph.edge_features.shape[1]
     if config.d_edge and config.d_edge != d_edge:
         raise SchemaMismatchError("edge features of width", config.d_edge, d_edge)

@@ -115,7 +115,7 @@ def linear_layer(
     relu = plain and config.activation == "relu"
     d_in, d_out = model.widths[i], model.widths[i + 1]
     first = _pays_to_transform(graph, _row_bytes(d_in, stored), _row_bytes(d_out, storage))
-    if isinstance(conv, SAGEConv):
+    if isinstance(conv, SAGEConv) and conv.aggregator != "weighted":
         first = first and conv.aggregator != "max"
         weights = _array(conv.neighbors.weight), _array(conv.own.weight), _array(conv.own.bias)
         return LinearLayer(conv.aggregator, *weights, None, relu, first)

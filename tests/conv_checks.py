@@ -62,9 +62,10 @@ def world_of(
     num_relations: int = 1,
     num_types: int = 1,
     times: bool = False,
+    weights: bool = False,
     seed: int = 0,
 ) -> World:
-    """The edges with random features, relations, times and node types."""
+    """The edges with random features, relations, times, weights and node types."""
     rng = np.random.default_rng(seed)
     size, n = len(edges.src), edges.num_nodes
     arrays: dict[str, NDArray[Any]] = {}
@@ -74,6 +75,8 @@ def world_of(
         arrays["edge_type"] = rng.integers(0, num_relations, size)
     if times:
         arrays["edge_time"] = rng.integers(0, 50, size)
+    if weights:
+        arrays["edge_weight"] = rng.choice([-0.5, 0.0, 0.3, 1.0, 20.0], size).astype(np.float32)
     starts = (0, *sorted(rng.integers(0, n + 1, num_types - 1).tolist()), n)
     return World(edges.src, edges.dst, starts, arrays, num_relations)
 

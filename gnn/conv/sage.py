@@ -2,13 +2,15 @@
 
     out_v = W_self x_v + W_neigh · reduce { x_u : u → v } + b        reduce: mean, sum or max
 
-Mean and sum are linear, so where rows become narrower W_neigh is applied before the edges are
-walked: the same result with less to move. A sum over sampled neighbors is scaled to the full
-neighborhood. Edge weights are not looked at.
+or, over edges with weights, their mean by weight, Σ w_uv x_u / Σ |w_uv|; no other reduction looks
+at weights. All but the maximum are linear, so where rows become narrower W_neigh is applied before
+the edges are walked: the same result with less to move. A sum over sampled neighbors is scaled to
+the full neighborhood.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from gnn.aggregate import aggregate, estimate_sum, full_sum
@@ -23,7 +25,8 @@ class SAGEConv(nn.Module):
     Args:
         d_in: width of the input rows.
         d_out: width of the output rows.
-        aggregator: "mean", "sum" or "max".
+        aggregator: "mean", "sum", "max", or "weighted" for the mean by edge weight, where an edge
+            without one weighs 1.
     """
 
     activates = True
@@ -35,7 +38,7 @@ class SAGEConv(nn.Module):
         self.own = nn.Linear(d_in, d_out)
         self.neighbors = nn.Linear(d_in, d_out, bias=False)
         self.sends_input = aggregator == "max" or d_in <= d_out
-        self.linear_reduction = None if aggregator == "max" else aggregator
+        self.linear_reduction = aggregator if aggregator in ("mean", "sum") else None
 
     def messages(self, x: Tensor, nodes: NodeView) -> Tensor:
         """What travels along the edges out of every row, (rows, d_in or d_out).
@@ -51,14 +54,21 @@ class SAGEConv(nn.Module):
 
     def combine(self, block: Block, x_dst: Tensor, messages: Tensor) -> Tensor:
         """Output rows from the destinations' own rows and all messages, (num_dst, d_out)."""
-        received = (
-            estimate_sum(block, messages)
-            if self.aggregator == "sum"
-            else aggregate(block, messages, self.aggregator)
-        )
+        received = self._reduced(block, messages)
         if self.sends_input:
             received = self.neighbors(received)
         return self._add(x_dst, received)
+
+    def _reduced(self, block: Block, messages: Tensor) -> Tensor:
+        if self.aggregator == "sum":
+            return estimate_sum(block, messages)
+        if self.aggregator != "weighted" or block.edge_weight is None:
+            reduce = "mean" if self.aggregator == "weighted" else self.aggregator
+            return aggregate(block, messages, reduce)
+        weight = block.edge_weight.to(torch.promote_types(messages.dtype, torch.float32))
+        total = aggregate(block, weight.new_ones(block.num_src, 1), "sum", weight.abs())
+        received = aggregate(block, messages, "sum", weight)
+        return received / total.where(total > 0, 1.0).to(received.dtype)
 
     def combine_received(self, block: Block, x_dst: Tensor, received: Tensor) -> Tensor:
         """The same, from the reduction of input rows over the drawn edges, (num_dst, d_in)."""

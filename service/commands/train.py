@@ -92,7 +92,8 @@ def train(
         ),
     ] = "sage",
     aggregator: Annotated[
-        Literal["mean", "sum", "max"], architecture(help="How sage reduces a neighborhood.")
+        Literal["mean", "sum", "max", "weighted"],
+        architecture(help="How sage reduces a neighborhood; weighted: to the mean by edge weight."),
     ] = "mean",
     hidden: Annotated[
         int | None, architecture(min=1, help="Width of the hidden rows; by the convolution.")

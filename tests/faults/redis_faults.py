@@ -143,6 +143,7 @@ def lose_no_jobs(world: World, folder: Path, count: int) -> Outcome:
             worker(world, log=folder / "worker.log", **given),
             loading(api.port, Oracle(world)) as load,
         ):
+            wait_for(lambda: "waiting for jobs" in (folder / "worker.log").read_text())
             sent = []
             for _ in range(count):
                 sent += [api.post("/v1/jobs", kind="embed").json()["id"] for _ in range(4)]

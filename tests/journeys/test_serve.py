@@ -491,9 +491,7 @@ def test_other_paths_and_methods_are_problems_too(client: httpx.Client):
 
 
 @pytest.mark.parametrize("path", ["/", "/page/map.js", "/health/live", "/health/ready"])
-def test_what_balancers_ask_for_by_head_is_answered_without_a_body(
-    client: httpx.Client, path: str
-):
+def test_what_balancers_ask_for_by_head_is_answered_without_a_body(client: httpx.Client, path: str):
     whole, head = client.get(path), client.head(path)
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["content-length"] == str(len(whole.content))
