@@ -137,9 +137,9 @@ LINK_EXPERIMENTS += [
                 f"{{work}}/covid{horizon}/splits.npz",
             )
         },
-        (f"england_covid_{horizon}", "--task", "node-regression", "--model", "sage", "--encoder",
-         "linear", "--jumping", "cat", "--head", "linear", "--dropout", "0", "--weight-decay",
-         "0.0001", "--monitor", "mae"),
+        (f"england_covid_{horizon}", "--task", "node-regression", "--aggregator", "weighted",
+         "--encoder", "linear", "--jumping", "cat", "--head", "linear", "--dropout", "0",
+         "--weight-decay", "0.0001", "--monitor", "mae"),
         "mae", runs=weeks, varies="--split-index", scale=1.0, digits=2,
         prepare=("examples/spread_of_infection.py", "{data}/cases.csv.gz", "{data}/edges.parquet",
                  f"{{work}}/covid{horizon}", "--horizon", str(horizon)),

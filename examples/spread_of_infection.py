@@ -6,7 +6,8 @@ Transfer Graph Neural Networks for Pandemic Forecasting, 2021). The files that a
 
     nodes.csv     a node per region and day, "region@day"; its label is the cases so much later
     features.npy  the cases of that day and the six before it, in tens
-    edges.csv     who moved on that day, by how much of all arrivals they are: few, some, many
+    edges.csv     who moved on that day: how many (weight), and by how much of all arrivals that is:
+                  few, some, many (type)
     splits.npz    one split per week that is forecast
 
 A forecaster who stands at the beginning of a week knows no later count. So of every split the
@@ -16,7 +17,7 @@ seven days from then on, each with the features of its own day.
     python examples/spread_of_infection.py cases.csv.gz edges.parquet covid --horizon 7
     gnn ingest --edges covid/edges.csv --nodes covid/nodes.csv --features covid/features.npy \
         --splits covid/splits.npz --out covid7
-    gnn train covid7 --task node-regression --model rgcn --split-index 0 --out models/week
+    gnn train covid7 --task node-regression --aggregator weighted --split-index 0 --out models/week
 """
 
 from __future__ import annotations
@@ -130,7 +131,8 @@ def write(cases_file: Path, moves_file: Path, out: Path, horizon: int) -> dict[s
     kept = {name: v[np.isin(moves["day"], days)] for name, v in moves.items()}
     first = (kept["day"] - days[0]) * len(regions)
     edges = {"src": ids[first + kept["src"]], "dst": ids[first + kept["dst"]]}
-    csv.write_csv(pa.table(edges | {"type": strengths(kept)}), out / "edges.csv")
+    edges |= {"type": strengths(kept), "weight": kept["weight"].astype(float)}
+    csv.write_csv(pa.table(edges), out / "edges.csv")
     errors = np.abs(cases[days + horizon] - cases[days]).mean(axis=1)
     baseline = [float(errors[splits[:, i] == TEST].mean()) for i in range(len(weeks))]
     return {"nodes": len(ids), "edges": len(kept["day"]), "weeks": weeks, "last_day_mae": baseline}

@@ -115,7 +115,7 @@ def test_the_commands_read_the_files(tmp_path: Path):
                "--features", out / "features.npy", "--splits", out / "splits.npz",
                "--out", graph, "--json")  # fmt: skip
     assert (made["num_nodes"], made["num_splits"]) == (counts["nodes"], len(counts["weeks"]))
-    trained = run(*gnn, "train", graph, "--task", "node-regression", "--model", "rgcn",
+    trained = run(*gnn, "train", graph, "--task", "node-regression", "--aggregator", "weighted",
                   "--epochs", 2, "--split-index", 1, "--out", tmp_path / "models" / "m",
                   "--json")  # fmt: skip
     assert trained["metrics"]["test"]["mae"] > 0
