@@ -74,7 +74,7 @@ def test_features_and_movements_of_a_day_hold_nothing_later(example: ModuleType,
         return [edge for edge in edges if int(edge[0].split("@")[1]) <= today]
 
     assert known(one["edges"]) == known(other["edges"])
-    assert all(a.split("@")[1] == b.split("@")[1] for a, b, _ in one["edges"])
+    assert all(a.split("@")[1] == b.split("@")[1] for a, b, *_ in one["edges"])
 
 
 def test_labels_are_the_cases_so_many_days_later(example: ModuleType, tmp_path: Path):
