@@ -56,6 +56,8 @@ def architecture_for(
     has_head = settings.get("decoder", "none") == "none"
     if has_head and settings.get("jumping", "none") != "none" and settings.get("head") == "none":
         settings["head"] = "linear"
+    if task not in GRAPH_TASKS:
+        _refuse_parts_of_graph_models(task, settings)
     if settings.get("aggregator") == "weighted" and nodes.graph.edge_weight is None:
         raise TrainingError(
             f"{data.meta.name!r} has no edge weights, and the aggregator weighted reads them; "
@@ -67,6 +69,13 @@ def architecture_for(
     return config
 
 
+def _refuse_parts_of_graph_models(task: str, settings: Mapping[str, Any]) -> None:
+    for name in ("readout", "pooling"):
+        if settings.get(name, "none") != "none":
+            raise InputError(f"{name} is {settings[name]!r}, which is for tasks on graphs, and the "
+                             f"task is {task}; leave it out")  # fmt: skip
+
+
 def data_schema(data: Data, conv: str) -> dict[str, Any]:
     """Fields of `ModelConfig` that the data dictate, for this convolution.
 
@@ -75,7 +84,7 @@ def data_schema(data: Data, conv: str) -> dict[str, Any]:
     """
     nodes = data.nodes if isinstance(data, GraphCollection) else data
     graph, name = nodes.graph, data.meta.name
-    schema: dict[str, Any] = {"d_in": nodes.features.dim if nodes.features else 0}
+    schema: dict[str, Any] = {"d_in": 0 if nodes.features is None else nodes.features.dim}
     schema |= _codes(data) if isinstance(data, GraphCollection) else _typed(data)
     if conv == "egnn":
         if nodes.positions is None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gnn.errors import SchemaMismatchError, TrainingError
 from gnn.model import GNN
-from gnn.splits import PARTS, random_split
+from gnn.splits import PARTS, check_split_index, random_split
 from gnn.tasks import task_named
 from gnn.transfer import moved
 from sampling import Block
@@ -82,12 +82,13 @@ def graph_parts(
 
     Raises:
         TrainingError: no graph has a label.
-        InputError: the collection has splits, but not this one.
+        InputError: the collection has no such split.
     """
     mask = labeled.numpy()
     if not mask.any():
         raise TrainingError(f"no graph of collection {data.meta.name!r} has a label")
     if data.splits is None:
+        check_split_index(split_index, data.meta.name)
         return random_split(np.flatnonzero(mask), split, seed)
     parts = {part: data.in_part(part, split_index) for part in PARTS}
     return {part: graphs[mask[graphs]] for part, graphs in parts.items()}

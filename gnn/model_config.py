@@ -232,9 +232,14 @@ class ModelConfig:
     def _check_pooling(self) -> None:
         if self.pooling == "none":
             return
-        if self.readout == "none" or self.jumping != "none" or self.conv in CARRYING:
-            raise InputError(f"pooling is {self.pooling!r}, which needs a readout, no jumping and "
-                             f"a convolution that keeps no state, not {self.conv}")  # fmt: skip
+        needs = {
+            "a readout; it is for tasks on graphs": self.readout == "none",
+            f"no jumping, not {self.jumping!r}; choose jumping none": self.jumping != "none",
+            f"a convolution that keeps no state, not {self.conv}": self.conv in CARRYING,
+        }
+        for need, is_missing in needs.items():
+            if is_missing:
+                raise InputError(f"pooling is {self.pooling!r}, which needs {need}")
 
     def _check_virtual_node(self) -> None:
         if not self.virtual_node:

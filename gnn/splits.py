@@ -8,8 +8,9 @@ from torch import Tensor
 
 from gnn.errors import TrainingError
 from sampling import Dataset
+from sampling.errors import InputError
 
-__all__ = ["PARTS", "cut_by_time", "random_split", "split_nodes"]
+__all__ = ["PARTS", "check_split_index", "cut_by_time", "random_split", "split_nodes"]
 
 PARTS = ("train", "val", "test")
 Nodes = NDArray[np.int64]
@@ -40,7 +41,7 @@ def split_nodes(
 
     Raises:
         TrainingError: no node has a label.
-        InputError: the graph has splits, but not this one.
+        InputError: the graph has no such split.
     """
     mask = labeled.numpy()
     if not mask.any():
@@ -48,11 +49,23 @@ def split_nodes(
     if data.splits is not None:
         parts = {part: data.nodes_in(part, split_index) for part in PARTS}
         return {part: nodes[mask[nodes]] for part, nodes in parts.items()}
+    check_split_index(split_index, data.meta.name)
     if by_time and data.node_time is not None:
         nodes = np.flatnonzero(mask)
         codes = cut_by_time(data.node_time[nodes], split)
         return {part: nodes[codes == i] for i, part in enumerate(PARTS)}
     return random_split(np.flatnonzero(mask), split, seed)
+
+
+def check_split_index(split_index: int, name: str) -> None:
+    """Refuse to choose among splits where there are none.
+
+    Raises:
+        InputError: `split_index` is not 0.
+    """
+    if split_index:
+        raise InputError(f"split_index is {split_index}, and {name!r} has no splits; leave it out, "
+                         "or ingest splits")  # fmt: skip
 
 
 def random_split(nodes: Nodes, split: tuple[float, float, float], seed: int) -> dict[str, Nodes]:

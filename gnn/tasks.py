@@ -284,6 +284,6 @@ def _labels(data: Data) -> NDArray[Any]:
 def _numbers(codes: NDArray[Any], classes: list[int] | list[str]) -> NDArray[np.float32]:
     """Integer class labels as numbers; text cannot be regressed on."""
     if any(isinstance(name, str) for name in classes):
-        raise TrainingError("the labels are text; train a node-classification instead")
+        raise TrainingError("the labels are text, and not numbers; choose a classification")
     values: NDArray[np.float32] = np.array([*classes, np.nan], np.float32)[codes]
     return values

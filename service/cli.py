@@ -167,7 +167,11 @@ def _say(sentence: str) -> None:
 
 def _group(commands: Commands, **settings: Any) -> typer.Typer:
     group = typer.Typer(
-        add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True, **settings
+        epilog=f"Example: {commands[0][1]}",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        no_args_is_help=True,
+        **settings,
     )
     for function, example in commands:
         group.command(epilog=f"Example: {example}")(function)

@@ -410,7 +410,13 @@ def _similar(node: Id | None, embedding: ArrayLike | None, k: int, model: str) -
 
 
 def _plain(nodes: Ids) -> list[Id]:
-    """Ids as JSON takes them: NumPy's numbers are none."""
+    """Ids as JSON takes them: NumPy's numbers are none.
+
+    Raises:
+        TypeError: it is one id, and no sequence of ids.
+    """
+    if isinstance(nodes, str | bytes | int):
+        raise TypeError(f"nodes is {nodes!r}; give a list of ids, as in [{nodes!r}]")
     if isinstance(nodes, np.ndarray):
         ids: list[Id] = nodes.tolist()
         return ids

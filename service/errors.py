@@ -298,9 +298,11 @@ class ModelNotFoundError(RequestError):
 
     def __init__(self, name: str, known: Sequence[str]) -> None:
         self.name, self.known = name[:MAX_SHOWN], list(known)
-        super().__init__(
-            f"no model is called {shown(name)}; there is {', '.join(self.known) or 'none'}"
-        )
+        there = f"there is {', '.join(self.known) or 'none'}"
+        what = f"no model is called {shown(name)}; {there}"
+        if name == "default":
+            what = f"no model is the default, and `model` names none; {there}"
+        super().__init__(what)
 
     def members(self) -> dict[str, Any]:
         return {"model": self.name, "known": self.known}
@@ -380,7 +382,8 @@ class NoTableError(ServiceError):
         self.name, self.version = name, version
         super().__init__(
             f"no embedding table of model {name!r} version {version} and this graph is loaded; "
-            "use mode auto, or run `gnn embed` and restart with --embeddings"
+            "run `gnn embed` and restart with --embeddings, or a job that publishes; predictions "
+            "in mode auto need none"
         )
 
     def members(self) -> dict[str, Any]:

@@ -65,6 +65,8 @@ class GraphModels(ModelRepository[SavedModel]):
         super().__init__(index, routing, settings.default_model)
         self.follow(routing, lambda model: None)
 
+    subject = "whole graphs"
+
     def _serves(self, task: str | None) -> bool:
         return task in GRAPH_TASKS
 

@@ -8,20 +8,23 @@ the evaluation. The decoder then reads two rows per pair.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
+from sampling.errors import GnnError
 from service.errors import LimitError, NonFiniteError, RequestError, WrongTaskError, shown
 from service.plan import Id, Plan, Query
-from service.registry import ServedModel
+from service.registry import ModelRegistry, ServedModel
+from service.routing import DEFAULT
 
 if TYPE_CHECKING:
     from service.predictor import Predictor
 
-__all__ = ["LinkMode", "LinkQuery", "link_entries", "predict_links"]
+__all__ = ["LinkMode", "LinkQuery", "default_for_links", "link_entries", "predict_links"]
 
 LinkMode = Literal["auto", "table", "exact"]
 LINK_TASK = "link-prediction"
@@ -58,6 +61,18 @@ class LinkQuery:
         if mode == "auto":
             mode = "exact" if model.table is None else "table"
         return Query(ids, self.model, self.version, mode, ["embedding"])
+
+
+def default_for_links(registry: ModelRegistry) -> str:
+    """The model of a request that names none: the only one that scores links, where there is one
+    and the default does not.
+    """
+    with suppress(GnnError):
+        default = registry.opened(DEFAULT)
+        if default is not None and default.saved.info.task == LINK_TASK:
+            return DEFAULT
+    scoring = [name for name, m in registry.index.look().items() if m.task == LINK_TASK]
+    return scoring[0] if len(scoring) == 1 else DEFAULT
 
 
 def check_scores_links(model: ServedModel) -> None:
@@ -121,7 +136,7 @@ def _relations(
     if given is None:
         if model.saved.model.config.num_relations > 1:
             raise RequestError(
-                f"model {model.name!r} tells edge types apart and no relation is given; it knows "
+                f"model {model.name!r} tells edge types apart; give a relation, one of "
                 f"{_named(edge_types)}"
             )
         return None

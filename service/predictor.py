@@ -310,8 +310,10 @@ class Predictor:
 
     def _plan_overlay(self, plan: Plan, dense: NDArray[np.int64], edits: EdgeEdits) -> None:
         """All is computed, from all neighbors: no table and no cache knows of these edges."""
-        if plan.query.mode not in ("auto", "exact") or plan.query.new_nodes:
-            raise OverlayError("give it with mode auto or exact, and without new_nodes")
+        if plan.query.mode not in ("auto", "exact"):
+            raise OverlayError(f"the mode is {plan.query.mode}; give it with auto or exact")
+        if plan.query.new_nodes:
+            raise OverlayError("there are new_nodes too; ask for them in a request of their own")
         if plan.model.saved.model.config.encoder == "typed":
             raise OverlayError("the model learned its input of every node of the graph, or reads "
                                "node types, which it cannot tell in edited neighborhoods; choose "

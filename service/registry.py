@@ -158,6 +158,8 @@ class ModelRegistry(ModelRepository[ServedModel]):
                 served = served or self._open[key].table is not None
         return served
 
+    subject = "nodes or links"
+
     def _serves(self, task: str | None) -> bool:
         """All but those for whole graphs, which need no stored graph."""
         return task not in GRAPH_TASKS

@@ -20,7 +20,12 @@ import structlog
 
 from gnn.errors import ModelNameError, UnknownModelError
 from sampling.errors import DamagedError, GnnError, InputError
-from service.errors import ModelNotFoundError, UnloadedError, VersionNotFoundError
+from service.errors import (
+    ModelNotFoundError,
+    UnloadedError,
+    VersionNotFoundError,
+    WrongTaskError,
+)
 from service.model_index import INFO, Key, Mark, ModelIndex, checked_path, mark_of
 from service.routing import DEFAULT, Route, Routing, is_in_share
 
@@ -80,6 +85,9 @@ class ModelRepository(ABC, Generic[M]):
         self._wanted, self.default = default, None
         self._found = self._look()
         self.default = self._default()
+
+    subject: str
+    """What its models are asked about."""
 
     @abstractmethod
     def _serves(self, task: str | None) -> bool:
@@ -337,6 +345,9 @@ class ModelRepository(ABC, Generic[M]):
                 raise UnloadedError(own, version)
             if (own, version) in self._refused:
                 raise self._refused[own, version][1].with_traceback(None)
+        other = self.index.look().get(own)
+        if other is not None and other.task is not None and not self._serves(other.task):
+            raise WrongTaskError(own, other.task, self.subject)
         raise ModelNotFoundError(name, self.names)
 
     def _share(self, route: Route, share: object) -> M | None:

@@ -202,7 +202,7 @@ def _node_group(data: Dataset, kind: NodeType) -> NodeGroup:
     if splits is not None and bool(splits.any()):
         splits = splits[:, 0] if splits.shape[1] == 1 else splits
         masks = {part: splits == SPLIT_CODES[part] for part in PARTS}
-    x = data.features.rows(kind.start, kind.end).to_dense() if data.features else None
+    x = data.features.rows(kind.start, kind.end).to_dense() if data.features is not None else None
     return NodeGroup(
         kind.name, kind.num_nodes, x, y, masks, own(data.node_time), own(data.positions)
     )

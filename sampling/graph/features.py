@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from sampling import kernels
@@ -47,6 +47,23 @@ class FeatureTable:
     @property
     def dim(self) -> int:
         return int(self.array.shape[1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(num_nodes, d)."""
+        return self.num_rows, self.dim
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+    def __getitem__(self, nodes: Tensor | ArrayLike) -> Tensor:
+        """Rows of these nodes, as `gather` gives them.
+
+        Example:
+            >>> FeatureTable(np.eye(3, dtype=np.float32))[[2, 0]].tolist()
+            [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+        """
+        return self.gather(torch.as_tensor(nodes).reshape(-1))
 
     def gather(self, nodes: Tensor, num_threads: int = 1) -> Tensor:
         """Rows of these nodes, (len(nodes), d) float32."""

@@ -18,6 +18,7 @@ from service.commands.options import (
     Size,
     Threads,
     parse_size,
+    refused,
 )
 from service.commands.writing import naming_when_full
 from service.console import Progress, show
@@ -52,6 +53,10 @@ def embed(
     make_map: Annotated[
         bool, typer.Option("--map", help="Also place the nodes in the plane, for the console.")
     ] = False,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="local: on this machine; ray: on a cluster, which is not built yet."),
+    ] = "local",
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a run that was killed.")
     ] = False,
@@ -62,6 +67,9 @@ def embed(
     debug: Debug = False,
 ) -> None:
     """Embed every node of a graph; the table is what `gnn serve` answers from."""
+    if engine == "ray":
+        raise refused("--engine", "ray is not built yet; choose local, which embeds graphs larger "
+                      "than memory under --memory")  # fmt: skip
     result = run_embedding(
         graph,
         model,

@@ -53,13 +53,15 @@ def evaluate(
 
     saved = load_model(model, module_names(allow_modules))
     saved.model.to(chosen_device(device))
-    training = saved.info.training
+    training, data = saved.info.training, open_data(graph)
+    if split_index is None:
+        split_index = 0 if data.splits is None else training["split_index"]
     metrics = measure(
         saved.model,
-        open_data(graph),
+        data,
         split,
         task=saved.info.task,
-        split_index=training["split_index"] if split_index is None else split_index,
+        split_index=split_index,
         split=training["split"],
         seed=training["seed"],
         exact=exact,

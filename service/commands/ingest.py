@@ -218,7 +218,7 @@ def ingest(
         memory_bytes=None if memory is None else parse_size(memory),
         id_type=id_type,
         on_dangling=on_dangling,
-        random_split=None if random_split is None else parse_shares(random_split),
+        random_split=None if random_split is None else parse_shares(random_split, "--random-split"),
         split_seed=seed,
         reorder=reorder,
         overwrite=overwrite,

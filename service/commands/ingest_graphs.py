@@ -116,7 +116,7 @@ def ingest_graphs(
         positions=positions,
         on_error=on_error,
         folds=folds,
-        random_split=None if random_split is None else parse_shares(random_split),
+        random_split=None if random_split is None else parse_shares(random_split, "--random-split"),
         split_kind=split_kind,
         seed=seed,
         overwrite=overwrite,

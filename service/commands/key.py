@@ -34,7 +34,7 @@ def key(
     secret, line = new_key(name, [scope.strip() for scope in scopes.split(",")])
     if file is not None:
         add_line(file, line)
-        note(f"added to {file}; restart the server that reads it")
+        note(f"added to {file}; servers that read it notice within seconds")
     show({"name": name, "key": secret, "line": line}, json)
 
 

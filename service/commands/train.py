@@ -22,7 +22,7 @@ from service.commands.options import (
     parse_shares,
 )
 from service.commands.writing import naming_when_full
-from service.console import Progress, show
+from service.console import Progress, note, show
 
 if TYPE_CHECKING:
     from gnn import TrainConfig
@@ -387,6 +387,8 @@ def run_training(
     torch.manual_seed(training.seed)
     model = build_model(architecture)
     unfinished = out / UNFINISHED
+    if resume and not unfinished.exists():
+        note(f"there is no unfinished training in {out}; a new one begins")
     report = None
     if not Ranks.current().writes:
         for _ in training_epochs(model, data, training, resume_dir=unfinished, resume=resume):
@@ -445,7 +447,7 @@ def _recipe(task: str, conv: str, data: Any, layers: int | None, temporal: bool)
 
 def _shares(task: str, split: str | None, temporal: bool) -> tuple[float, float, float]:
     if split is not None:
-        return parse_shares(split)
+        return parse_shares(split, "--split")
     if temporal:
         return (0.7, 0.15, 0.15)
     return (0.8, 0.1, 0.1) if task == "link-prediction" else (0.6, 0.2, 0.2)

@@ -22,7 +22,9 @@ DEFAULTS: dict[str, tuple[Output, ...]] = {
 class JobRequest(Request):
     """Body of `POST /v1/jobs`."""
 
-    kind: Literal["embed", "predict"] = Field(description="What `include` is when left out.")
+    kind: Literal["embed", "predict"] = Field(
+        "embed", description="What `include` is when left out."
+    )
     model: ModelName = Field("default", description="Model name.")
     version: Version | None = Field(None, description="Model version; the newest when left out.")
     nodes: Annotated[list[NodeId] | None, FailFast(), Field(min_length=1)] = Field(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from starlette.responses import Response
 
 from service.exchange import exchange_of, json_response, parse, read_body
-from service.links import LinkQuery, link_entries
+from service.links import LinkQuery, default_for_links, link_entries
 from service.predictor import Predictor
 from service.registry import ServedModel
 from service.repository import Choice
@@ -40,8 +40,10 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
     async def predict(request: Request) -> Response:
         """A score for every pair, in the order sent."""
         body = parse(body_model, await read_body(request, settings))
-        query = LinkQuery(body.pairs, body.model, body.version, body.mode, body.relation)
         predictor: Predictor = request.app.state.resources.predictor
+        is_named = "model" in body.model_fields_set
+        name = body.model if is_named else default_for_links(predictor.registry)
+        query = LinkQuery(body.pairs, name, body.version, body.mode, body.relation)
         choice = _chosen(predictor, query)
         model = choice.model
         if model is None:

@@ -43,8 +43,9 @@ def add_routes(app: FastAPI) -> None:
     ) -> Response:
         """Task, classes, metrics, model card."""
         of_nodes, of_graphs = _repositories(request)
-        is_of_graphs = of_graphs.route(name).model in of_graphs.listed
-        models = of_graphs if is_of_graphs else of_nodes
+        names = (name, of_nodes.route(name).model, of_graphs.route(name).model)
+        owners = (m for own in names for m in (of_nodes, of_graphs) if own in m.listed)
+        models = next(owners, of_nodes)
         return json_response(await asyncio.to_thread(_detail, models, name))
 
 

@@ -1,7 +1,7 @@
 """`python -m faults.hooked serve`: the service with hooks that no user has, to harm it from inside.
 
 GET /hook/block?seconds=2     the event loop stands still
-GET /hook/stick?seconds=2     the compute thread stands still
+GET /hook/stick?seconds=2     the compute thread stands still, and has every batch
 GNN_TEST_LEAK_BYTES=1024      every request leaves so many bytes behind
 """
 
@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+import service.app
 import service.server
 from service.app import create_app
 from service.cli import main
@@ -54,5 +55,6 @@ class _Leaking:
 
 
 if __name__ == "__main__":
+    service.app.SMALL_EDGES = 0
     service.server.create_app = hooked_app  # type: ignore[assignment]
     main()

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from gnn import ModelConfig, TrainConfig, build_model, evaluate, train
+from gnn.architecture import architecture_for
 from gnn.model import CONVS
 from gnn.recipes import RECIPES, recipe_for
 from sampling import Dataset
+from sampling.errors import InputError
 
 NEEDING_MORE = {"egnn", "tgat"}
 """Positions, times: they train in `test_every_conv`."""
@@ -46,3 +48,9 @@ def test_few_training_nodes_are_passed_over_more_often(data):
     assert train["patience"] / train["epochs"] == pytest.approx(8 / 30, rel=0.01)
     many = Dataset.in_memory(data.graph, splits=np.ones(60, np.uint8))
     assert recipe_for("gcn", many).train["epochs"] == 200
+
+
+@pytest.mark.parametrize("part", [{"readout": "sum"}, {"pooling": "topk"}])
+def test_parts_of_graph_models_are_refused_for_nodes(data, part):
+    with pytest.raises(InputError, match="is for tasks on graphs, and the task is"):
+        architecture_for("node-classification", data, recipe_for("sage", data), part)

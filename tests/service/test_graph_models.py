@@ -118,6 +118,12 @@ def test_models_of_graphs_come_and_go_without_a_restart(client: InProcess, root:
     assert (gone.status_code, gone.json()["code"]) == (404, "unknown_model")
 
 
+def test_a_model_of_graphs_that_is_asked_about_nodes_is_named_as_such(client: InProcess):
+    reply = client.post("/v1/nodes/predict", json={"nodes": [0], "model": "toxic"})
+    assert (reply.status_code, reply.json()["code"]) == (422, "wrong_task")
+    assert "asks for nodes or links" in reply.json()["detail"]
+
+
 def test_a_damaged_version_is_passed_over(client: InProcess, root: Path):
     path = add(root / "models", "toxic", 2)
     (path / "weights.safetensors").write_bytes(b"")

@@ -20,7 +20,7 @@ from gnn.link_evaluate import score_links
 from gnn.link_split import Links
 from service.cli import app as cli
 from service.errors import RequestError, WrongTaskError
-from service.links import LinkQuery, predict_links
+from service.links import LinkQuery, default_for_links, predict_links
 from service.predictor import Predictor, open_predictor
 
 PAIRS = [[100, 101], [101, 100], [103, 100], [100, 101], [700, 700]]
@@ -120,6 +120,22 @@ def test_a_wrong_request_is_refused(client: httpx.Client, body: dict, status: in
     assert (reply.status_code, reply.json()["code"]) == (status, code)
 
 
+def test_without_a_name_the_only_model_that_scores_links_answers(client: httpx.Client):
+    reply = client.post("/v1/links/predict", json={"pairs": PAIRS})
+    named = client.post("/v1/links/predict", json={"pairs": PAIRS, "model": "links"})
+    assert reply.status_code == 200, reply.text
+    assert reply.json() == named.json()
+
+
+def test_of_two_models_that_score_links_none_is_chosen(linked: World, tmp_path: Path):
+    world = make_world(tmp_path, num_edges=500)
+    for name in ("one", "two"):
+        add_model(world.models / name, world.data, seed=5, task="link-prediction",
+                  decoder="mlp", head="none", d_out=1)  # fmt: skip
+    assert default_for_links(opened(linked).registry) == "links"
+    assert default_for_links(opened(world).registry) == "default"
+
+
 def test_no_pairs_have_no_scores(client: httpx.Client):
     reply = client.post("/v1/links/predict", json={"pairs": [], "model": "links"})
     assert reply.json()["scores"] == []
@@ -165,7 +181,7 @@ def test_relations_are_asked_for_by_name(tmp_path: Path):
     mixed = logits(predict_links(predictor, LinkQuery(PAIRS, "links", relation=each)))
     assert mixed == [one[0], other[1], one[2], other[3], one[4]]
     assert one != other
-    for relation, message in ((None, "no relation is given"), ("hates", "no relation 'hates'")):
+    for relation, message in ((None, "give a relation, one of"), ("hates", "no relation 'hates'")):
         with pytest.raises(RequestError, match=message):
             predict_links(predictor, LinkQuery(PAIRS, "links", relation=relation))
 
