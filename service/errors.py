@@ -690,8 +690,8 @@ def problem_body(
 
 
 def from_validation(error: ValidationError) -> RequestError:
-    """What a failed parse of a body means, without a word of the body itself."""
-    faults = error.errors(include_url=False, include_context=True, include_input=False)
+    """What a failed parse of a body means; of the body itself only short plain values."""
+    faults = error.errors(include_url=False, include_context=True, include_input=True)
     first = faults[0]
     if first["type"] == "json_invalid":
         return MalformedJsonError(f"the body is not JSON: {first['msg'].partition(': ')[2]}")
@@ -701,18 +701,34 @@ def from_validation(error: ValidationError) -> RequestError:
         return LimitError(where, context["max_length"], int(context["actual_length"]))
     listed = _by_place(faults)[:MAX_FAULTS]
     place = ".".join(str(part) for part in listed[0]["loc"])
-    return RequestError(f"{place or 'body'}: {listed[0]['msg']}", listed)
+    got = f", got {listed[0]['got']!r}" if "got" in listed[0] else ""
+    return RequestError(f"{place or 'body'}: {listed[0]['msg']}{got}", listed)
 
 
 def _by_place(faults: Sequence[Any]) -> list[dict[str, Any]]:
     """One entry per place; where a union tried several types, their messages side by side."""
     messages: dict[tuple[int | str, ...], list[str]] = {}
+    given: dict[tuple[int | str, ...], dict[str, Any]] = {}
     for fault in faults:
         loc = fault["loc"]
         if loc and loc[-1] in UNION_TAGS and fault["type"] != "extra_forbidden":
             loc = loc[:-1]
         messages.setdefault(loc, []).append(fault["msg"])
-    return [{"loc": _shown_loc(loc), "msg": "; or ".join(m)} for loc, m in messages.items()]
+        given.setdefault(loc, _given(fault))
+    return [
+        {"loc": _shown_loc(loc), "msg": "; or ".join(m), **given[loc]}
+        for loc, m in messages.items()
+    ]
+
+
+def _given(fault: Mapping[str, Any]) -> dict[str, Any]:
+    """What was got, where it is a plain value: text is cut, and NaN has no place in JSON."""
+    value = fault.get("input")
+    if isinstance(value, str):
+        return {"got": value[:MAX_SHOWN]}
+    if isinstance(value, bool) or (isinstance(value, int | float) and abs(value) < 2**53):
+        return {"got": value}
+    return {}
 
 
 def _shown_loc(loc: Sequence[int | str]) -> list[int | str]:

@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import (
     BodyTooLargeError,
     ClientGoneError,
+    DeadlineError,
     MediaTypeError,
     RequestError,
     from_validation,
@@ -64,6 +65,7 @@ SECURITY = [
     (b"referrer-policy", b"no-referrer"),
 ]
 """No browser is to guess a type or to frame an answer."""
+TIMEOUT = b"x-request-timeout-ms"
 CACHE = b"cache-control"
 NO_STORE = [(CACHE, b"no-store")]
 """Nor to keep one, unless it says otherwise."""
@@ -148,6 +150,12 @@ class ExchangeMiddleware:
             await send(message)
 
         try:
+            if header_of(scope, TIMEOUT) == b"0":
+                late = in_dialect(
+                    scope["path"], problem_response(exchange.request_id, DeadlineError(0))
+                )
+                await late(scope, receive, send_with_headers)
+                return
             await self.app(scope, receive, send_with_headers)
         except Exception as error:
             log.error("failed", request_id=exchange.request_id, exc_info=error)
@@ -281,7 +289,7 @@ def timeout_ms(request: Request, settings: Settings) -> float:
     Raises:
         RequestError: the header is not a whole number from 0.
     """
-    header = header_of(request.scope, b"x-request-timeout-ms")
+    header = header_of(request.scope, TIMEOUT)
     if header is None:
         return settings.request_timeout_ms
     given = header.decode("latin-1")

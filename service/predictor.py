@@ -11,6 +11,7 @@ the table, the cache or the model.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -276,6 +277,7 @@ class Predictor:
     ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Whether each node is sampled, and the edges it will read: each by itself alone."""
         model, graph, mode = plan.model, self.data.graph, plan.query.mode
+        self._check_reach(model, mode)
         cheap = sampled_costs(graph, nodes, model.saved.info.fanouts)
         if mode == "sampled":
             return np.ones(len(nodes), np.bool_), cheap
@@ -285,6 +287,19 @@ class Predictor:
         if mode == "exact" and dear.any():
             _refuse_dear(limit, costs, ids)
         return dear, np.where(dear, cheap, costs + 1)
+
+    def _check_reach(self, model: ServedModel, mode: Mode) -> None:
+        """Refuse a model that looks too far, before any edge is counted.
+
+        Raises:
+            LimitError: it has too many layers, or too many neighbors in its outermost hop.
+        """
+        if model.num_layers > self.settings.max_hops:
+            raise LimitError("hops of the model", self.settings.max_hops, model.num_layers)
+        fanouts = model.saved.info.fanouts
+        reach, limit = math.prod(fanouts), self.settings.max_fanout_product
+        if mode in ("auto", "sampled") and min(fanouts, default=0) > 0 and reach > limit:
+            raise LimitError("product of the model's fanouts", limit, reach)
 
     def _plan_mode(
         self,
@@ -356,6 +371,7 @@ class Predictor:
     ) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         model, graph, mode = plan.model, self.data.graph, plan.query.mode
         fanouts = model.saved.info.fanouts
+        self._check_reach(model, mode)
         near = np.zeros(len(described.neighbors), np.int64)
         # of a described node all edges are read: what is drawn are neighbors of its neighbors
         draws = model.num_layers > 1

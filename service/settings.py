@@ -155,6 +155,19 @@ class Settings(BaseSettings):
     max_graph_edges: int = Field(
         1_000_000, ge=1, le=1_000_000_000, description="Edges of all graphs in one request."
     )
+    max_hops: int = Field(
+        16,
+        ge=1,
+        le=1000,
+        description="Layers of a model whose answers are computed on request; more is 422.",
+    )
+    max_fanout_product: int = Field(
+        100_000,
+        ge=1,
+        le=1_000_000_000_000,
+        description="Neighbors that a sampled answer may read in the outermost hop of one node: "
+        "the product of the model's fanouts; more is 422.",
+    )
     max_overlay_edges: int = Field(
         1000, ge=0, le=100_000, description="Edges in the overlay of one request; more is 422."
     )

@@ -46,7 +46,6 @@ def file_response(
         "accept-ranges": "bytes",
         "etag": etag,
         "content-disposition": f'attachment; filename="{name}"',
-        "x-content-type-options": "nosniff",
     }
     if _is_listed(etag, request.headers.get("if-none-match", "")):
         return Response(None, 304, headers)

@@ -52,3 +52,45 @@ def test_a_model_of_another_task_is_there_and_says_so(client: InProcess, path: s
     reply = client.post(f"/v1/{path}", json=body)
     assert (reply.status_code, reply.json()["code"]) == (422, "wrong_task"), reply.text
     assert reply.json()["model"] == body["model"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/v1/graph"), ("POST", "/v1/jobs"), ("POST", "/v1/nodes/predict")]
+)
+def test_a_deadline_that_has_passed_is_504_everywhere(client: InProcess, method: str, path: str):
+    reply = client.request(
+        method, path, headers={"x-request-timeout-ms": "0"}, json={"nodes": [105]}
+    )
+    assert (reply.status_code, reply.json()["code"]) == (504, "deadline_exceeded"), reply.text
+
+
+@pytest.mark.parametrize(
+    ("body", "got"),
+    [({"mode": "foo"}, "foo"), ({"seed": -1}, -1), ({"nodes": [1.5]}, 1.5),
+     ({"mode": "x" * 999}, "x" * 80), ({"more": [1]}, None), ({"model": 1e300}, None)],
+)  # fmt: skip
+def test_a_refusal_says_what_was_got_where_that_is_short(
+    client: InProcess, body: dict, got: object
+):
+    reply = client.post("/v1/nodes/predict", json={"nodes": [105], **body})
+    assert reply.status_code == 422
+    [fault] = reply.json()["errors"]
+    assert fault.get("got") == got
+    assert got is None or repr(got) in reply.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "mode", "what", "got"),
+    [("max_hops", "exact", "hops of the model", 2),
+     ("max_fanout_product", "sampled", "product of the model's fanouts", 12)],
+)  # fmt: skip
+def test_models_that_look_too_far_are_not_computed(
+    tmp_path: Path, setting: str, mode: str, what: str, got: int
+):
+    world = make_world(tmp_path, num_edges=500)
+    for limit, status in ((got, 200), (got - 1, 422)):
+        with in_process(world.settings(**{setting: limit})) as client:
+            reply = client.post("/v1/nodes/predict", json={"nodes": [105], "mode": mode})
+        assert reply.status_code == status, reply.text
+    found = reply.json()
+    assert [found[name] for name in ("what", "limit", "got")] == [what, got - 1, got]
