@@ -26,7 +26,7 @@ from sampling.graph.collection import GraphCollection
 __all__ = ["RECIPES", "Recipe", "recipe_for"]
 
 LOOK_AT_ROWS = 256
-SPARSE_SHARE = 0.8
+SPARSE_SHARE, VERY_SPARSE_SHARE = 0.5, 0.8
 LEAST_STEPS = 800
 PLAIN_SIZES = 0.02, 10.0
 TRAIN_SHARE = 0.6
@@ -163,11 +163,11 @@ def recipe_for(
     """
     if isinstance(data, GraphCollection):
         has_codes = data.meta.node_cardinalities is not None
-        norm = "column" if not has_codes and _input_norm(data.nodes) == "column" else "none"
+        norm = "column" if not has_codes and _input_norm(data.nodes, conv) == "column" else "none"
         return _graph_recipe(MOLECULES if has_codes else GRAPH_LEVEL, conv, num_layers, norm)
     recipe = _recipe_of(conv)
     layers = num_layers or recipe.model["num_layers"]
-    norm = _input_norm(data)
+    norm = _input_norm(data, conv)
     model = {**recipe.model, "conv": conv, "num_layers": layers, "input_norm": norm}
     train = dict(recipe.train)
     takes_all = train["batch_size"] == WHOLE_BATCH
@@ -224,9 +224,11 @@ def _batch_size(data: Dataset) -> int:
     return 128 if data.graph.num_nodes < 20_000 else 1024
 
 
-def _input_norm(data: Dataset) -> str:
+def _input_norm(data: Dataset, conv: str) -> str:
     """ "row" for bags of words and the like: nothing negative, and mostly zeros; "column" where a
     feature is far larger than 1, or all are far smaller.
+
+    Rows of many words become so small that GCN learns little from them in its 200 steps.
     """
     features = data.features
     if features is None or not features.num_rows:
@@ -235,9 +237,9 @@ def _input_norm(data: Dataset) -> str:
     rows = features.gather(torch.arange(0, features.num_rows, step))
     if is_sparse(rows):
         return "none" if (rows.values() < 0).any() else "row"
-    mostly_zeros = bool((rows == 0).float().mean() >= SPARSE_SHARE)
-    if mostly_zeros and not (rows < 0).any():
-        return "row"
+    zeros = float((rows == 0).float().mean())
+    if zeros >= SPARSE_SHARE and not (rows < 0).any():
+        return "none" if conv == "gcn" and zeros < VERY_SPARSE_SHARE else "row"
     return "none" if len(data.graph.node_types) > 1 or _is_plain(rows) else "column"
 
 

@@ -38,6 +38,10 @@ def test_bags_of_words_are_normalized_by_row_and_strange_units_by_column(data):
         other = Dataset.in_memory(data.graph, features=features.astype(np.float32))
         assert recipe_for("gcn", other).model["input_norm"] == expected
     assert recipe_for("gcn", Dataset.in_memory(data.graph)).model["input_norm"] == "none"
+    words = (np.arange(300).reshape(60, 5) % 3 == 0).astype(np.float32)  # two in three are zero
+    many = Dataset.in_memory(data.graph, features=words)
+    norms = [recipe_for(conv, many).model["input_norm"] for conv in ("gcn", "sage", "gat")]
+    assert norms == ["none", "row", "row"]
 
 
 def test_few_training_nodes_are_passed_over_more_often(data):
