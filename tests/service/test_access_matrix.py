@@ -18,11 +18,15 @@ ID = "0" * 32
 
 OPEN = [
     ("GET", "/"),
+    ("HEAD", "/"),
     ("GET", "/page/{name:text}"),
+    ("HEAD", "/page/{name:text}"),
     ("GET", "/docs"),
     ("GET", "/openapi.json"),
     ("GET", "/health/live"),
+    ("HEAD", "/health/live"),
     ("GET", "/health/ready"),
+    ("HEAD", "/health/ready"),
     ("GET", "/v2/health/live"),
     ("GET", "/v2/health/ready"),
 ]
