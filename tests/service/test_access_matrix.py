@@ -18,9 +18,7 @@ ID = "0" * 32
 
 OPEN = [
     ("GET", "/"),
-    ("HEAD", "/"),
     ("GET", "/page/{name:text}"),
-    ("HEAD", "/page/{name:text}"),
     ("GET", "/docs"),
     ("GET", "/openapi.json"),
     ("GET", "/health/live"),
