@@ -290,10 +290,10 @@ def test_features_without_a_list_say_how_many_nodes_there_are(tmp_path: Path) ->
     np.save(tmp_path / "x.npy", np.ones((6, 2)))
     edges = text(tmp_path / "e.csv", "src,dst\n1,3\n")
     assert ingested(tmp_path, edges, features=tmp_path / "x.npy").graph.num_nodes == 6
-    with pytest.raises(FeatureError, match="6 rows for 2 nodes"):
+    with pytest.raises(FeatureError, match=r"x\.npy has 6 rows for 2 nodes"):
         ingested(tmp_path, text(edges, "src,dst\n1,30\n"), features=tmp_path / "x.npy")
     nodes = text(tmp_path / "n.csv", "id\n1\n3\n")
-    with pytest.raises(FeatureError, match="6 rows for 2 nodes"):
+    with pytest.raises(FeatureError, match=r"x\.npy has 6 rows for 2 nodes"):
         ingested(tmp_path, text(edges, "src,dst\n1,3\n"), nodes=[nodes],
                  features=tmp_path / "x.npy")  # fmt: skip
 
@@ -601,3 +601,13 @@ def test_zeros_before_an_integer_id_are_kept_where_ids_are_text(tmp_path: Path) 
     edges = text(tmp_path / "e.csv", "src,dst\n007,7\n")
     assert ingested(tmp_path, edges).ids.to_ids(np.arange(1)) == [7]
     assert ingested(tmp_path, edges, id_type="string").ids.to_ids(np.arange(2)) == ["007", "7"]
+
+
+@pytest.mark.parametrize("storage", ["float32", "int8"])
+def test_a_value_that_is_no_number_is_refused_with_its_file(tmp_path: Path, storage: str):
+    (tmp_path / "e.csv").write_text("src,dst\n0,1\n")
+    np.save(tmp_path / "bad.npy", np.array([[1.0], [np.nan]], np.float32))
+    config = IngestConfig(edges=[tmp_path / "e.csv"], features=tmp_path / "bad.npy",
+                          out=tmp_path / "g", feature_storage=storage)  # fmt: skip
+    with pytest.raises(FeatureError, match=r"^bad\.npy: features\[1, 0\] is nan"):
+        list(ingest(config))

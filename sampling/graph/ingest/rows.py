@@ -7,7 +7,7 @@ in its first columns and zeros behind them, so that one pass gathers a mixture o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -37,8 +37,16 @@ SPARSE_VALUE_BYTES, MOSTLY_ZEROS = 8, 8
 COUNTED = r"^(0|[1-9][0-9]{0,17})$"
 
 
-def _row_order(config: IngestConfig, inputs_rows: int, nodes: Nodes) -> NDArray[np.int64] | None:
+def _row_order(
+    config: IngestConfig, inputs_rows: int, nodes: Nodes, name: str
+) -> NDArray[np.int64] | None:
     """Row of features (or splits) that belongs to every node; None where row i is node i.
+
+    Args:
+        config: how rows and nodes are matched.
+        inputs_rows: how many there are.
+        nodes: whose they are.
+        name: of the file.
 
     Raises:
         FeatureError: rows and nodes cannot be matched.
@@ -52,11 +60,11 @@ def _row_order(config: IngestConfig, inputs_rows: int, nodes: Nodes) -> NDArray[
         if inside and (n == inputs_rows or config.feature_rows == "id"):
             return keys
         if config.feature_rows == "id":
-            raise FeatureError(f"there are {inputs_rows} rows and node ids from {keys.min()} to "
+            raise FeatureError(f"{name} has {inputs_rows} rows, and node ids are {keys.min()} … "
                                f"{keys.max()}; row i belongs to node id i")  # fmt: skip
     declared = ids.kind == "range" and not nodes.listed
     if n != inputs_rows or not (nodes.listed or declared):
-        raise FeatureError(f"there are {inputs_rows} rows for {n} nodes; give one row per node, "
+        raise FeatureError(f"{name} has {inputs_rows} rows for {n} nodes; give one row per node, "
                            "in the order of the nodes file or by ids 0 … rows - 1")  # fmt: skip
     if nodes.file_rows is not None and (nodes.file_rows < 0).any():
         raise FeatureError("nodes that only edges name have no row; list them in the nodes file")
@@ -78,7 +86,7 @@ def feature_rows(
     source = inputs.features
     if source is None:
         return None
-    order = _reordered(_row_order(config, source.num_rows, nodes), numbers)
+    order = _reordered(_row_order(config, source.num_rows, nodes, source.path.name), numbers)
     read, read_sparse = source.read, source.read_sparse
     return replace(
         source,
@@ -198,11 +206,11 @@ def write_features(config: IngestConfig, source: FeatureSource, temporary: Path)
     rows = max(1, FEATURE_CHUNK_BYTES // (source.dim * 4))
     clock, done, arrays, scale = Clock("features"), 0, {}, None
     if storage == "int8":
-        scale = column_scale(_finite(source.read(None, rows)))
+        scale = column_scale(_finite(source, rows))
         arrays["feature_scale"] = write_array(temporary / "feature_scale.npy", scale)
     writer = ArrayWriter(temporary / "features.npy", dtype, (n, source.dim))
     try:
-        with closing(read_ahead(_encoded(source.read(None, rows), storage, scale))) as chunks:
+        with closing(read_ahead(_encoded(source, rows, storage, scale))) as chunks:
             for chunk in chunks:
                 writer.write(chunk)
                 done += len(chunk)
@@ -222,25 +230,34 @@ def _write_sparse(source: FeatureSource, temporary: Path) -> Reports:
 
 
 def _encoded(
-    chunks: Iterator[NDArray[Any]], storage: str, scale: NDArray[np.float32] | None
+    source: FeatureSource, rows: int, storage: str, scale: NDArray[np.float32] | None
 ) -> Iterator[NDArray[Any]]:
-    """Chunks as they are stored."""
+    """Chunks of so many rows as they are stored."""
     done = 0
-    for chunk in chunks:
-        with np.errstate(over="ignore"):
+    for chunk in source.read(None, rows):
+        with np.errstate(over="ignore"), _naming(source):
             stored = encode_rows(chunk, storage, scale, done)
         done += len(chunk)
         yield stored
 
 
-def _finite(chunks: Iterator[NDArray[Any]]) -> Iterator[NDArray[Any]]:
+def _finite(source: FeatureSource, rows: int) -> Iterator[NDArray[Any]]:
     """Chunks whose values are checked before a scale is taken of them."""
     done = 0
-    for chunk in chunks:
-        with np.errstate(over="ignore"):
+    for chunk in source.read(None, rows):
+        with np.errstate(over="ignore"), _naming(source):
             encode_rows(chunk, "float32", None, done)
         done += len(chunk)
         yield chunk
+
+
+@contextmanager
+def _naming(source: FeatureSource) -> Iterator[None]:
+    """A value that is refused inside is one of this file."""
+    try:
+        yield
+    except FeatureError as error:
+        raise FeatureError(f"{source.path.name}: {error}") from None
 
 
 def _check_space(directory: Path, num_bytes: int) -> None:
@@ -256,5 +273,5 @@ def splits_of(config: IngestConfig, inputs: Inputs, nodes: Nodes) -> NDArray[np.
         return random_split(nodes.labels, n, config.random_split, config.split_seed)
     if inputs.splits is None:
         return nodes.splits
-    order = _row_order(config, len(inputs.splits), nodes)
+    order = _row_order(config, len(inputs.splits), nodes, "the file of splits")
     return inputs.splits if order is None else inputs.splits[order]
