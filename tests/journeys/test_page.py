@@ -24,7 +24,7 @@ from sampling import Dataset, Graph, GraphStore, NodeIds
 from sampling.graph.ids import encode_strings
 from service.keys import new_key
 
-NUM_NODES = 1500
+NUM_NODES = 9000
 MARKUP, SCRIPT = '<img src=x onerror="window.ran=1">', "<script>window.ran=1</script>"
 HOSTILE = [MARKUP, SCRIPT, "a/b?c#d&e", "javascript:window.ran=1", "\u202e'; window.ran=1; '"]
 CLASSES = [SCRIPT, f"ok {MARKUP}", "unsure"]
