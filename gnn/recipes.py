@@ -13,12 +13,15 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from gnn.data import Data
 from gnn.evaluate import EXACT_EDGES
 from gnn.model_config import CARRYING, is_brought
 from gnn.sparse import is_sparse
+from gnn.tasks import task_for
+from gnn.train_options import NODE_TASKS
 from sampling import Dataset
 from sampling.errors import InputError
 from sampling.graph.collection import GraphCollection
@@ -176,22 +179,27 @@ def recipe_for(
         train["epochs"] = min(train["epochs"], MOST_SAMPLED_EPOCHS)
         train["batch_size"] = min(train["batch_size"], _batch_size(data))
     if not takes_all:
-        train |= _long_enough(train, data)
+        train |= _long_enough(train, _num_train(data, task))
     return Recipe(model, train)
 
 
-def _long_enough(train: dict[str, Any], data: Dataset) -> dict[str, int]:
+def _long_enough(train: dict[str, Any], num_train: int) -> dict[str, int]:
     """Epochs and patience, longer where a pass over the training nodes is but a few steps."""
-    steps = math.ceil(_num_train(data) / train["batch_size"])
+    steps = math.ceil(num_train / train["batch_size"])
     factor = max(1.0, LEAST_STEPS / (max(steps, 1) * train["epochs"]))
     return {name: math.ceil(train[name] * factor) for name in ("epochs", "patience")}
 
 
-def _num_train(data: Dataset) -> int:
-    """About as many nodes as are trained on."""
+def _num_train(data: Dataset, task: str) -> int:
+    """About as many nodes as are trained on: those with labels, of the first split where there is
+    one.
+    """
+    labeled = np.ones(data.graph.num_nodes, np.bool_)
+    if data.labels is not None and task in NODE_TASKS:
+        labeled = task_for(task, data).targets(data)[1].numpy()
     if data.splits is not None:
-        return len(data.nodes_in("train", 0))
-    return round(data.graph.num_nodes * TRAIN_SHARE)
+        return int(labeled[data.nodes_in("train", 0)].sum())
+    return round(int(labeled.sum()) * TRAIN_SHARE)
 
 
 def _recipe_of(conv: str) -> Recipe:

@@ -301,7 +301,7 @@ class ModelNotFoundError(RequestError):
         there = f"there is {', '.join(self.known) or 'none'}"
         what = f"no model is called {shown(name)}; {there}"
         if name == "default":
-            what = f"no model is the default, and `model` names none; {there}"
+            what = f"no model is the default; name one in `model`, {there}"
         super().__init__(what)
 
     def members(self) -> dict[str, Any]:

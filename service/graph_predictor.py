@@ -60,12 +60,12 @@ class GraphModels(ModelRepository[SavedModel]):
         routing: which version answers to which name.
     """
 
+    subject = "whole graphs"
+
     def __init__(self, settings: Settings, index: ModelIndex, routing: Routing) -> None:
         self.settings = settings
         super().__init__(index, routing, settings.default_model)
         self.follow(routing, lambda model: None)
-
-    subject = "whole graphs"
 
     def _serves(self, task: str | None) -> bool:
         return task in GRAPH_TASKS

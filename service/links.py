@@ -8,14 +8,12 @@ the evaluation. The decoder then reads two rows per pair.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 
-from sampling.errors import GnnError
 from service.errors import LimitError, NonFiniteError, RequestError, WrongTaskError, shown
 from service.plan import Id, Plan, Query
 from service.registry import ModelRegistry, ServedModel
@@ -67,12 +65,9 @@ def default_for_links(registry: ModelRegistry) -> str:
     """The model of a request that names none: the only one that scores links, where there is one
     and the default does not.
     """
-    with suppress(GnnError):
-        default = registry.opened(DEFAULT)
-        if default is not None and default.saved.info.task == LINK_TASK:
-            return DEFAULT
-    scoring = [name for name, m in registry.index.look().items() if m.task == LINK_TASK]
-    return scoring[0] if len(scoring) == 1 else DEFAULT
+    scoring = registry.trained_for(LINK_TASK)
+    is_clear = len(scoring) == 1 and registry.route(DEFAULT).model not in scoring
+    return scoring[0] if is_clear else DEFAULT
 
 
 def check_scores_links(model: ServedModel) -> None:

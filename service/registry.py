@@ -104,6 +104,8 @@ class ModelRegistry(ModelRepository[ServedModel]):
         GnnError: the default model cannot be opened.
     """
 
+    subject = "nodes or links"
+
     def __init__(
         self,
         root: Path,
@@ -157,8 +159,6 @@ class ModelRegistry(ModelRepository[ServedModel]):
                 self._open[key] = self._with_table(replace(model, table=None))
                 served = served or self._open[key].table is not None
         return served
-
-    subject = "nodes or links"
 
     def _serves(self, task: str | None) -> bool:
         """All but those for whole graphs, which need no stored graph."""

@@ -66,6 +66,9 @@ class ModelRepository(ABC, Generic[M]):
         only: open no model but this one.
     """
 
+    subject: str
+    """What its models are asked about."""
+
     def __init__(
         self,
         index: ModelIndex,
@@ -83,11 +86,9 @@ class ModelRepository(ABC, Generic[M]):
         self._lock, self._loading = threading.RLock(), threading.RLock()
         self._following, self._has_begun = threading.Lock(), False
         self._wanted, self.default = default, None
+        self._tasks: dict[str, str | None] = {}
         self._found = self._look()
         self.default = self._default()
-
-    subject: str
-    """What its models are asked about."""
 
     @abstractmethod
     def _serves(self, task: str | None) -> bool:
@@ -112,6 +113,10 @@ class ModelRepository(ABC, Generic[M]):
     def listed(self) -> dict[str, list[int]]:
         """Versions on disk of every model, those that do not answer too, as of the last look."""
         return dict(self._found)
+
+    def trained_for(self, task: str) -> list[str]:
+        """Models for a task in the whole directory, sorted, as of the last look."""
+        return [name for name, known in self._tasks.items() if known == task]
 
     def newest(self, name: str) -> int:
         """The version that answers when none is asked for.
@@ -302,6 +307,7 @@ class ModelRepository(ABC, Generic[M]):
 
     def _look(self) -> dict[str, list[int]]:
         found = sorted(self.index.look().items())
+        self._tasks = {name: listed.task for name, listed in found}
         return {name: listed.versions for name, listed in found if self._serves(listed.task)}
 
     def _default(self) -> str | None:
@@ -345,9 +351,9 @@ class ModelRepository(ABC, Generic[M]):
                 raise UnloadedError(own, version)
             if (own, version) in self._refused:
                 raise self._refused[own, version][1].with_traceback(None)
-        other = self.index.look().get(own)
-        if other is not None and other.task is not None and not self._serves(other.task):
-            raise WrongTaskError(own, other.task, self.subject)
+        task = self._tasks.get(own)
+        if task is not None and not self._serves(task):
+            raise WrongTaskError(own, task, self.subject)
         raise ModelNotFoundError(name, self.names)
 
     def _share(self, route: Route, share: object) -> M | None:

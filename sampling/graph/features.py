@@ -59,11 +59,17 @@ class FeatureTable:
     def __getitem__(self, nodes: Tensor | ArrayLike) -> Tensor:
         """Rows of these nodes, as `gather` gives them.
 
+        Raises:
+            FeatureError: they are no indices; a mask is none.
+
         Example:
             >>> FeatureTable(np.eye(3, dtype=np.float32))[[2, 0]].tolist()
             [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
         """
-        return self.gather(torch.as_tensor(nodes).reshape(-1))
+        indices = torch.as_tensor(nodes).reshape(-1)
+        if len(indices) and (indices.dtype == torch.bool or indices.is_floating_point()):
+            raise FeatureError(f"nodes are {indices.dtype}; give their indices")
+        return self.gather(indices.long())
 
     def gather(self, nodes: Tensor, num_threads: int = 1) -> Tensor:
         """Rows of these nodes, (len(nodes), d) float32."""

@@ -9,7 +9,7 @@ from gnn import ModelConfig, TrainConfig, build_model, evaluate, train
 from gnn.architecture import architecture_for
 from gnn.model import CONVS
 from gnn.recipes import RECIPES, recipe_for
-from sampling import Dataset
+from sampling import Dataset, Graph
 from sampling.errors import InputError
 
 NEEDING_MORE = {"egnn", "tgat"}
@@ -45,13 +45,23 @@ def test_bags_of_words_are_normalized_by_row_and_strange_units_by_column(data):
 
 
 def test_few_training_nodes_are_passed_over_more_often(data):
-    seeds = np.arange(60) % 4
-    few = Dataset.in_memory(data.graph, splits=np.uint8(seeds == 1))
+    few = Dataset.in_memory(data.graph, splits=np.uint8(np.arange(60) % 4 == 1))
     train = recipe_for("sage", few).train
     assert train["epochs"] == 800
     assert train["patience"] / train["epochs"] == pytest.approx(8 / 30, rel=0.01)
-    many = Dataset.in_memory(data.graph, splits=np.ones(60, np.uint8))
-    assert recipe_for("gcn", many).train["epochs"] == 200
+    assert recipe_for("gcn", few).train["epochs"] == 200
+
+
+@pytest.mark.parametrize(
+    ("count", "has_splits", "epochs"),
+    [(10, False, 800), (4000, False, 267), (4000, True, 200), (50_000, False, 30)],
+)
+def test_steps_are_counted_by_the_nodes_with_labels(count: int, has_splits: bool, epochs: int):
+    graph = Graph.from_edges([0], [1], num_nodes=60_000)
+    splits = np.ones(60_000, np.uint8) if has_splits else None
+    labels = np.where(np.arange(60_000) < count, 0, -1)
+    data = Dataset.in_memory(graph, labels=labels, classes=["a"], splits=splits)
+    assert recipe_for("sage", data).train["epochs"] == epochs
 
 
 @pytest.mark.parametrize("part", [{"readout": "sum"}, {"pooling": "topk"}])

@@ -173,6 +173,15 @@ def test_balanced_class_weights_equal_repeating_the_rare_class(make_data, make_m
     assert report.loss == pytest.approx(np.mean(losses), rel=1e-5)
 
 
+def test_a_split_is_not_chosen_where_there_are_none(data, make_model):
+    whole = Dataset.in_memory(data.graph, features=data.features, labels=data.labels,
+                              classes=["a", "b", "c"])  # fmt: skip
+    for act in (lambda: evaluate(make_model(), whole, split_index=1),
+                lambda: next(train(make_model(), whole, TrainConfig(split_index=1)))):  # fmt: skip
+        with pytest.raises(InputError, match=r"split_index is 1, and .* has no splits"):
+            act()
+
+
 def test_a_graph_without_splits_is_split_the_same_way_by_training_and_evaluation(data, make_model):
     free = Dataset.in_memory(data.graph, features=data.features, labels=data.labels)
     model = make_model()

@@ -376,6 +376,16 @@ BAD_INPUTS = {
     "a word for a number": (
         ["train", "{graph}", "--out", "{tmp}/m", "--epochs", "three"], "three"),
     "no such split": (["train", "{graph}", "--out", "{tmp}/m", "--split-index", "4"], "split 4"),
+    "a fanout below all": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--fanouts", "-2,5"], "'--fanouts': -2 is below"),
+    "two shares": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--split", "0.6,0.4"], "'--split'"),
+    "a readout of nodes": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--readout", "sum"], "tasks on graphs"),
+    "weights that are not there": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--aggregator", "weighted"], "--weight"),
+    "an engine that is not there": (
+        ["embed", "{graph}", "{model}", "--out", "{tmp}/e", "--engine", "ray"], "'--engine'"),
     "an unknown command": (["trian"], "train"),
     "a missing argument": (["info"], "GRAPH"),
     "no nodes to make": (
@@ -413,6 +423,12 @@ def test_an_unknown_key_of_a_config_file_is_refused(graph: Path, tmp_path: Path)
     done = gnn("train", graph, "--out", tmp_path / "m", "--config", config)
     assert done.returncode == 2
     assert "learning_rate" in done.stderr
+
+
+def test_resuming_what_is_not_there_is_said(graph: Path, tmp_path: Path):
+    done = gnn("train", graph, "--out", tmp_path / "m", "--epochs", "1", "--resume")
+    assert done.returncode == 0
+    assert f"there is no unfinished training in {tmp_path / 'm'}" in done.stderr
 
 
 def test_a_bad_input_ends_a_process_with_exit_code_2_and_debug_adds_the_traceback(tmp_path: Path):

@@ -14,6 +14,7 @@ from gnn import TrainConfig, build_model, save_model
 from gnn.architecture import architecture_for
 from gnn.recipes import recipe_for
 from sampling.graph.collection import GraphCollection
+from service.model_index import ModelIndex
 
 TASK = "graph-classification"
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "v0.1" / "graphs"
@@ -58,10 +59,22 @@ def test_a_model_of_another_task_is_there_and_says_so(client: InProcess, path: s
     ("method", "path"), [("GET", "/v1/graph"), ("POST", "/v1/jobs"), ("POST", "/v1/nodes/predict")]
 )
 def test_a_deadline_that_has_passed_is_504_everywhere(client: InProcess, method: str, path: str):
-    reply = client.request(
-        method, path, headers={"x-request-timeout-ms": "0"}, json={"nodes": [105]}
-    )
+    for given in ("0", "000"):
+        reply = client.request(
+            method, path, headers={"x-request-timeout-ms": given}, json={"nodes": [105]}
+        )
     assert (reply.status_code, reply.json()["code"]) == (504, "deadline_exceeded"), reply.text
+
+
+def test_a_name_that_no_model_has_costs_no_look_at_the_disk(client: InProcess, monkeypatch):
+    def look(self: ModelIndex) -> None:
+        raise AssertionError("the disk was read for a stranger's word")
+
+    monkeypatch.setattr(ModelIndex, "look", look)
+    for name, status in (("nobody", 404), ("toxic", 422)):
+        reply = client.post("/v1/nodes/predict", json={"nodes": [105], "model": name})
+        assert reply.status_code == status, reply.text
+    assert client.post("/v1/links/predict", json={"pairs": [[105, 106]]}).status_code == 200
 
 
 @pytest.mark.parametrize(
