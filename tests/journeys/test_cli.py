@@ -309,7 +309,7 @@ def test_ctrl_c_leaves_no_output(tmp_path: Path):
     wait_for(lambda: list(tmp_path.glob(".files.*/edges.parquet")), process)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert "Traceback" not in said
     assert names_in(tmp_path) == []
 

@@ -20,7 +20,7 @@ def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
     stop = threading.Event()
 
     def put(item: Item | None, error: BaseException | None, done: bool) -> bool:
-        while not stop.is_set():
+        while not stop.is_set() and threading.main_thread().is_alive():
             with contextlib.suppress(queue.Full):
                 ready.put((item, error, done), timeout=POLL_S)
                 return True
@@ -38,9 +38,10 @@ def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
             if hasattr(items, "close"):
                 items.close()
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
+    # Not a daemon: one that is inside a kernel when the interpreter ends would abort the process.
+    thread = threading.Thread(target=work)
     try:
+        thread.start()
         while True:
             item, error, done = ready.get()
             if error is not None:
@@ -51,4 +52,5 @@ def read_ahead(items: Iterator[Item]) -> Generator[Item, None, None]:
             del item
     finally:
         stop.set()
-        thread.join()
+        if thread.is_alive():  # an interrupt may come before it runs
+            thread.join()
