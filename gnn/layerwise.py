@@ -182,7 +182,7 @@ class Passes:
         h = self.model.norms[i](torch.from_numpy(tile.array))
         h = ACTIVATIONS[self.model.config.activation](h)
         if self._adds(i):
-            h = h + x.rows(start, start + out.num_rows)
+            h = h + self.model.residual(i, x.rows(start, start + out.num_rows))
         return encode(h, start, out)
 
     def all_rows(self, storage: str, width: int, fill: Fill) -> FeatureTable:
@@ -198,7 +198,7 @@ class Passes:
 
     def _adds(self, i: int) -> bool:
         """Whether the rows that layer i reads are added to its output."""
-        return self.model.config.residual and self.width(i) == self.width(i + 1)
+        return self.model.adds(i)
 
     def _conv_rows(
         self, i: int, x: FeatureTable, messages: FeatureTable, start: int, tile: FeatureTable

@@ -32,7 +32,7 @@ from gnn.model_config import UNDROPPED, ModelConfig, is_brought
 from gnn.norms import make_norm, normalized
 from gnn.pooling import SAGPool, TopKPool
 from gnn.readout import build_readout
-from gnn.sparse import dropped_rows, is_sparse, row_normalized
+from gnn.sparse import dropped_rows, is_sparse, mapped, row_normalized
 from gnn.virtual_node import VirtualNode
 from sampling import Block, NodeView
 from sampling.errors import InputError
@@ -83,6 +83,11 @@ class GNN(nn.Module):
         self.norms = nn.ModuleList(
             make_norm(config.norm if conv.activates else "none", conv.d_out)
             for conv in convs[: self.activated]
+        )
+        self.residual_maps = nn.ModuleList(
+            nn.Linear(self.active[i], conv.d_out, bias=False)
+            for i, conv in enumerate(convs[: self.activated])
+            if config.residual_map and conv.activates
         )
         if config.jumping == "mean" and len(set(self.active)) > 1:
             raise InputError(f"the rows of the layers have the widths {self.active}; a mean over "
@@ -324,7 +329,19 @@ class GNN(nn.Module):
 
     def _between(self, i: int, block: Block, h: Tensor, x_dst: Tensor) -> Tensor:
         h = ACTIVATIONS[self.config.activation](normalized(self.norms[i], h, block))
-        return h + x_dst if self.config.residual and h.shape == x_dst.shape else h
+        if not self.adds(i):
+            return h
+        added = self.residual(i, x_dst)
+        return h + (added if len(added) == len(h) else block.dst_rows(added))
+
+    def adds(self, i: int) -> bool:
+        """Whether the input of layer i, or a map of it, is added to its output."""
+        same_width = self.active[i] == self.active[i + 1]
+        return self.config.residual_map or (self.config.residual and same_width)
+
+    def residual(self, i: int, x: Tensor) -> Tensor:
+        """What is added to the output of layer i, from rows that it reads, (rows, d_out)."""
+        return mapped(cast(nn.Linear, self.residual_maps[i]), x) if self.config.residual_map else x
 
     def _check(self, blocks: Sequence[Block], x: Tensor) -> None:
         if len(blocks) != self.num_layers:

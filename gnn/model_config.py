@@ -103,6 +103,8 @@ class ModelConfig:
         norm: normalization between layers; "graph" is for collections of graphs.
         activation: nonlinearity between layers.
         residual: add a layer's input to its output where the widths agree.
+        residual_map: add a learned linear map of the input instead (He et al. 2016), whatever the
+            widths are.
         jumping: embeddings hold the rows of every layer, side by side ("cat") or their maximum
             (Xu et al. 2018), or are the mean of them and of the input ("mean"; LightGCN).
         encoder: what makes rows of width d_hidden of the input before the first convolution:
@@ -146,6 +148,7 @@ class ModelConfig:
     norm: Norm = "none"
     activation: Activation = "relu"
     residual: bool = False
+    residual_map: bool = False
     jumping: Jumping = "none"
     encoder: EncoderName = "none"
     input_types: tuple[InputType, ...] = ()

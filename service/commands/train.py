@@ -125,6 +125,9 @@ def train(
         architecture(help="Nonlinearity between layers; by the convolution."),
     ] = None,
     residual: Annotated[bool, architecture(help="Add a layer's input to its output.")] = False,
+    residual_map: Annotated[
+        bool, architecture(help="Add a learned linear map of a layer's input to its output.")
+    ] = False,
     jumping: Annotated[
         Literal["none", "cat", "max", "mean"] | None,
         architecture(help="Embeddings of the rows of every layer (jumping knowledge)."),
@@ -318,6 +321,7 @@ def train(
         "norm": norm,
         "activation": activation,
         "residual": residual or None,
+        "residual_map": residual_map or None,
         "jumping": jumping,
         "heads": heads,
         "out_heads": out_heads,

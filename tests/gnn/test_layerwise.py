@@ -64,14 +64,13 @@ def test_every_storage_agrees_with_double_precision(conv, aggregator, storage):
 @pytest.mark.parametrize(("conv", "aggregator"), KINDS)
 @pytest.mark.parametrize("width", [5, 100])
 def test_what_follows_a_convolution_is_kept(conv, aggregator, width):
-    for norm, residual, input_norm, stored, storage in product(
-        ("none", "layer"), (False, True), ("none", "row", "column"), ("float32", "int8"),
-        STORAGE_TYPES,
+    for norm, added, input_norm, stored, storage in product(
+        ("none", "layer"), ({}, {"residual": True}, {"residual_map": True}),
+        ("none", "row", "column"), ("float32", "int8"), STORAGE_TYPES,
     ):  # fmt: skip
         data = skewed_data(70, 400, width, stored)
         model = model_for(
-            data, conv=conv, aggregator=aggregator, norm=norm, residual=residual,
-            input_norm=input_norm,
+            data, conv=conv, aggregator=aggregator, norm=norm, input_norm=input_norm, **added
         )  # fmt: skip
         expected = in_float64(model, data)
         error = (infer(model, data, storage) - expected).abs().max()

@@ -32,18 +32,27 @@ def test_full_fanout_equals_full_graph(make_data, make_model, conv, aggregator, 
     torch.testing.assert_close(model(blocks, x[blocks[0].src_nodes]), whole[seeds])
 
 
+@pytest.mark.parametrize("added", ["residual", "residual_map"])
 @pytest.mark.parametrize("input_norm", ["none", "row", "column"])
 @pytest.mark.parametrize(("conv", "aggregator", "width"), CASES)
 def test_layer_by_layer_equals_full_forward(
-    make_data, make_model, conv, aggregator, width, input_norm
+    make_data, make_model, conv, aggregator, width, input_norm, added
 ):
     data = make_data()
     model = make_model(
         conv=conv, aggregator=aggregator, d_hidden=width, num_layers=3, input_norm=input_norm,
-        head="linear", norm="batch", residual=True,
+        head="linear", norm="batch", **{added: True},
     )  # fmt: skip
     whole = model.encode([data.graph.block()] * 3, data.features.tensor())
     torch.testing.assert_close(infer(model, data), whole, rtol=1e-5, atol=1e-5)
+
+
+def test_a_map_of_the_input_is_added_after_the_nonlinearity(make_data, make_model):
+    data = make_data()
+    block, x = data.graph.block(), data.features.tensor()
+    model = make_model(conv="gcn", residual_map=True)
+    expected = model.conv(0).forward(block, x).relu() + x @ model.residual_maps[0].weight.t()
+    torch.testing.assert_close(model.layer(0, block, x), expected)
 
 
 @settings(max_examples=25, deadline=None)

@@ -67,11 +67,16 @@ def test_rows_equal_those_of_a_run_in_memory(make_saved, tmp_path, conv, aggrega
 
 
 @pytest.mark.parametrize(
-    ("norm", "residual", "input_norm"), [("batch", True, "row"), ("layer", False, "column")]
+    "options",
+    [
+        {"norm": "batch", "residual": True, "input_norm": "row"},
+        {"norm": "layer", "input_norm": "column"},
+        {"norm": "layer", "residual_map": True},
+    ],
 )
-def test_what_follows_a_convolution_is_kept(make_saved, tmp_path, norm, residual, input_norm):
+def test_what_follows_a_convolution_is_kept(make_saved, tmp_path, options):
     data = large_data()
-    saved = saved_for(make_saved, data, norm=norm, residual=residual, input_norm=input_norm)
+    saved = saved_for(make_saved, data, **options)
     list(embed(saved, data, tmp_path / "bounded", memory=MEMORY))
     list(embed(saved, data, tmp_path / "free"))
     bounded, free = (EmbeddingTable.open(tmp_path / name) for name in ("bounded", "free"))

@@ -85,7 +85,7 @@ def test_dense_rows_are_put_above_sparse_ones():
 @pytest.mark.parametrize(
     ("conv", "chosen"),
     [("gcn", {}), ("gat", {}), ("gcn", {"input_norm": "row"}), ("sage", {"encoder": "linear"}),
-     ("appnp", {}), ("gin", {"encoder": "mlp", "norm": "none"})],
+     ("appnp", {}), ("gin", {"encoder": "mlp", "norm": "none"}), ("gcn", {"residual_map": True})],
 )  # fmt: skip
 def test_training_on_sparse_rows_is_training_on_dense_ones(twins, conv, chosen, tmp_path):
     results = []
