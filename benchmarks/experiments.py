@@ -167,9 +167,9 @@ EXPERIMENTS += [
 
 PLATONOV = "Platonov et al. 2023"
 DEEP = (
-    "--encoder", "linear", "--layers", "5", "--hidden", "128", "--norm", "layer", "--dropout", "0.2", "--head", "linear", "--lr", "0.003", "--weight-decay", "0", "--batch-size",
-    "1000000", "--fanouts", "-1,-1,-1,-1,-1", "--epochs", "400", "--patience", "100",
-    "--input-norm", "none",
+    "--encoder", "linear", "--layers", "5", "--hidden", "128", "--norm", "layer", "--dropout",
+    "0.2", "--head", "linear", "--lr", "0.003", "--weight-decay", "0", "--batch-size", "1000000",
+    "--fanouts", "-1,-1,-1,-1,-1", "--epochs", "400", "--patience", "100", "--input-norm", "none",
 )  # fmt: skip
 MAPPED = "--residual-map", "--monitor", "roc_auc"
 ADDED = "--residual", "--monitor", "roc_auc"

@@ -39,9 +39,7 @@ LINK_EXPERIMENTS += [
     ),
     Experiment(
         "dblp_hetero", "hgt", "93.0", "Lv et al. 2021 (other features)", TYPED,
-        ("dblp_hetero", *NODES, "--model", "hgt", "--layers", "3", "--norm", "layer",
-         "--weight-decay", "0.0001", "--dropout", "0.5", "--epochs", "60", "--patience", "20",
-         "--monitor", "macro_f1"),
+        ("dblp_hetero", *NODES, "--model", "hgt", "--monitor", "macro_f1"),
         "macro_f1", runs=3,
     ),
     Experiment(

@@ -14,7 +14,7 @@ import numpy as np
 
 from gnn.data import Data
 from gnn.errors import TrainingError
-from gnn.model_config import InputType, ModelConfig, is_brought
+from gnn.model_config import WHOLE, InputType, ModelConfig, is_brought
 from gnn.recipes import Recipe
 from gnn.tasks import GRAPH_TASKS, task_for
 from sampling import Dataset
@@ -47,6 +47,7 @@ def architecture_for(
         kind = "a collection of graphs" if isinstance(data, GraphCollection) else "one graph"
         raise InputError(f"{data.meta.name!r} is {kind}, and --task is {task}; choose another task")
     conv = chosen.get("conv", recipe.model["conv"])
+    _refuse_what_would_not_follow(conv, chosen)
     schema = data_schema(data, conv)
     settings = {**recipe.model, **schema, **chosen}
     if settings.get("encoder", "none") != "typed":
@@ -67,6 +68,20 @@ def architecture_for(
     if is_sparse and not config.reads_sparse and "encoder" not in chosen and conv != "egnn":
         return replace(config, encoder="linear")
     return config
+
+
+def _refuse_what_would_not_follow(conv: str, chosen: Mapping[str, Any]) -> None:
+    """Refuse what is put between layers where the convolution leaves no room for it."""
+    if conv not in WHOLE:
+        return
+    allowed = {"norm": ("layer",) if conv == "hgt" else ()}
+    if chosen.get("virtual_node"):
+        allowed["norm"] = (*allowed["norm"], "batch")
+    for name in ("norm", "activation", "residual", "residual_map"):
+        value = chosen.get(name)
+        if value not in (None, False, "none", *allowed.get(name, ())):
+            raise InputError(f"{name} is {value!r}, and {conv} takes none between its layers; "
+                             "leave it out")  # fmt: skip
 
 
 def _refuse_parts_of_graph_models(task: str, settings: Mapping[str, Any]) -> None:

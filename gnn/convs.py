@@ -96,7 +96,7 @@ CONVS: dict[str, Callable[[ModelConfig, Layer], nn.Module]] = {
     "pna": lambda config, at: PNAConv(at.d_in, at.d_out, config.mean_log_degree),
     "hgt": lambda config, at: HGTConv(
         at.d_in, at.d_out, config.num_node_types, config.num_relations, _heads(config, at),
-        config.attention_dropout,
+        config.attention_dropout, config.norm == "layer" and at.d_out == config.d_hidden,
     ),
     "egnn": lambda config, at: EGNNConv(at.d_in, at.d_out, config.d_edge, last=at.last),
     "transformer": lambda config, at: TransformerConv(

@@ -93,7 +93,10 @@ RECIPES = {
         train={**FULL_BATCH, "epochs": 50, "lr": 0.01, "weight_decay": 0.0},
     ),
     "hgt": Recipe(
-        model={"d_hidden": 64, "num_layers": 2, "heads": 4, "dropout": 0.2, "head": "linear"},
+        model={
+            "d_hidden": 64, "num_layers": 2, "heads": 4, "dropout": 0.2, "norm": "layer",
+            "head": "linear",
+        },
         train={**FULL_BATCH, "epochs": 100, "lr": 0.005, "weight_decay": 1e-3},
     ),
     "appnp": Recipe(

@@ -5,8 +5,9 @@
     out_v = σ(s_τ(v)) W_τ(v) gelu(a_v) + (1 - σ(s_τ(v))) x_v
 
 τ is the type of a node. The softmax runs over the edges of all relations together. The gated
-residual is the authors' code's, and is left out where the widths differ. The matrices of a
-relation are applied once per (source, relation) that occurs, not once per edge.
+residual is the authors' code's, and is left out where the widths differ. So is the normalization
+of what comes out, which is an option. The matrices of a relation are applied once
+per (source, relation) that occurs, not once per edge.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class HGTConv(nn.Module):
         num_relations: number of edge types.
         heads: attentions side by side.
         attention_dropout: share of the coefficients that is dropped in training.
+        normalizes: bring every output row to mean 0 and deviation 1 (Ba et al. 2016).
 
     Raises:
         InputError: the heads do not divide `d_out`, or there are no types.
@@ -53,6 +55,7 @@ class HGTConv(nn.Module):
         num_relations: int,
         heads: int = 1,
         attention_dropout: float = 0.0,
+        normalizes: bool = False,
     ) -> None:
         super().__init__()
         width = head_width(d_out, heads)
@@ -68,6 +71,7 @@ class HGTConv(nn.Module):
         self.relation_value = _per_relation(num_relations, heads, width)
         self.prior = nn.Parameter(torch.ones(num_relations, heads))
         self.gate = nn.Parameter(torch.ones(num_node_types)) if d_in == d_out else None
+        self.norm = nn.LayerNorm(d_out) if normalizes else nn.Identity()
 
     def messages(self, x: Tensor, nodes: NodeView) -> Tensor:
         """What travels along the edges out of every row: [key | value], (rows, 2 * d_out).
@@ -104,12 +108,13 @@ class HGTConv(nn.Module):
 
     def _update(self, x_dst: Tensor, received: Tensor, types: Tensor) -> Tensor:
         out: Tensor = self.update(F.gelu(received), types)
-        if self.gate is None:
-            return out
-        codes = torch.arange(len(self.gate), device=types.device)
-        is_type = (types[:, None] == codes).to(out.dtype)
-        share = (is_type @ torch.sigmoid(self.gate))[:, None]
-        return share * out + (1 - share) * x_dst
+        if self.gate is not None:
+            codes = torch.arange(len(self.gate), device=types.device)
+            is_type = (types[:, None] == codes).to(out.dtype)
+            share = (is_type @ torch.sigmoid(self.gate))[:, None]
+            out = share * out + (1 - share) * x_dst
+        normalized: Tensor = self.norm(out)
+        return normalized
 
     def forward(self, block: Block, x: Tensor, messages: Tensor | None = None) -> Tensor:
         """Output rows of the destinations, (num_dst, d_out), from x, (num_src, d_in)."""

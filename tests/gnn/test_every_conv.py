@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -12,10 +14,11 @@ from gnn.convs import CONVS
 from gnn.inputs import with_inputs
 from gnn.layerwise import infer
 from gnn.model import GNN
-from gnn.model_config import CARRYING
+from gnn.model_config import CARRYING, WHOLE
 from gnn.recipes import Recipe, recipe_for
 from gnn.train_config import TrainConfig
 from sampling import Dataset, FullNeighborSampler, Graph, NodeType
+from sampling.errors import InputError
 
 NODES, EDGES = 70, 400
 
@@ -75,7 +78,8 @@ INPUTS += [(conv, "learned") for conv in sorted(CONVS.keys() - {"egnn"})]
 def test_tiles_of_a_whole_graph_give_what_the_whole_graph_gives(conv, inputs, monkeypatch):
     data = typed_data(inputs == "features")
     jumps = [] if conv in CARRYING else [{"jumping": "cat"}, {"jumping": "max"}]
-    for chosen in ({}, *jumps, {"head": "mlp", "norm": "layer"}):
+    norm = {} if conv in WHOLE and conv != "hgt" else {"norm": "layer"}
+    for chosen in ({}, *jumps, {"head": "mlp", **norm}):
         model = model_of(conv, data, **chosen)
         expected = whole(model, data)
         assert expected.shape == (NODES, model.d_embedding)
@@ -83,6 +87,17 @@ def test_tiles_of_a_whole_graph_give_what_the_whole_graph_gives(conv, inputs, mo
             monkeypatch.setattr("gnn.layerwise.tile_rows_for", lambda _, step=step: step)
             rows = infer(model, with_inputs(data, model.config))
             assert (rows - expected).abs().max() <= 1e-5 * max(1.0, expected.abs().max())
+
+
+@pytest.mark.parametrize("conv", sorted(CONVS))
+def test_what_would_not_follow_a_convolution_is_refused(conv):
+    data = typed_data()
+    assert model_of(conv, data).conv(0).activates == (conv not in WHOLE)
+    for chosen in ({"residual": True}, {"residual_map": True}, {"activation": "elu"},
+                   {"norm": "batch"}):  # fmt: skip
+        refused = pytest.raises(InputError, match=f"{next(iter(chosen))} is .* leave it out")
+        with refused if conv in WHOLE else nullcontext():
+            model_of(conv, data, **chosen)
 
 
 @pytest.mark.parametrize("conv", sorted(CONVS))

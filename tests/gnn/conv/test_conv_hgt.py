@@ -56,6 +56,10 @@ def naive(conv, block, x):
         if conv.gate is not None:
             share = torch.sigmoid(conv.gate[types[v]])
             row = share * row + (1 - share) * x[v]
+        if not isinstance(conv.norm, torch.nn.Identity):
+            centered = row - row.mean()
+            row = centered / (centered.square().mean() + conv.norm.eps).sqrt()
+            row = row * conv.norm.weight + conv.norm.bias
         out.append(row)
     return torch.stack(out)
 
@@ -99,9 +103,11 @@ def copy_weights(ours, theirs, relations):
             theirs.p_rel["__".join(relation)].copy_(ours.prior[r : r + 1])
 
 
+@pytest.mark.parametrize("normalizes", [False, True])
 @pytest.mark.parametrize(("heads", "d_out"), [(1, 6), (3, 6), (2, 4)])
-def test_rows_and_gradients_are_those_of_a_loop(heads, d_out):
-    assert_equals_naive(conv_of(heads, d_out), naive, some_world(**OPTIONS), 6)
+def test_rows_and_gradients_are_those_of_a_loop(heads, d_out, normalizes):
+    conv = conv_of(heads, d_out, normalizes=normalizes)
+    assert_equals_naive(conv, naive, some_world(**OPTIONS), 6)
 
 
 def test_derivative_is_that_of_finite_differences():
