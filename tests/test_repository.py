@@ -133,6 +133,16 @@ def test_every_command_has_help_an_example_and_common_options(words: str, comman
     assert command.help
 
 
+BENCHES = [pair for pair in commands() if pair[0].startswith("bench ")]
+
+
+@pytest.mark.parametrize(("words", "command"), BENCHES, ids=[words for words, _ in BENCHES])
+def test_every_benchmark_takes_the_same_options(words: str, command):
+    options = {option for p in command.params for option in p.opts}
+    shared = {"nodes", "edges", "fanouts", "batch-size", "threads", "repeats", "seed"}
+    assert {f"--{name}" for name in shared} <= options
+
+
 @every_command
 def test_every_command_and_option_is_documented(words: str, command):
     text = (ROOT / "docs/cli.md").read_text()

@@ -27,7 +27,6 @@ from service.settings import CORES
 __all__ = ["ServePlan", "measure"]
 
 WARMUP_S = 1.0
-MANY_IDS = 1000
 MANY_CONNECTIONS = 4
 WARM_IDS = 2000
 OVERLOAD = 3
@@ -45,6 +44,7 @@ class ServePlan:
         num_nodes: of the graph.
         num_edges: of the graph.
         fanouts: of the model.
+        many_ids: of the large requests.
         width: of features and hidden rows.
         connections: of the closed loads.
         seconds: of the even load; a turn takes a thirtieth, from 1 to 10 seconds.
@@ -59,6 +59,7 @@ class ServePlan:
     num_nodes: int
     num_edges: int
     fanouts: list[int]
+    many_ids: int = 1000
     width: int = 128
     connections: int = 16
     seconds: float = 300.0
@@ -111,7 +112,7 @@ class _Bench:
         plan, world = self.plan, self.world
         sampled: dict[str, Any] = {"body": {"mode": "sampled"}, "num_nodes": plan.num_nodes}
         one = {"connections": plan.connections, **sampled}
-        many = {"connections": MANY_CONNECTIONS, "ids": MANY_IDS, **sampled}
+        many = {"connections": MANY_CONNECTIONS, "ids": plan.many_ids, **sampled}
         with ExitStack() as stack:
             peers = self._peers(stack)
             ours = stack.enter_context(our_server(world, cache_bytes=0, **self.given))
@@ -123,7 +124,7 @@ class _Bench:
             each_core = {**self.given, "workers": CORES, "cache_bytes": 0}  # as peers use all cores
             heavy["ours"] = stack.enter_context(our_server(world, **each_core))
             turns = self._race(heavy, many)
-            yield from self._rows(words.format(ids=f"{MANY_IDS} ids"), turns, MANY_CONNECTIONS)
+            yield from self._rows(words.format(ids=f"{plan.many_ids} ids"), turns, MANY_CONNECTIONS)
         yield from self._race_with_empty("from the table", {"embeddings": world.embeddings},
                                          {**one, "body": {"mode": "table"}})  # fmt: skip
         yield from self._race_with_empty("from a warm cache", {}, {**one, "num_nodes": WARM_IDS})

@@ -17,6 +17,10 @@ Edges = Annotated[int, typer.Option(min=1, help="Edges of the graph.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Rounds; the median of them counts.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Seeds per batch.")]
 Width = Annotated[int, typer.Option(min=1, help="Columns of the feature rows.")]
+NOT_READ = "Not read by this work; every `gnn bench` takes it."
+AnyEdges = Annotated[int | None, typer.Option("--edges", min=1, help=NOT_READ)]
+AnyFanouts = Annotated[str | None, typer.Option("--fanouts", help=NOT_READ)]
+AnyBatchSize = Annotated[int | None, typer.Option("--batch-size", min=1, help=NOT_READ)]
 Tuned = Annotated[bool, typer.Option(help="Also measure DGL with int32 CSC and huge pages.")]
 
 
@@ -56,6 +60,8 @@ def sampling(
 
 def gather(
     nodes: Annotated[int, typer.Option(min=1, help="Rows of the table.")] = 1_000_000,
+    edges: AnyEdges = None,
+    fanouts: AnyFanouts = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Rows gathered at once.")] = 200_000,
     width: Width = 128,
     threads: Threads = None,
@@ -73,6 +79,8 @@ def gather(
 def spmm(
     nodes: Nodes = 1_000_000,
     edges: Edges = 25_000_000,
+    fanouts: AnyFanouts = None,
+    batch_size: AnyBatchSize = None,
     width: Width = 128,
     threads: Threads = None,
     repeats: Repeats = 3,
@@ -111,6 +119,8 @@ def loader(
 def embed(
     nodes: Nodes = 1_000_000,
     edges: Edges = 25_000_000,
+    fanouts: AnyFanouts = None,
+    batch_size: AnyBatchSize = None,
     width: Width = 128,
     layers: Annotated[int, typer.Option(min=1, max=64, help="Layers of GraphSAGE.")] = 3,
     threads: Threads = None,
@@ -153,6 +163,8 @@ def train(
 def ingest(
     nodes: Nodes = 5_000_000,
     edges: Edges = 50_000_000,
+    fanouts: AnyFanouts = None,
+    batch_size: AnyBatchSize = None,
     threads: Threads = None,
     repeats: Repeats = 3,
     seed: Seed = 0,
@@ -169,6 +181,9 @@ def serve(
     nodes: Nodes = 1_000_000,
     edges: Edges = 20_000_000,
     fanouts: Fanouts = "15,10",
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Ids of the large requests.")
+    ] = 1000,
     width: Width = 128,
     connections: Annotated[
         int, typer.Option(min=1, max=1024, help="Connections of the closed loads.")
@@ -198,8 +213,8 @@ def serve(
         note("dgl cannot be imported here; measuring without it")
         peers = False
     layers = parse_fanouts(fanouts)
-    given = (nodes, edges, layers, width, connections, seconds, repeats, workers, _cores(threads))
-    _show(measure(ServePlan(*given, seed, keep, peers)), json)
+    given = (nodes, edges, layers, batch_size, width, connections, seconds, repeats, workers)
+    _show(measure(ServePlan(*given, _cores(threads), seed, keep, peers)), json)
 
 
 def _cores(threads: int | None) -> int:

@@ -124,7 +124,7 @@ def test_what_is_no_answer_counts_as_failed_or_refused():
 
 @pytest.mark.nightly
 def test_all_rows_are_measured(tmp_path: Path):
-    plan = ServePlan(2000, 20_000, [5, 5], 16, 4, 3.0, 1, keep=tmp_path)
+    plan = ServePlan(2000, 20_000, [5, 5], 50, 16, 4, 3.0, 1, keep=tmp_path)
     rows = measure(plan)["rows"]
     works = " ".join(row["work"] for row in rows)
     for words in ("sampled", "table", "warm cache", "even load", "3 times", "one worker more"):
