@@ -309,9 +309,9 @@ FOLDS = {
     ),
 }  # fmt: skip
 LARGE = {
-    "dd": ("--batch-size", "16", "--epochs", "20", "--patience", "10"),
-    "reddit_binary": ("--batch-size", "16", "--epochs", "6"),
-    "collab": ("--batch-size", "32", "--epochs", "8"),
+    "dd": ("--batch-size", "16", "--epochs", "40", "--patience", "20"),
+    "reddit_binary": ("--batch-size", "16", "--epochs", "40"),
+    "collab": ("--batch-size", "32", "--epochs", "20"),
 }
 """Few passes in small batches, where a fold takes minutes; chosen before any figure was seen."""
 EXPERIMENTS += [
