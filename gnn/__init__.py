@@ -5,17 +5,15 @@ from gnn.certify import Certificate, certify
 from gnn.checkpoint import (
     ModelInfo,
     SavedModel,
-    list_models,
-    list_versions,
     load_model,
     model_info,
-    model_path,
     save_model,
 )
 from gnn.embed import EmbedReport, embed
 from gnn.embeddings import EmbeddingMeta, EmbeddingTable
 from gnn.evaluate import evaluate
 from gnn.model import GNN, ModelConfig, build_model
+from gnn.model_paths import list_models, list_versions, model_path
 from gnn.tasks import outputs
 from gnn.train import EpochReport, train
 from gnn.train_config import TrainConfig

@@ -16,7 +16,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,12 +34,13 @@ from gnn.calibration import Calibration
 from gnn.card import data_facts, model_card
 from gnn.certify import Certificate
 from gnn.data import Data
-from gnn.errors import ModelNameError, NotCertifiedError, UnknownModelError, UserModuleError
+from gnn.errors import NotCertifiedError, UnknownModelError, UserModuleError
 from gnn.identity import graph_fingerprint
 from gnn.inputs import with_inputs
 from gnn.measure import Measured
 from gnn.model import GNN, ModelConfig, unfilled_model
 from gnn.model_config import is_brought
+from gnn.model_paths import check_name, is_version, newest_version, versions_in
 from gnn.pictures import learning_curve
 from gnn.train_config import TrainConfig
 from sampling import Dataset
@@ -52,19 +52,14 @@ __all__ = [
     "ModelInfo",
     "SavedModel",
     "add_certificate",
-    "check_name",
-    "list_models",
-    "list_versions",
     "load_model",
     "model_info",
-    "model_path",
     "save_model",
 ]
 
 FORMAT_VERSION = 1
 INFO, WEIGHTS, METRICS, CARD = "model.json", "weights.safetensors", "metrics.json", "card.md"
 CURVE, CERTIFICATE = "learning_curve.svg", "certificate.json"
-NAME_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 Metrics = dict[str, dict[str, float]]
 
@@ -221,10 +216,10 @@ def load_model(path: str | Path, allow_modules: Sequence[str] = ()) -> SavedMode
         FutureFormatError: written by a newer version of this project.
     """
     path = Path(path)
-    if not (path / INFO).exists() and not _is_version(path.name):
-        path = path / str(_newest(path))
+    if not (path / INFO).exists() and not is_version(path.name):
+        path = path / str(newest_version(path))
     if not path.is_dir():
-        raise UnknownModelError(path.parent, f"version {path.name}", _versions(path.parent))
+        raise UnknownModelError(path.parent, f"version {path.name}", versions_in(path.parent))
     info = _read_info(path)
     check_allowed(info.config.conv, allow_modules, path)
     files = {name: _read_file(path, name, digest) for name, digest in info.files.items()}
@@ -255,80 +250,6 @@ def add_certificate(saved: SavedModel, certificate: Certificate) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def list_models(root: str | Path) -> list[str]:
-    """Names of the models under `root` that have a version, sorted."""
-    root = Path(root)
-    if not root.is_dir():
-        return []
-    folders = [p for p in root.iterdir() if p.is_dir() and not p.is_symlink()]
-    return sorted(p.name for p in folders if NAME_PATTERN.fullmatch(p.name) and _versions(p))
-
-
-def list_versions(root: str | Path, name: str) -> list[int]:
-    """Versions of a model, ascending.
-
-    Raises:
-        ModelNameError: the name could lead out of `root`.
-        UnknownModelError: there is no such model.
-    """
-    versions = _versions(_folder(Path(root), name))
-    if not versions:
-        raise UnknownModelError(root, f"model {name!r}", list_models(root))
-    return versions
-
-
-def model_path(root: str | Path, name: str, version: int | None = None) -> Path:
-    """The directory of a version, the newest when left out; always inside `root`.
-
-    Raises:
-        ModelNameError: the name could lead out of `root`.
-        UnknownModelError: there is no such model or version.
-    """
-    versions = list_versions(root, name)
-    wanted = versions[-1] if version is None else version
-    path = Path(root) / name / str(wanted)
-    if wanted not in versions:
-        raise UnknownModelError(Path(root) / name, f"version {wanted}", versions)
-    if path.is_symlink() or path.resolve().parent.parent != Path(root).resolve():
-        raise ModelNameError(name, "leads out of the model directory")
-    return path
-
-
-def check_name(name: object) -> str:
-    """`name`, if it is safe as a directory name.
-
-    Raises:
-        ModelNameError: it is not.
-    """
-    if not isinstance(name, str) or not NAME_PATTERN.fullmatch(name) or ".." in name:
-        raise ModelNameError(name, "is not a model name")
-    return name
-
-
-def _folder(root: Path, name: str) -> Path:
-    folder = root / check_name(name)
-    if folder.is_symlink():
-        raise ModelNameError(name, "is a symbolic link")
-    return folder
-
-
-def _is_version(name: str) -> bool:
-    return name.isascii() and name.isdigit() and name[0] != "0"
-
-
-def _versions(folder: Path) -> list[int]:
-    if not folder.is_dir():
-        return []
-    return sorted(int(p.name) for p in folder.iterdir() if _is_version(p.name) and p.is_dir())
-
-
-def _newest(folder: Path) -> int:
-    versions = _versions(folder)
-    if not versions:
-        raise UnknownModelError(folder.parent, f"model {folder.name!r}", list_models(folder.parent))
-    return versions[-1]
-
-
 def _describe(
     directory: Path,
     model: GNN,
@@ -338,7 +259,7 @@ def _describe(
 ) -> ModelInfo:
     return ModelInfo(
         name=directory.name,
-        version=max(_versions(directory), default=0) + 1,
+        version=max(versions_in(directory), default=0) + 1,
         task=train_config.task,
         config=model.config,
         classes=data.meta.labels.classes if data.meta.labels else [],

@@ -292,9 +292,9 @@ def train(
     """Train a model and write it to MODELS/NAME/<version>/."""
     from gnn import TrainConfig
     from gnn.architecture import architecture_for
-    from gnn.checkpoint import check_name
     from gnn.data import open_data
     from gnn.distributed import joined
+    from gnn.model_paths import check_name
 
     check_name(out.name)
     data = open_data(graph)

@@ -42,9 +42,9 @@ def tune(
 ) -> None:
     """Search for settings, then train with the best and write it to MODELS/NAME/<version>/."""
     from gnn import tune as search
-    from gnn.checkpoint import check_name
     from gnn.data import open_data
     from gnn.metrics import LOWER_IS_BETTER
+    from gnn.model_paths import check_name
     from gnn.tasks import task_named
     from service.commands.train import run_training
 

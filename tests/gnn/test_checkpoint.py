@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gnn import TrainConfig, list_models, list_versions, load_model, model_path, save_model
-from gnn.checkpoint import check_name
 from gnn.errors import ModelNameError, SchemaMismatchError, UnknownModelError
+from gnn.model_paths import check_name
 from sampling import Dataset
 from sampling.errors import DamagedError, FutureFormatError, InputError
 
