@@ -17,6 +17,7 @@ from fastapi import FastAPI, Request
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from gnn.tasks import WITHOUT_OUTPUTS
 from service.access import needs
 from service.answers import outputs_of, rows_of
 from service.errors import NotReadyError, RequestError, VersionNotFoundError
@@ -120,7 +121,9 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         length, most = request.headers.get(HEADER), settings.max_ids_per_request
         asked = read_request(body, length, most)
         name, version = request.path_params["name"], _version(request)
-        include = [output for output, _ in asked.outputs] or ["probabilities"]
+        include = [output for output, _ in asked.outputs]
+        if not include:
+            include = await _usual_include(_registry(request), name, version)
         query = Query(asked.nodes, name, version, asked.mode, include, asked.seed)
         choice = chosen(request, query)
         plan = await planned(request, query, settings, choice)
@@ -191,20 +194,24 @@ def _model(registry: ModelRegistry, request: Request) -> ServedModel:
 def _metadata(registry: ModelRegistry, request: Request) -> dict[str, Any]:
     model = _model(registry, request)
     ids = "BYTES" if registry.data.ids.is_string else "INT64"
-    config = model.saved.model.config
-    outputs: list[tuple[str, str, list[int]]] = [("value", "FP32", [-1, config.d_out])]
-    if model.classes is not None:
-        outputs = [("probabilities", "FP32", [-1, config.d_out])]
-    if _has_label(model):
-        outputs.insert(0, ("label", _label_type(model), [-1]))
-    outputs.append(("embedding", "FP32", [-1, model.saved.model.d_embedding]))
     return {
         "name": model.name,
         "versions": [str(version) for version in registry.versions(model.name)],
         "platform": PLATFORM,
         "inputs": [{"name": "nodes", "datatype": ids, "shape": [-1]}],
-        "outputs": [{"name": n, "datatype": t, "shape": s} for n, t, s in outputs],
+        "outputs": [{"name": n, "datatype": t, "shape": s} for n, t, s in _outputs(model)],
     }
+
+
+def _outputs(model: ServedModel) -> list[tuple[str, str, list[int]]]:
+    """Name, type and shape of what a model gives for nodes, the usual ones first."""
+    d_out, outputs = model.saved.model.config.d_out, []
+    if _has_label(model):
+        outputs.append(("label", _label_type(model), [-1]))
+    if model.saved.info.task not in WITHOUT_OUTPUTS:
+        name = "value" if model.classes is None else "probabilities"
+        outputs.append((name, "FP32", [-1, d_out]))
+    return [*outputs, ("embedding", "FP32", [-1, model.saved.model.d_embedding])]
 
 
 def _has_label(model: ServedModel) -> bool:
@@ -219,10 +226,7 @@ def _label_type(model: ServedModel) -> Any:
 
 def _answer(plan: Plan, asked: InferRequest) -> Response:
     model = plan.model
-    usual = ["value"] if model.classes is None else ["probabilities"]
-    if _has_label(model):
-        usual.insert(0, "label")
-    wanted = asked.outputs or [(name, asked.all_binary) for name in usual]
+    wanted = asked.outputs or [(name, asked.all_binary) for name in _usual(model)]
     tensors = [(_tensor(plan, name), is_binary) for name, is_binary in wanted]
     head = {"model_name": plan.query.model, "model_version": str(model.version)}
     if asked.id is not None:
@@ -233,6 +237,21 @@ def _answer(plan: Plan, asked: InferRequest) -> Response:
     return Response(body, media_type=BINARY, headers={HEADER: str(length)})
 
 
+def _usual(model: ServedModel) -> list[str]:
+    """What is given where the request names no outputs: embeddings only where there is no other."""
+    names = [name for name, _, _ in _outputs(model)]
+    return names[:-1] or names
+
+
+async def _usual_include(registry: ModelRegistry, name: str, version: int | None) -> list[str]:
+    """What a plan has to have for the usual outputs of a model."""
+    model = registry.opened(name, version)
+    if model is None:
+        model = await asyncio.to_thread(registry.get, name, version)
+    without = model.saved.info.task in WITHOUT_OUTPUTS
+    return ["embedding"] if without else ["probabilities"]
+
+
 def _tensor(plan: Plan, name: str) -> OutputTensor:
     """One output of a finished plan.
 
@@ -240,17 +259,14 @@ def _tensor(plan: Plan, name: str) -> OutputTensor:
         RequestError: the model has no such output.
     """
     model = plan.model
+    names = [known for known, _, _ in _outputs(model)]
+    if name not in names:
+        raise RequestError(f"model {model.name!r} has no such output; it has {', '.join(names)}")
     if name == "embedding":
         return OutputTensor(name, "FP32", rows_of(plan))
-    if name == "value" and model.classes is None:
-        return OutputTensor(name, "FP32", outputs_of(plan))
-    if name == "probabilities" and model.classes is not None:
-        return OutputTensor(name, "FP32", outputs_of(plan))
-    if name == "label" and model.classes is not None and _has_label(model):
+    if name == "label" and model.classes is not None:
         return _labels(model.classes, outputs_of(plan), _label_type(model))
-    has = "value" if model.classes is None else "probabilities"
-    has = f"label, {has}" if _has_label(model) else has
-    raise RequestError(f"model {model.name!r} has no such output; it has {has}, embedding")
+    return OutputTensor(name, "FP32", outputs_of(plan))
 
 
 def _labels(classes: Sequence[int | str], outputs: Any, datatype: Any) -> OutputTensor:

@@ -98,6 +98,22 @@ def test_rest_and_command_line_give_the_same(linked: World, client: httpx.Client
     assert logits(json.loads(done.stdout.splitlines()[-1])) == pytest.approx(expected, abs=1e-5)
 
 
+def test_the_inference_protocol_gives_the_rows_that_are_scored(client: httpx.Client):
+    [output] = client.get("/v2/models/links").json()["outputs"]
+    rows = client.post("/v1/nodes/embed", json={"nodes": [100, 107], "model": "links"}).json()
+    expected = np.array(rows["embeddings"])
+    assert output == {"name": "embedding", "datatype": "FP32", "shape": [-1, expected.shape[1]]}
+    nodes = {"name": "nodes", "shape": [2], "datatype": "INT64", "data": [100, 107]}
+    asked, path = {"inputs": [nodes]}, "/v2/models/links/infer"
+    [given] = client.post(path, json=asked).json()["outputs"]
+    assert given["name"] == "embedding"
+    np.testing.assert_allclose(np.reshape(given["data"], given["shape"]), expected, atol=1e-5)
+    asked["outputs"] = [{"name": "value"}]
+    refused = client.post(path, json=asked)
+    assert refused.status_code == 400
+    assert refused.json()["error"].endswith("it has embedding")
+
+
 REFUSED = [
     ({"pairs": [[100, 7]]}, 422, "unknown_node"),
     ({"pairs": [[100]]}, 422, "invalid_request"),
