@@ -51,7 +51,7 @@ LINK_EXPERIMENTS += [
                 "--on-dangling", "create",
             )
         },
-        ("aifb_rdf", *NODES, "--model", "rgcn", "--monitor", "none"),
+        ("aifb_rdf", *NODES, "--model", "rgcn", "--hidden", "32", "--monitor", "none"),
     ),
 ]  # fmt: skip
 
