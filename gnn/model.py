@@ -21,7 +21,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name torch's own docs use
 from torch import Tensor, nn
 
-from gnn.column_norm import ColumnNorm
 from gnn.conv.egnn import EGNNConv
 from gnn.conv.protocol import Conv
 from gnn.convs import CONVS, make_convs
@@ -30,10 +29,16 @@ from gnn.dropout import dropout
 from gnn.encoder import LinearEncoder, make_encoder
 from gnn.model_config import UNDROPPED, ModelConfig, is_brought
 from gnn.norms import make_norm, normalized
-from gnn.pooling import SAGPool, TopKPool
-from gnn.readout import build_readout
+from gnn.parts import (
+    carried_widths,
+    make_column_norm,
+    make_head,
+    make_pools,
+    make_readout,
+    make_residual_maps,
+    make_virtual_node,
+)
 from gnn.sparse import dropped_rows, is_sparse, mapped, row_normalized
-from gnn.virtual_node import VirtualNode
 from sampling import Block, NodeView
 from sampling.errors import InputError
 
@@ -73,7 +78,7 @@ class GNN(nn.Module):
         super().__init__()
         self.config = config
         encoded = config.d_last if config.conv == "appnp" else config.d_hidden
-        self.columns = _columns(config)
+        self.columns = make_column_norm(config)
         self.encoder = make_encoder(config, encoded)
         d_in = config.d_in if self.encoder is None else encoded + config.d_position
         convs = make_convs(config, d_in)
@@ -85,18 +90,16 @@ class GNN(nn.Module):
             for conv in convs[: self.activated]
         )
         self.residual_maps = nn.ModuleList(
-            nn.Linear(self.active[i], conv.d_out, bias=False)
-            for i, conv in enumerate(convs[: self.activated])
-            if config.residual_map and conv.activates
+            make_residual_maps(config, convs[: self.activated], d_in)
         )
         if config.jumping == "mean" and len(set(self.active)) > 1:
             raise InputError(f"the rows of the layers have the widths {self.active}; a mean over "
                              "layers needs one width for all")  # fmt: skip
-        self.widths = _carried_widths(config.jumping, self.active)
-        self.readout = _readout(config, self.widths[-1])
-        self.pools = nn.ModuleList(_pools(config))
-        self.virtual = _virtual(config, self.active)
-        self.project = _head(config, self.d_embedding)
+        self.widths = carried_widths(config.jumping, self.active)
+        self.readout = make_readout(config, self.widths[-1])
+        self.pools = nn.ModuleList(make_pools(config))
+        self.virtual = make_virtual_node(config, self.active)
+        self.project = make_head(config, self.d_embedding)
         self.decoder = make_decoder(config, self.d_embedding)
         self.precision: torch.dtype | None = None
         self.register_buffer("y_mean", torch.zeros(config.d_out))
@@ -395,46 +398,3 @@ def unfilled_model(config: ModelConfig) -> GNN:
             return GNN(config)
     with torch.device("meta"):
         return GNN(config)
-
-
-def _carried_widths(jumping: str, active: list[int]) -> list[int]:
-    """Widths of the rows with what they carry, (num_layers + 1,)."""
-    if jumping == "none":
-        return list(active)
-    widths, kept = [active[0]], 0
-    for i, width in enumerate(active[1:], 1):
-        kept = kept + width if jumping == "cat" else width
-        widths.append(kept if i == len(active) - 1 else width + kept)
-    return widths
-
-
-def _columns(config: ModelConfig) -> ColumnNorm | None:
-    is_wanted = config.input_norm == "column"
-    return ColumnNorm(config.d_in - config.d_position) if is_wanted else None
-
-
-def _readout(config: ModelConfig, width: int) -> nn.Module | None:
-    return None if config.readout == "none" else build_readout(config.readout, width)
-
-
-def _pools(config: ModelConfig) -> list[nn.Module]:
-    """One pooling between every two layers; none where the architecture has none."""
-    kinds: dict[str, Callable[[int], nn.Module]] = {"topk": TopKPool, "sag": SAGPool}
-    count = 0 if config.pooling == "none" else config.num_layers - 1
-    return [kinds[config.pooling](config.d_hidden) for _ in range(count)]
-
-
-def _virtual(config: ModelConfig, active: list[int]) -> VirtualNode | None:
-    if not config.virtual_node:
-        return None
-    norm = "batch" if config.norm == "batch" else "none"
-    return VirtualNode(active[:-1], norm, config.dropout)
-
-
-def _head(config: ModelConfig, d_in: int) -> nn.Module:
-    if config.head == "linear":
-        return nn.Linear(d_in, config.d_out)
-    if config.head == "mlp":
-        hidden = nn.Linear(d_in, config.d_hidden)
-        return nn.Sequential(hidden, nn.ReLU(), nn.Linear(config.d_hidden, config.d_out))
-    return nn.Identity()
