@@ -118,7 +118,7 @@ LINK_EXPERIMENTS += [
             )
         },
         ("gowalla", *LINKS, "--model", "lightgcn", "--link-loss", "softmax", "--num-negatives",
-         "1024", "--epochs", "40", "--monitor", "none"),
+         "1024", "--lr", "0.01", "--epochs", "16", "--monitor", "none"),
         "recall@20", runs=1,
         prepare=("benchmarks/node_lists.py", "{data}/edges.parquet", "{work}/gowalla_nodes",
                  "user", "item"),
