@@ -39,7 +39,7 @@ MAX_CERTIFIED_EDGES = 2_000_000
 """Graphs up to this many edges are checked whole, larger ones on a sampled part."""
 MAX_DOUBLE_EDGES = 50_000
 SAMPLED_SEEDS, SAMPLED_NODES, FANOUT, MAX_HOPS = 4096, 50_000, 5, 2
-MAX_GRAPHS = 2000
+MAX_GRAPHS, MAX_GRAPH_NODES = 2000, 50_000
 TOLERANCE = 1e-4
 
 Answers = Callable[[GNN, Dataset], Tensor]
@@ -232,12 +232,14 @@ def _checked_nodes(data: Dataset, seed: int, max_edges: int) -> NDArray[np.int64
 
 
 def _some_graphs(data: GraphCollection, seed: int, max_edges: int) -> _Case:
-    """All graphs, or the first of a random order that have at most `max_edges` together."""
+    """All graphs, or the first of a random order that are small enough together; one at least."""
     order = np.random.default_rng((seed, 2 << 32)).permutation(data.num_graphs)[:MAX_GRAPHS]
     indptr = data.nodes.graph.indptr
-    edges = indptr[data.offsets[order + 1]] - indptr[data.offsets[order]]
-    chosen = np.sort(order[np.cumsum(edges) <= max_edges])
+    starts, ends = data.offsets[order], data.offsets[order + 1]
+    are_few = np.cumsum(indptr[ends] - indptr[starts]) <= max_edges
+    are_few &= np.cumsum(ends - starts) <= MAX_GRAPH_NODES
+    chosen = np.sort(order[: max(1, int(are_few.sum()))])
     ranges = [np.arange(data.offsets[g], data.offsets[g + 1]) for g in chosen]
     nodes = np.concatenate([np.zeros(0, np.int64), *ranges])
-    starts = np.cumsum([0, *(len(r) for r in ranges)]).tolist()
-    return _Case(renumbered(data.nodes, nodes), starts, of_graphs=True)
+    bounds = np.cumsum([0, *(len(r) for r in ranges)]).tolist()
+    return _Case(renumbered(data.nodes, nodes), bounds, of_graphs=True)
