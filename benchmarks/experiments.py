@@ -323,7 +323,7 @@ LARGE = {
     ),
     "collab": ("--batch-size", "32", "--epochs", "20"),
 }
-"""Few passes in small batches, where a fold takes minutes; chosen before any figure was seen."""
+"""Few passes in small batches, where a fold takes minutes."""
 EXPERIMENTS += [
     Experiment(data, "gin", figure, source, ingest,
                (data, *GRAPHS, "--model", "gin", *LARGE.get(data, ())), varies="--split-index")

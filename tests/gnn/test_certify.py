@@ -169,6 +169,18 @@ def test_models_of_whole_graphs_are_certified_on_a_collection(conv, make_model):
     assert 0 < part.num_edges <= 100
 
 
+def test_a_certificate_of_a_collection_covers_nodes_enough_and_one_graph_at_least(
+    make_model, monkeypatch
+):
+    data, model = small_graphs(), make_model(conv="gin", readout="sum")
+    sizes = set(data.sizes().tolist())
+    assert certify(model, data, max_edges=1).num_nodes in sizes, "one graph, larger than that"
+    monkeypatch.setattr("gnn.certify.MAX_GRAPH_NODES", 20)
+    found = certify(model, data)
+    assert max(sizes) < found.num_nodes <= 20
+    assert not found.whole_graph
+
+
 def test_a_classifier_of_graphs_is_measured_calibrated_and_described(make_model, tmp_path):
     data = small_graphs()
     config = TrainConfig(
