@@ -14,7 +14,7 @@ import numpy as np
 
 from gnn.data import Data
 from gnn.errors import TrainingError
-from gnn.model_config import WHOLE, InputType, ModelConfig, is_brought
+from gnn.model_config import UNFOLLOWED, InputType, ModelConfig, is_brought
 from gnn.recipes import Recipe
 from gnn.tasks import GRAPH_TASKS, task_for
 from sampling import Dataset
@@ -72,7 +72,7 @@ def architecture_for(
 
 def _refuse_what_would_not_follow(conv: str, chosen: Mapping[str, Any]) -> None:
     """Refuse what is put between layers where the convolution leaves no room for it."""
-    if conv not in WHOLE:
+    if conv not in UNFOLLOWED:
         return
     allowed = {"norm": ("layer",) if conv == "hgt" else ()}
     if chosen.get("virtual_node"):

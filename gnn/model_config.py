@@ -35,7 +35,7 @@ CARRYING = ("appnp", "egnn")
 """Convolutions whose rows hold state of their own between layers."""
 UNDROPPED = (*CARRYING, "sgc", "lightgcn")
 """Convolutions whose input is not dropped out: they propagate it, or hold positions in it."""
-WHOLE = (*UNDROPPED, "hgt", "tgat", "identity")
+UNFOLLOWED = (*UNDROPPED, "hgt", "tgat", "identity")
 """Convolutions that no normalization, nonlinearity or residual of the model follows."""
 BROUGHT = "module:"
 BROUGHT_PATTERN = re.compile(rf"{BROUGHT}[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)

@@ -14,7 +14,7 @@ from gnn.convs import CONVS
 from gnn.inputs import with_inputs
 from gnn.layerwise import infer
 from gnn.model import GNN
-from gnn.model_config import CARRYING, WHOLE
+from gnn.model_config import CARRYING, UNFOLLOWED
 from gnn.recipes import Recipe, recipe_for
 from gnn.train_config import TrainConfig
 from sampling import Dataset, FullNeighborSampler, Graph, NodeType
@@ -78,7 +78,7 @@ INPUTS += [(conv, "learned") for conv in sorted(CONVS.keys() - {"egnn"})]
 def test_tiles_of_a_whole_graph_give_what_the_whole_graph_gives(conv, inputs, monkeypatch):
     data = typed_data(inputs == "features")
     jumps = [] if conv in CARRYING else [{"jumping": "cat"}, {"jumping": "max"}]
-    norm = {} if conv in WHOLE and conv != "hgt" else {"norm": "layer"}
+    norm = {} if conv in UNFOLLOWED and conv != "hgt" else {"norm": "layer"}
     for chosen in ({}, *jumps, {"head": "mlp", **norm}):
         model = model_of(conv, data, **chosen)
         expected = whole(model, data)
@@ -92,11 +92,11 @@ def test_tiles_of_a_whole_graph_give_what_the_whole_graph_gives(conv, inputs, mo
 @pytest.mark.parametrize("conv", sorted(CONVS))
 def test_what_would_not_follow_a_convolution_is_refused(conv):
     data = typed_data()
-    assert model_of(conv, data).conv(0).activates == (conv not in WHOLE)
+    assert model_of(conv, data).conv(0).activates == (conv not in UNFOLLOWED)
     for chosen in ({"residual": True}, {"residual_map": True}, {"activation": "elu"},
                    {"norm": "batch"}):  # fmt: skip
         refused = pytest.raises(InputError, match=f"{next(iter(chosen))} is .* leave it out")
-        with refused if conv in WHOLE else nullcontext():
+        with refused if conv in UNFOLLOWED else nullcontext():
             model_of(conv, data, **chosen)
 
 
