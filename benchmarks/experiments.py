@@ -312,17 +312,10 @@ FOLDS = {
 LARGE = {
     "dd": ("--batch-size", "16", "--epochs", "40", "--patience", "20"),
     "reddit_binary": (
-        "--readout",
-        "mean",
-        "--batch-size",
-        "16",
-        "--epochs",
-        "25",
-        "--patience",
-        "10",
+        "--readout", "mean", "--batch-size", "16", "--epochs", "25", "--patience", "10",
     ),
     "collab": ("--batch-size", "32", "--epochs", "20"),
-}
+}  # fmt: skip
 """Few passes in small batches, where a fold takes minutes."""
 EXPERIMENTS += [
     Experiment(data, "gin", figure, source, ingest,

@@ -41,7 +41,7 @@ def embed(
     predictions: bool = False,
     resume: bool = False,
     overwrite: bool = False,
-    format: Format = "npy",  # noqa: A002
+    format: Format = "npy",  # noqa: A002 - the name of the command's option
     storage: StorageName = "float32",
     layer_storage: StorageName | None = None,
     memory: int | None = None,
@@ -117,12 +117,12 @@ def _check(
     data: Dataset,
     out: Path,
     overwrite: bool,
-    format: str,  # noqa: A002
+    kind: str,
     settings: EmbedSettings,
 ) -> None:
     saved.check(data)
-    if format not in ("npy", "parquet"):
-        raise InputError(f"format is {format!r}; choose npy or parquet")
+    if kind not in ("npy", "parquet"):
+        raise InputError(f"format is {kind!r}; choose npy or parquet")
     for name in ("storage", "layer_storage"):
         known, got = get_args(StorageName), getattr(settings, name)
         if got not in known:

@@ -29,11 +29,11 @@ __all__ = ["Format", "publish_run"]
 Format = Literal["npy", "parquet"]
 
 
-def publish_run(run: EmbedRun, out: Path, format: Format, overwrite: bool) -> None:  # noqa: A002
+def publish_run(run: EmbedRun, out: Path, kind: Format, overwrite: bool) -> None:
     """Bring the rows of the last stage to `out`, described, and remove what lay beside them."""
     files = {name: run.files[name] for name in run.stages[-1].writes}
     with publish(out, overwrite=overwrite, marker=MANIFEST) as temporary:
-        if format == "npy":
+        if kind == "npy":
             for file in files.values():
                 _link(file.path, temporary / file.path.name)
             arrays = {name: file.info() for name, file in files.items()}
@@ -41,11 +41,11 @@ def publish_run(run: EmbedRun, out: Path, format: Format, overwrite: bool) -> No
                 arrays[SCALE] = write_array(temporary / f"{SCALE}.npy", scale)
             if run.map is not None:
                 arrays[MAP] = write_array(temporary / f"{MAP}.npy", run.map)
-            meta = _describe(run, format, arrays, {}, _index_info(run, temporary))
+            meta = _describe(run, kind, arrays, {}, _index_info(run, temporary))
         else:
             columns = {name.removesuffix("s"): file.table() for name, file in files.items()}
             parts = write_parquet_parts(temporary, run.data.ids, columns)
-            meta = _describe(run, format, {}, parts)
+            meta = _describe(run, kind, {}, parts)
         write_json(temporary / MANIFEST, meta.model_dump(mode="json"))
     shutil.rmtree(run.directory)
 
@@ -70,14 +70,14 @@ def _link(source: Path, target: Path) -> None:
 
 def _describe(
     run: EmbedRun,
-    format: Format,  # noqa: A002
+    kind: Format,
     arrays: dict[str, ArrayInfo],
     parts: dict[str, str],
     index: IndexInfo | None = None,
 ) -> EmbeddingMeta:
     info, meta = run.saved.info, run.data.meta
     return EmbeddingMeta(
-        format=format,
+        format=kind,
         model_name=info.name,
         model_version=info.version,
         model_digest=info.digest,

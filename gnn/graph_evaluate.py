@@ -23,7 +23,7 @@ from sampling.graphs_loader import GraphLoader
 __all__ = ["check_collection", "graph_inputs", "graph_logits", "graph_part_logits", "graph_parts"]
 
 BATCH_NODES = 1 << 14
-"""Rows at once, so that those of all layers stay in the caches; more take three times as long."""
+"""Rows at once, so that those of all layers stay in the caches."""
 
 
 def check_collection(model: GNN, data: GraphCollection) -> None:

@@ -123,7 +123,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         name, version = request.path_params["name"], _version(request)
         include = [output for output, _ in asked.outputs]
         if not include:
-            include = await _usual_include(_registry(request), name, version)
+            include = _usual(await asyncio.to_thread(_model, _registry(request), request))
         query = Query(asked.nodes, name, version, asked.mode, include, asked.seed)
         choice = chosen(request, query)
         plan = await planned(request, query, settings, choice)
@@ -241,15 +241,6 @@ def _usual(model: ServedModel) -> list[str]:
     """What is given where the request names no outputs: embeddings only where there is no other."""
     names = [name for name, _, _ in _outputs(model)]
     return names[:-1] or names
-
-
-async def _usual_include(registry: ModelRegistry, name: str, version: int | None) -> list[str]:
-    """What a plan has to have for the usual outputs of a model."""
-    model = registry.opened(name, version)
-    if model is None:
-        model = await asyncio.to_thread(registry.get, name, version)
-    without = model.saved.info.task in WITHOUT_OUTPUTS
-    return ["embedding"] if without else ["probabilities"]
 
 
 def _tensor(plan: Plan, name: str) -> OutputTensor:

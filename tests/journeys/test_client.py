@@ -65,7 +65,7 @@ def test_long_lists_come_back_in_one_piece_and_in_order(client: Client, world: W
 @pytest.mark.parametrize("node", ["user001", 105])
 def test_one_id_is_no_list_of_ids(client: Client, node: object):
     with pytest.raises(TypeError, match="give a list of ids"):
-        client.predict(node)  # type: ignore[arg-type]
+        client.predict(node)  # type: ignore[arg-type]  # what types would refuse is tried
 
 
 def test_regression_modes_and_overlays(client: Client):

@@ -54,7 +54,6 @@ def test_an_interrupt_while_the_thread_starts_leaves_none_behind(monkeypatch: py
 
 
 def test_a_process_may_end_while_a_chunk_is_read():
-    ended = subprocess.run(
-        [sys.executable, "-c", ENDS_IN_A_KERNEL], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", ENDS_IN_A_KERNEL]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (ended.returncode, ended.stderr) == (0, "")
