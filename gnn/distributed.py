@@ -18,14 +18,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from gnn.device import chosen_device
+from gnn.device import check_device_name, chosen_device
 from sampling.errors import InputError
 
-__all__ = ["Ranks", "joined"]
+__all__ = ["Ranks", "joined", "local_rank"]
 
-SHARED_TASKS = (
-    "node-classification", "node-regression", "graph-classification", "graph-regression",
-)  # fmt: skip
+UNSHARED_TASK = "unsupervised"
+"""Its losses are not means over the entries of a batch."""
+ON_BOTH = "cpu:gloo,cuda:nccl"
 
 SequenceT = TypeVar("SequenceT")
 
@@ -59,21 +59,24 @@ class Ranks:
         Raises:
             InputError: it is one.
         """
-        if self.size > 1 and task not in SHARED_TASKS:
+        if self.size > 1 and task == UNSHARED_TASK:
             raise InputError(f"{task} is trained by one process; start it without torchrun")
 
     def device(self, name: str) -> torch.device:
-        """Where this process trains: processes that share batches do it on the CPU.
+        """Where this process trains; of several on a machine each takes the accelerator of its
+        number there, as `torchrun` gives it.
 
         Raises:
-            InputError: the device is another, or not there.
+            InputError: the device is not there, or one is named for several processes.
         """
-        if self.size == 1:
+        if self.size == 1 or name == "cpu":
             return chosen_device(name)
-        if name not in ("auto", "cpu"):
-            raise InputError(f"device is {name!r} in one of {self.size} processes, which train on "
-                             "the CPU; pass --device cpu, or start one process")  # fmt: skip
-        return torch.device("cpu")
+        check_device_name(name)
+        if name not in ("auto", "cuda"):
+            raise InputError(f"device is {name!r} in one of {self.size} processes, which take one "
+                             "accelerator each; pass cuda, cpu or auto")  # fmt: skip
+        is_cpu = name == "auto" and not torch.cuda.is_available()
+        return chosen_device("cpu" if is_cpu else f"cuda:{local_rank()}")
 
     def part(self, count: int) -> slice:
         """This process's entries of a batch of `count`; all of them where there are too few."""
@@ -117,7 +120,12 @@ class Ranks:
     def wait(self) -> None:
         """Until all processes are here."""
         if self.size > 1:
-            dist.barrier()
+            dist.all_reduce(torch.zeros(1))  # a barrier would choose a device by itself
+
+
+def local_rank() -> int:
+    """The number of this process among those on its machine."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 @contextmanager
@@ -126,7 +134,10 @@ def joined() -> Iterator[Ranks]:
     if int(os.environ.get("WORLD_SIZE", "1")) <= 1 or dist.is_initialized():
         yield Ranks.current()
         return
-    dist.init_process_group("gloo")
+    if torch.cuda.is_available() and local_rank() < torch.cuda.device_count():
+        torch.cuda.set_device(local_rank())
+    has_both = torch.cuda.is_available() and dist.is_nccl_available()
+    dist.init_process_group(ON_BOTH if has_both else "gloo")
     try:
         yield Ranks.current()
     finally:

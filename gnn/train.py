@@ -116,7 +116,7 @@ def train(
     """
     config = config or TrainConfig()
     ranks = Ranks.current()
-    ranks.check("temporal tasks" if config.temporal else config.task)
+    ranks.check(config.task)
     placed = _placed(model, config, ranks)
     with kept_pages(), placed as device, naming_memory(device, config.batch_size):
         yield from _epochs(model, data, config, resume_dir, resume)

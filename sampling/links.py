@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -72,6 +72,8 @@ class LinkLoader:
         seed: randomness of order, negatives and neighbors.
         num_workers: preparing threads; 0 prepares in the caller.
         prefetch: batches ready or under way at once.
+        part: which edges of a batch of so many this process takes, where several share the
+            batches; negatives, neighbors and excluded edges are those of the whole batch.
 
     Raises:
         InputError: an argument is out of its range, or an end of an edge is not a node.
@@ -103,6 +105,7 @@ class LinkLoader:
         seed: int = 0,
         num_workers: int = 1,
         prefetch: int = 4,
+        part: Callable[[int], slice] | None = None,
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}; it must be at least 1")
@@ -117,10 +120,15 @@ class LinkLoader:
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         self.negatives = negatives or NegativeSampler(data.graph, num_negatives)
         self.num_workers, self.prefetch = num_workers, max(prefetch, 1)
+        self.part = part or _all
         self.epoch = 0
 
     def __len__(self) -> int:
         return -(-len(self.edges[0]) // self.batch_size)
+
+    def size_of(self, i: int) -> int:
+        """Edges of the whole batch i, of all processes that share it."""
+        return min(self.batch_size, len(self.edges[0]) - i * self.batch_size)
 
     def __iter__(self) -> Iterator[LinkBatch]:
         epoch, self.epoch = self.epoch, self.epoch + 1
@@ -139,8 +147,10 @@ class LinkLoader:
 
     def _prepare(self, rows_of_edges: NDArray[np.int64], seed: int) -> LinkBatch:
         edges = self.edges[:, rows_of_edges]
-        negatives = self.negatives.pairs(edges[0], edges[1], seed).numpy()
-        pairs = np.concatenate([edges, negatives], axis=1)
+        part, count = self.part(len(rows_of_edges)), self.negatives.num_negatives
+        drawn = self.negatives.pairs(edges[0], edges[1], seed).numpy()
+        own, negatives = edges[:, part], drawn.reshape(2, -1, count)[:, part].reshape(2, -1)
+        pairs = np.concatenate([own, negatives], axis=1)
         nodes, rows = np.unique(pairs, return_inverse=True)
         seeds = torch.from_numpy(nodes)
         blocks = tuple(self._hidden(block, edges) for block in self.sampler.sample(seeds, seed))
@@ -149,9 +159,9 @@ class LinkLoader:
             seeds=seeds,
             blocks=blocks,
             pairs=torch.from_numpy(rows.reshape(pairs.shape)),
-            labels=(torch.arange(pairs.shape[1]) < edges.shape[1]).float(),
+            labels=(torch.arange(pairs.shape[1]) < own.shape[1]).float(),
             x=None if features is None else features.gather(blocks[0].src_nodes),
-            relations=self._relations_of(rows_of_edges),
+            relations=self._relations_of(rows_of_edges[part]),
         )
 
     def _relations_of(self, rows: NDArray[np.int64]) -> Tensor | None:
@@ -167,6 +177,10 @@ class LinkLoader:
             return block
         listed = edges if self.exclude == "target" else np.concatenate([edges, edges[::-1]], axis=1)
         return without_edges(block, *listed)
+
+
+def _all(count: int) -> slice:
+    return slice(None)
 
 
 def _checked_edges(edges: ArrayLike | Tensor, num_nodes: int) -> Edges:

@@ -9,7 +9,7 @@ edge gets depends on (seed, edge) and the candidates, not on the batch or the or
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -151,6 +151,7 @@ class TemporalLinkLoader:
         resample: new negatives and neighbors each epoch; False keeps those of `seed`.
         num_workers: preparing threads; 0 prepares in the caller.
         prefetch: batches ready or under way at once.
+        part: which edges of a batch of so many this process takes, where several share it.
 
     Raises:
         InputError: a number is out of its range.
@@ -170,6 +171,7 @@ class TemporalLinkLoader:
         resample: bool = True,
         num_workers: int = 1,
         prefetch: int = 4,
+        part: Callable[[int], slice] | None = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("num_negatives", num_negatives)):
             if value < 1:
@@ -178,10 +180,15 @@ class TemporalLinkLoader:
         self.batch_size, self.num_negatives = batch_size, num_negatives
         self.shuffle, self.seed, self.resample = shuffle, seed, resample
         self.num_workers, self.prefetch = num_workers, max(prefetch, 1)
+        self.part = part
         self.epoch = 0
 
     def __len__(self) -> int:
         return -(-len(self.links) // self.batch_size)
+
+    def size_of(self, i: int) -> int:
+        """Edges of the whole batch i, of all processes that share it."""
+        return min(self.batch_size, len(self.links) - i * self.batch_size)
 
     def __iter__(self) -> Iterator[TemporalLinkBatch]:
         epoch, self.epoch = self.epoch, self.epoch + 1
@@ -195,7 +202,8 @@ class TemporalLinkLoader:
         if self.shuffle:
             order = np.random.default_rng((self.seed & MASK, epoch)).permutation(order)
         starts = range(0, len(order), self.batch_size)
-        return [self.links.take(order[start : start + self.batch_size]) for start in starts]
+        batches = [self.links.take(order[start : start + self.batch_size]) for start in starts]
+        return batches if self.part is None else [b.take(self.part(len(b))) for b in batches]
 
     def _prepare(self, links: TimedLinks, seed: int) -> TemporalLinkBatch:
         drawn = self.negatives.sample(links, self.num_negatives, seed)

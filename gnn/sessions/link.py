@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gnn.decoders import DistMultDecoder, DotDecoder
+from gnn.distributed import Ranks
 from gnn.errors import DivergedError, TrainingError
 from gnn.evaluate import using_threads
 from gnn.inputs import with_inputs
@@ -123,7 +124,7 @@ class LinkSession:
         for i, start in enumerate(range(0, len(links), self.config.batch_size)):
             batch = links.take(slice(start, start + self.config.batch_size))
             loss, walked = self.whole.of(batch, step_seed(self.config.seed, epoch, i))
-            losses.append(self.stepper.step(loss, epoch, i))
+            losses.append(self.stepper.step(loss, epoch, i, len(batch)))
             sizes.append(len(batch))
             edges += walked
         return losses, sizes, edges
@@ -134,7 +135,7 @@ class LinkSession:
         self.loader.epoch = epoch
         for i, batch in enumerate(moved(self.loader, self.model.device)):
             loss, size = self._block_loss(batch)
-            losses.append(self.stepper.step(loss, epoch, i))
+            losses.append(self.stepper.step(loss, epoch, i, self.loader.size_of(i)))
             sizes.append(size)
             edges += sum(block.num_edges for block in batch.blocks)
         return losses, sizes, edges
@@ -245,4 +246,5 @@ def _loader(
         negatives=negatives,
         shuffle=True,
         seed=config.seed,
+        part=Ranks.current().part,
     )

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gnn.decoders import Decoder, DistMultDecoder
 from gnn.device import on_device_of
+from gnn.distributed import Ranks
 from gnn.dropout import dropout
 from gnn.link_losses import candidate_loss, n3_penalty, pair_loss
 from gnn.link_split import LinkParts, Links
@@ -29,6 +30,7 @@ __all__ = ["WholeLinkLoss", "penalty_of", "span_of"]
 
 SCORES_AT_ONCE = 1 << 20
 Ints = NDArray[np.int64]
+Pairs = tuple[Ints, Ints]
 Rows = tuple[Tensor, ...]
 
 
@@ -54,14 +56,21 @@ class WholeLinkLoss:
     negatives: NegativeSampler | None
 
     def of(self, batch: Links, seed: int) -> tuple[Tensor, int]:
-        """The mean loss of a batch, a scalar, and how many edges were walked."""
+        """The mean loss of this process's part of a batch, a scalar, and how many edges it walked.
+
+        What is drawn, and what is hidden, is that of the whole batch.
+        """
+        part = Ranks.current().part(len(batch))
+        own, hidden = batch.take(part), self._hidden(batch)
         if self.negatives is None:
-            loss, rows, walked = self._against_candidates(batch, seed)
+            loss, rows, walked = self._against_candidates(own, hidden, seed)
         else:
-            loss, rows, walked = self._against_negatives(batch, self.negatives, seed)
+            drawn = self.negatives.pairs(batch.src, batch.dst, seed).numpy()
+            drawn = drawn.reshape(2, len(batch), -1)[:, part]
+            loss, rows, walked = self._against_negatives(own, hidden, drawn, seed)
         if self.config.n3_decay:
-            ends = rows.of(batch.src), rows.of(batch.dst)
-            loss = loss + penalty_of(self._decoder, self.config, self.parts, ends, batch.types)
+            ends = rows.of(own.src), rows.of(own.dst)
+            loss = loss + penalty_of(self._decoder, self.config, self.parts, ends, own.types)
         return loss, walked
 
     @property
@@ -70,28 +79,31 @@ class WholeLinkLoss:
         return self.model.decoder
 
     def _against_negatives(
-        self, batch: Links, negatives: NegativeSampler, seed: int
+        self, batch: Links, hidden: Pairs | None, drawn: Ints, seed: int
     ) -> tuple[Tensor, NodeRows, int]:
-        src, dst = negatives.pairs(batch.src, batch.dst, seed).numpy()
-        rows, walked = self.whole.rows(seed, self._hidden(batch), [batch.src, batch.dst, src, dst])
+        """Edges against pairs that are none, (2, num_edges, negatives of each)."""
+        count = drawn.shape[2]
+        src, dst = drawn.reshape(2, -1)
+        rows, walked = self.whole.rows(seed, hidden, [batch.src, batch.dst, src, dst])
         relations = None if batch.types is None else on_device_of(rows.h, batch.types)
-        count = negatives.num_negatives
         again = None if relations is None else relations.repeat_interleave(count)
         positive = self._decoder.pairs(rows.of(batch.src), rows.of(batch.dst), relations)
         negative = self._decoder.pairs(rows.of(src), rows.of(dst), again)
         return pair_loss(self.loss, positive, negative.view(-1, count)), rows, walked
 
-    def _against_candidates(self, batch: Links, seed: int) -> tuple[Tensor, NodeRows, int]:
+    def _against_candidates(
+        self, batch: Links, hidden: Pairs | None, seed: int
+    ) -> tuple[Tensor, NodeRows, int]:
         """Softmax of the destination among all nodes of its type; and, for triples, the source."""
         ends = (False, True) if self.protocol == "knowledge" else (False,)
         drawn = [self._candidates(batch, seed + is_head, is_head) for is_head in ends]
         some = [nodes for nodes in drawn if nodes is not None]
         read = [batch.src, batch.dst, *some] if len(some) == len(drawn) else None
-        rows, walked = self.whole.rows(seed, self._hidden(batch), read)
+        rows, walked = self.whole.rows(seed, hidden, read)
         losses = [self._one_end(rows, batch, *asked) for asked in zip(drawn, ends, strict=True)]
         return torch.stack(losses).mean(), rows, walked
 
-    def _hidden(self, batch: Links) -> tuple[Ints, Ints] | None:
+    def _hidden(self, batch: Links) -> Pairs | None:
         """Edges that are no messages in this step: the batch's, and those that run back."""
         if not self.config.exclude_targets or self.model.config.conv == "identity":
             return None

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.distributed import Ranks
 from gnn.errors import DivergedError, TrainingError
 from gnn.evaluate import using_threads
 from gnn.inputs import with_inputs
@@ -93,7 +94,7 @@ class TemporalLinkSession:
         self.loader.epoch = epoch
         for i, batch in enumerate(moved(self.loader, self.model.device)):
             loss = pair_loss(self.loss, *score_batch(self.model, batch))
-            losses.append(self.stepper.step(loss, epoch, i))
+            losses.append(self.stepper.step(loss, epoch, i, self.loader.size_of(i)))
             sizes.append(len(batch.links))
             edges += sum(block.num_edges for block in batch.blocks)
         mean = float(np.average(losses, weights=sizes))
@@ -135,6 +136,7 @@ class TemporalNodeSession(NodeSession):
             shuffle=True,
             seed=config.seed,
             labels=y,
+            part=Ranks.current().part,
         )
 
     @classmethod
@@ -164,6 +166,7 @@ def _loader(
         max(config.num_negatives, 1),
         shuffle=True,
         seed=config.seed,
+        part=Ranks.current().part,
     )
 
 

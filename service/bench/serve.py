@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def measure(plan: ServePlan) -> dict[str, Any]:
                                   plan.width, plan.threads, plan.seed)  # fmt: skip
         loader = stack.enter_context(Loader())
         bench = _Bench(plan, world, loader)
-        rows = [*bench.races(), *bench.loads(), *bench.second_worker()]
+        rows = [*bench.races(), *bench.even_load(), *bench.overload(), *bench.second_worker()]
     return {"machine": machine(), "rows": rows}
 
 
@@ -129,27 +129,35 @@ class _Bench:
                                          {**one, "body": {"mode": "table"}})  # fmt: skip
         yield from self._race_with_empty("from a warm cache", {}, {**one, "num_nodes": WARM_IDS})
 
-    def loads(self) -> Iterator[dict[str, Any]]:
-        """Half of the most for long, and three times the most."""
+    def even_load(self) -> Iterator[dict[str, Any]]:
+        """Half of the most for long; the empty handler for a while, for what the machine adds."""
         plan, half = self.plan, self.most / 2
-        body: dict[str, Any] = {"body": {"mode": "sampled"}, "num_nodes": plan.num_nodes}
-        given = {"cache_bytes": 0, "max_delay_ms": DELAY_MS, **self.given}
-        with our_server(self.world, **given) as server:
-            note(f"an even load of {half:,.0f} requests/s for {plan.seconds:,.0f} s")
-            job = LoadJob(server.port, [Phase(WARMUP_S, half), Phase(plan.seconds, half)],
-                          plan.connections * 4, **body)  # fmt: skip
-            self.loader.start(job)
+        note(f"an even load of {half:,.0f} requests/s for {plan.seconds:,.0f} s")
+        job = self._load([Phase(WARMUP_S, half), Phase(plan.seconds, half)], plan.connections * 4)
+        with our_server(self.world, cache_bytes=0, **self.given) as server:
+            self.loader.start(replace(job, port=server.port))
             time.sleep(WARMUP_S + min(60.0, plan.seconds / 5))
             early = server.private_bytes()
             even = self.loader.reports()[1]
             grown = server.private_bytes() - early
-            yield _own(f"even load of half the most, {plan.seconds:,.0f} s: p99", "ms",
-                       even["ms"]["p99"], even, grown_mb=grown / MB)  # fmt: skip
-            note(f"{OVERLOAD} times the most")
-            phases = [Phase(plan.turn_s, half), Phase(plan.turn_s, OVERLOAD * self.most),
-                      Phase(plan.turn_s, half)]  # fmt: skip
-            job = LoadJob(server.port, phases, OVERLOAD_CONNECTIONS, **body)
-            before, during, after = self.loader.send(job)
+        ms = {"ours": even["ms"]["p99"]}
+        if plan.with_peers:
+            short = replace(job, phases=[Phase(WARMUP_S, half), Phase(plan.turn_s, half)])
+            with empty_server(self.world) as server:
+                empty = self.loader.send(replace(short, port=server.port))[1]
+            ms["empty handler"] = empty["ms"]["p99"]
+        words = f"even load of half the most, {plan.seconds:,.0f} s: p99"
+        yield {**_time_row(words, ms), **_counts(even), "grown_mb": grown / MB}
+
+    def overload(self) -> Iterator[dict[str, Any]]:
+        """Three times the most, with half of it before and after."""
+        plan, half = self.plan, self.most / 2
+        note(f"{OVERLOAD} times the most")
+        rates = half, OVERLOAD * self.most, half
+        job = self._load([Phase(plan.turn_s, rate) for rate in rates], OVERLOAD_CONNECTIONS)
+        given = {"cache_bytes": 0, "max_delay_ms": DELAY_MS, **self.given}
+        with our_server(self.world, **given) as server:
+            before, during, after = self.loader.send(replace(job, port=server.port))
         words = f"{OVERLOAD} times the most:"
         if during["refused"]:
             refused = during["refused_ms"]
@@ -157,6 +165,11 @@ class _Bench:
         yield _own(f"{words} p99 of what is answered", "ms", during["ms"]["p99"], during,
                    at_half_ms=before["ms"]["p99"])  # fmt: skip
         yield _own(f"{words} until all is well again", "s", after["recovered_s"], after)
+
+    def _load(self, phases: list[Phase], connections: int) -> LoadJob:
+        """Single ids, sampled; the port is still to come."""
+        body = {"mode": "sampled"}
+        return LoadJob(0, phases, connections, body=body, num_nodes=self.plan.num_nodes)
 
     def second_worker(self) -> Iterator[dict[str, Any]]:
         """What one worker more takes."""
@@ -239,5 +252,8 @@ def _own(
     work: str, unit: str, value: float, report: Mapping[str, Any], **more: Any
 ) -> dict[str, Any]:
     """A row without peers."""
-    kept = {key: report[key] for key in ("rate", "failed", "refused", "busy") if key in report}
-    return {"work": work, "unit": unit, "ours": value, "peers": {}, **kept, **more}
+    return {"work": work, "unit": unit, "ours": value, "peers": {}, **_counts(report), **more}
+
+
+def _counts(report: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: report[key] for key in ("rate", "failed", "refused", "busy") if key in report}

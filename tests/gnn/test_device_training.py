@@ -15,6 +15,7 @@ from elsewhere import CUDA, Elsewhere, pretended_cuda
 from gnn import GNN, ModelConfig, TrainConfig, build_model, evaluate, train
 from gnn.data import Data
 from gnn.device import plain_operations
+from gnn.distributed import Ranks
 from gnn.errors import DeviceMemoryError, DivergedError
 from gnn.optimize import LEAST_SCALE, Stepper
 from gnn.precision import autocast_dtype
@@ -271,9 +272,17 @@ def test_a_loss_that_is_no_number_is_none_with_a_scale_either():
         stepper.step(next(model.parameters()).sum() * torch.nan, 0, 0)
 
 
-def test_several_processes_train_on_the_cpu():
-    from gnn.distributed import Ranks
-
-    assert Ranks(0, 2).device("auto") == CPU
-    with pytest.raises(InputError, match="in one of 2 processes"):
+def test_of_several_processes_each_takes_its_accelerator(monkeypatch: pytest.MonkeyPatch):
+    assert Ranks(0, 2).device("auto") == Ranks(1, 2).device("cpu") == CPU
+    with pytest.raises(InputError, match="torch finds no CUDA device"):
         Ranks(1, 2).device("cuda")
+    with pytest.raises(InputError, match=r"'cuda:1' in one of 2 processes"):
+        Ranks(1, 2).device("cuda:1")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_RANK", "1")  # the third process of four, on a second machine of two
+    for name in ("auto", "cuda"):
+        assert Ranks(3, 4).device(name) == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(InputError, match="there are 2 here"):
+        Ranks(2, 3).device("cuda")

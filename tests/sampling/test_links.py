@@ -123,6 +123,37 @@ def test_workers_change_nothing_and_epochs_do():
     )
 
 
+def test_parts_of_a_batch_are_its_edges_once_with_their_negatives_and_without_any_of_the_batch():
+    rng = np.random.default_rng(3)
+    edges = np.unique(rng.integers(0, 40, (2, 300)), axis=1)
+    graph = Graph.from_edges(*edges, num_nodes=40)
+    data, sampler = Dataset.in_memory(graph), FullNeighborSampler(graph, num_layers=1)
+    types = rng.integers(0, 3, edges.shape[1])
+
+    def batches(part=None):
+        return list(LinkLoader(data, sampler, edges, 50, 3, relations=types, shuffle=True, seed=2,
+                               part=part))  # fmt: skip
+
+    def pairs_of(batch):
+        """Every edge with its relation and its negatives."""
+        ends, size = batch.seeds[batch.pairs].T, int(batch.labels.sum())
+        drawn, kinds = ends[size:].view(size, 3, 2), batch.relations
+        assert (kinds[size:].view(size, 3) == kinds[:size, None]).all()
+        rows = zip(ends[:size].tolist(), kinds[:size].tolist(), drawn.tolist(), strict=True)
+        return sorted((tuple(edge), kind, str(negatives)) for edge, kind, negatives in rows)
+
+    shares = [batches(lambda count, rank=rank: slice(rank, None, 3)) for rank in range(3)]
+    for whole, *parts in zip(batches(), *shares, strict=True):
+        assert pairs_of(whole) == sorted(pair for part in parts for pair in pairs_of(part))
+        hidden = {edge for edge, *_ in pairs_of(whole)}
+        for part in parts:
+            assert 16 <= part.labels.sum() <= 17 or len(hidden) < 50
+            [block] = part.blocks
+            dst = np.repeat(block.dst_nodes.numpy(), np.diff(block.indptr))
+            src = block.src_nodes[block.indices.long()].numpy()
+            assert not hidden & set(zip(src.tolist(), dst.tolist(), strict=True))
+
+
 def test_an_edge_has_the_same_negatives_in_any_batch():
     graph = random_graph()
     data, edges = Dataset.in_memory(graph), edges_of(graph)
