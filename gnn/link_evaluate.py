@@ -2,7 +2,8 @@
 
     knowledge       several edge types: the true end among all nodes, both ends, filtered; where
                     edges have times, by what is true at the same time
-    recommendation  two node types and edges between them: the top 20 of all items per user
+    recommendation  two node types and edges between them: all items ranked for every user, the top
+                    20, and the best place of an item that the user chose
     pairs           else, and where negatives are given: edges against pairs that are none
 
 Embeddings are exact, of the graph of messages alone. The train part is measured on a sample.
@@ -24,10 +25,26 @@ from gnn.inputs import with_inputs
 from gnn.layerwise import infer
 from gnn.link_split import LinkParts, Links
 from gnn.model import GNN
-from gnn.ranking import Answers, filtered_ranks, list_metrics, pair_metrics, rank_metrics
+from gnn.ranking import (
+    HITS,
+    KEPT,
+    Answers,
+    filtered_ranks,
+    first_ranks,
+    list_metrics,
+    pair_metrics,
+    rank_metrics,
+)
 from sampling import NodeType
 
-__all__ = ["EVAL_SEED", "link_metrics", "link_tensors", "protocol_of", "score_links"]
+__all__ = [
+    "EVAL_SEED",
+    "LINKS_MEASURED",
+    "link_metrics",
+    "link_tensors",
+    "protocol_of",
+    "score_links",
+]
 
 EVAL_SEED = 20_130_711
 TRAIN_SAMPLE = 2_000
@@ -35,6 +52,15 @@ SCORES_AT_ONCE = 1 << 24
 PAIRS_AT_ONCE = 1 << 18
 DRAWS = 50
 Ints = NDArray[np.int64]
+
+RANKED = ("mrr", *(f"hits@{k}" for k in HITS))
+LISTED = (f"recall@{KEPT}", f"ndcg@{KEPT}")
+LINKS_MEASURED: dict[str, tuple[str, ...]] = {
+    "knowledge": RANKED,
+    "recommendation": (*LISTED, *RANKED),
+    "pairs": ("roc_auc", "average_precision", *RANKED, "loss"),
+}
+"""What is measured of edges, by protocol."""
 
 
 def protocol_of(parts: LinkParts) -> str:
@@ -243,15 +269,17 @@ def _recommendation(
     if limit is not None and len(users) > limit:
         rng = np.random.default_rng((seed, EVAL_SEED))
         users = np.sort(rng.choice(users, limit, replace=False))
-    step, found = max(1, SCORES_AT_ONCE // max(item.num_nodes, 1)), []
+    step, found, ranks = max(1, SCORES_AT_ONCE // max(item.num_nodes, 1)), [], []
     for start in range(0, len(users), step):
         some = users[start : start + step]
         scores = model.decoder.against(h[torch.from_numpy(some)], h[item.start : item.end], None)
         rows, items = hidden.of(some)
         scores[torch.from_numpy(rows), torch.from_numpy(items)] = -torch.inf
-        found.append(list_metrics(scores, wanted.of(some)))
-    recall, ndcg = np.concatenate(found).mean(axis=0).tolist()
-    return {"recall@20": recall, "ndcg@20": ndcg}
+        relevant = wanted.of(some)
+        found.append(list_metrics(scores, relevant))
+        ranks.append(first_ranks(scores, relevant))
+    listed = np.concatenate(found).mean(axis=0).tolist()
+    return {**dict(zip(LISTED, listed, strict=True)), **rank_metrics(torch.cat(ranks))}
 
 
 def _lists(links: Sequence[Links], item: NodeType) -> Answers:

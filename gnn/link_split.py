@@ -18,7 +18,7 @@ from sampling import Dataset, Graph
 from sampling.graph.linksets import inverse_types
 from sampling.kernels.reference import MASK
 
-__all__ = ["LinkParts", "Links", "is_symmetric", "split_links", "target_edges"]
+__all__ = ["SHARES", "LinkParts", "Links", "is_symmetric", "split_links", "target_edges"]
 
 SHARES = (0.8, 0.1, 0.1)
 

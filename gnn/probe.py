@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from gnn.device import at_home
 from gnn.inputs import with_inputs
@@ -15,7 +16,7 @@ from gnn.splits import split_nodes
 from gnn.tasks import task_named
 from sampling import Dataset
 
-__all__ = ["probe_accuracy"]
+__all__ = ["probe_accuracy", "probed_parts"]
 
 ITERATIONS = 300
 
@@ -38,15 +39,11 @@ def probe_accuracy(
         split: shares where it has none.
         seed: randomness of such a split.
     """
-    if data.meta.labels is None or data.meta.labels.kind != "class":
-        return {}
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import StandardScaler
 
-    y, labeled = task_named("node-classification").targets(data)
-    parts = split_nodes(data, labeled, split_index=split_index, split=split, seed=seed)
-    targets = y.numpy()
-    if len(np.unique(targets[parts["train"]])) < 2:
+    parts, targets = probed_parts(data, split_index, split, seed)
+    if not parts:
         return {}
     was_training = model.training
     model.eval()
@@ -59,5 +56,25 @@ def probe_accuracy(
     return {
         name: {"probe_accuracy": float(probe.score(scaler.transform(h[nodes]), targets[nodes]))}
         for name, nodes in parts.items()
-        if name in names and len(nodes)
+        if name in names
     }
+
+
+def probed_parts(
+    data: Dataset, split_index: int, split: tuple[float, float, float], seed: int
+) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64]]:
+    """Labeled nodes of the parts that have some, and codes, (num_nodes,); none without two classes.
+
+    Args:
+        data: the graph.
+        split_index: as of `probe_accuracy`, and so are `split` and `seed`.
+    """
+    nothing = np.zeros(0, np.int64)
+    if data.meta.labels is None or data.meta.labels.kind != "class":
+        return {}, nothing
+    y, labeled = task_named("node-classification").targets(data)
+    parts = split_nodes(data, labeled, split_index=split_index, split=split, seed=seed)
+    targets: NDArray[np.int64] = y.numpy()
+    if len(np.unique(targets[parts["train"]])) < 2:
+        return {}, nothing
+    return {name: nodes for name, nodes in parts.items() if len(nodes)}, targets

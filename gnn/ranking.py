@@ -2,7 +2,8 @@
 
 Knowledge graphs rank the true end among all nodes, other true ends left out (the "filtered"
 setting; Bordes et al. 2013), and a tie takes the mean of its places, so that a constant score is
-no good score (Sun et al. 2020). Recommendation ranks all items a user has not chosen before.
+no good score (Sun et al. 2020). Recommendation ranks all items a user has not chosen before;
+its reciprocal rank and Hits@K are of the best item that the user chose.
 Pairs are told from negatives: Hits@K as in the Open Graph Benchmark (Hu et al. 2020) is the share
 of edges that score above the K-th best negative.
 """
@@ -21,6 +22,7 @@ __all__ = [
     "KEPT",
     "Answers",
     "filtered_ranks",
+    "first_ranks",
     "hits_above",
     "list_metrics",
     "pair_metrics",
@@ -106,6 +108,24 @@ def list_metrics(scores: Tensor, relevant: tuple[Ints, Ints], k: int = KEPT) -> 
     gain = 1 / np.log2(np.arange(count) + 2)
     best = np.concatenate([[0.0], np.cumsum(gain)])[np.minimum(total, count)]
     return np.stack([found.sum(axis=1) / total, (found * gain).sum(axis=1) / best], axis=1)
+
+
+def first_ranks(scores: Tensor, relevant: tuple[Ints, Ints]) -> Tensor:
+    """Rank of the best relevant candidate of every row, from 1.
+
+    Args:
+        scores: (rows, num_candidates); minus infinity for what is not to be listed.
+        relevant: (row, candidate) pairs; every row has one at least.
+
+    Returns:
+        (rows,) float64: 1 + better ones + half of the others that tie.
+    """
+    rows, columns = (torch.from_numpy(a) for a in relevant)
+    own = torch.full_like(scores, -torch.inf)
+    own[rows, columns] = scores[rows, columns]
+    best = own.max(dim=1, keepdim=True).values
+    better, equal = (scores > best).sum(dim=1), ((scores == best) & (own != best)).sum(dim=1)
+    return 1 + better.double() + equal.double() / 2
 
 
 def hits_above(positive: Tensor, negative: Tensor, k: int) -> float:

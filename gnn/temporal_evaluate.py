@@ -30,6 +30,7 @@ from sampling.temporal_links import TemporalLinkBatch, TemporalLinkLoader, Timed
 
 __all__ = [
     "EVAL_NEGATIVES",
+    "TEMPORAL_MEASURED",
     "TemporalReading",
     "score_batch",
     "score_in_time",
@@ -37,6 +38,8 @@ __all__ = [
     "temporal_logits",
 ]
 
+TEMPORAL_MEASURED = ("average_precision", "roc_auc", "mrr", "loss")
+"""What is measured of edges in time."""
 EVAL_SEED, EVAL_BATCH, EVAL_NEGATIVES = 20_200_213, 200, 20
 TRAIN_SAMPLE = 10_000
 ALL = -1

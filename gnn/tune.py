@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,21 @@ from gnn.errors import DivergedError, MissingPackageError, ResumeError, Training
 from gnn.metrics import LOWER_IS_BETTER
 from gnn.model import build_model
 from gnn.model_config import ModelConfig
-from gnn.recipes import RECIPES, recipe_for
-from gnn.tasks import task_named
-from gnn.train import train
+from gnn.starting import starting_recipe
+from gnn.train import session_for, train
 from gnn.train_config import TrainConfig
 from sampling.errors import DamagedError, InputError
 from sampling.kernels.reference import GOLDEN, MASK, mix
 
-__all__ = ["Space", "Trial", "best_of", "settings_of", "tune"]
+__all__ = ["Purpose", "Space", "Trial", "best_of", "monitor_of", "settings_of", "tune"]
 
 ALIASES = {"hidden": "d_hidden", "layers": "num_layers", "model": "conv"}
 LISTS = ("fanouts", "eval_fanouts", "split")
-RESERVED = ("task", "seed", "num_threads", "d_in", "d_out")
+OPTIONS = {"task": "task", "seed": "seed", "num_threads": "threads", "device": "device"}
+"""Fields that are options of the search itself."""
+DICTATED = ("d_in", "d_out")
+SETTLED = ("monitor", "temporal")
+"""Fields that are the same in all trials, which could not be compared otherwise."""
 RANGE_KEYS = {"low", "high", "log", "step"}
 TRAIN_FIELDS = {field.name for field in fields(TrainConfig)}
 MODEL_FIELDS = {field.name for field in fields(ModelConfig)}
@@ -44,6 +47,25 @@ MAX_CHOICES = 1000
 STUDY = "gnn"
 
 Settings = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Purpose:
+    """What all trials have in common.
+
+    Attributes:
+        task: what is trained for.
+        temporal: whether time is respected.
+        seed: randomness of the search and of every training.
+        num_threads: threads; torch's own setting when left out.
+        device: where is trained.
+    """
+
+    task: str = "node-classification"
+    temporal: bool = False
+    seed: int = 0
+    num_threads: int | None = None
+    device: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,30 +110,34 @@ class Space:
                 space.choices[key] = value
             else:
                 space.fixed[key] = value
+        for key in SETTLED:
+            if key in space.choices or key in space.ranges:
+                raise InputError(f"{key} must be one value, as trials are compared by one metric")
         if not (space.choices or space.ranges):
             raise InputError("the space leaves nothing to choose; give a list or {low, high}")
         return space
 
-    def check(self, data: Data, task: str, seed: int) -> None:
+    def check(self, data: Data, purpose: Purpose) -> None:
         """Refuse a value that no training takes.
 
         Raises:
             InputError: names its key.
         """
-        self._check_one(data, task, seed, self._lowest(), "the space")
+        self._check_one(data, purpose, self.lowest(), "the space")
         for key, bound in self.ranges.items():
-            self._check_one(data, task, seed, {**self._lowest(), key: bound.high}, key)
+            self._check_one(data, purpose, {**self.lowest(), key: bound.high}, key)
         for key, values in self.choices.items():
             for value in values:
-                self._check_one(data, task, seed, {**self._lowest(), key: value}, key)
+                self._check_one(data, purpose, {**self.lowest(), key: value}, key)
 
-    def _lowest(self) -> Settings:
+    def lowest(self) -> Settings:
+        """The settings of a trial that draws the first of all choices and the least of ranges."""
         first = {key: values[0] for key, values in self.choices.items()}
         return {**self.fixed, **first, **{key: bound.low for key, bound in self.ranges.items()}}
 
-    def _check_one(self, data: Data, task: str, seed: int, chosen: Settings, key: str) -> None:
+    def _check_one(self, data: Data, purpose: Purpose, chosen: Settings, key: str) -> None:
         try:
-            settings_of(data, task, seed, chosen)
+            settings_of(data, purpose, chosen)
         except (TypeError, ValueError, InputError) as error:
             said = f" = {json.dumps(chosen[key])}" if key in chosen else ""
             raise InputError(f"{key}{said} cannot be trained with: {error}") from None
@@ -153,7 +179,7 @@ class Trial:
 
 
 def settings_of(
-    data: Data, task: str, seed: int, chosen: Mapping[str, Any], num_threads: int | None = None
+    data: Data, purpose: Purpose, chosen: Mapping[str, Any]
 ) -> tuple[ModelConfig, TrainConfig]:
     """Architecture and training from names and values; the recipe has what is left out.
 
@@ -165,15 +191,29 @@ def settings_of(
     for key in LISTS:
         if not all(isinstance(item, int | float) for item in named.get(key) or ()):
             raise InputError(f"{key} must be a list of numbers")
-    conv = named.pop("conv", "sage")
-    if conv not in RECIPES:
-        raise InputError(f"there is no model {conv!r}; choose one of {', '.join(RECIPES)}")
-    recipe = recipe_for(conv, data, named.get("num_layers"), task)
+    common = asdict(purpose)
+    temporal = common["temporal"] = purpose.temporal or named.pop("temporal", False)
+    conv, layers = named.pop("conv", "sage"), named.get("num_layers")
+    recipe = starting_recipe(purpose.task, conv, data, layers, temporal=temporal)
     of_training = {key: named.pop(key) for key in list(named) if key in TRAIN_FIELDS}
-    training = TrainConfig(
-        **{**recipe.train, **of_training}, task=task, seed=seed, num_threads=num_threads
-    )
-    return architecture_for(task, data, recipe, named), training
+    training = TrainConfig(**{**recipe.train, **of_training, **common})
+    return architecture_for(purpose.task, data, recipe, named), training
+
+
+def monitor_of(data: Data, space: Space, purpose: Purpose) -> str:
+    """The metric of validation that trials are compared by: that of a training.
+
+    Raises:
+        InputError: a value cannot be trained with, or there is no validation to choose by.
+        TrainingError: the data lack what training reads.
+    """
+    space.check(data, purpose)
+    architecture, training = settings_of(data, purpose, space.lowest())
+    monitor = session_for(build_model(architecture), data, training).monitor
+    if monitor == "none":
+        raise InputError("monitor must be one metric of validation, to compare trials by, and it "
+                         "is 'none'; name one, and give val a share")  # fmt: skip
+    return monitor
 
 
 def tune(
@@ -181,11 +221,10 @@ def tune(
     space: Space,
     journal: Path,
     *,
-    task: str = "node-classification",
+    purpose: Purpose | None = None,
+    monitor: str | None = None,
     trials: int = 20,
     timeout_s: float | None = None,
-    seed: int = 0,
-    num_threads: int | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Trial]:
     """Trials until there are `trials`, those in the journal included.
@@ -194,11 +233,10 @@ def tune(
         data: a graph or a collection.
         space: what may be chosen.
         journal: file of all trials; continued where it is there.
-        task: what is trained for.
+        purpose: what all trials have in common.
+        monitor: what `monitor_of` gave, which is asked when this is left out.
         trials: how many.
         timeout_s: no trial begins after this many seconds.
-        seed: randomness of the search and of every training.
-        num_threads: threads; torch's own setting when left out.
         clock: seconds.
 
     Raises:
@@ -207,11 +245,11 @@ def tune(
         MissingPackageError: Optuna is not installed.
     """
     optuna = _optuna()
-    space.check(data, task, seed)
-    monitor = space.fixed.get("monitor") or task_named(task).monitor
-    if monitor == "none" or "monitor" in space.choices:
-        raise InputError("monitor must be one metric of validation, to compare trials by")
-    study = _study(optuna, journal, monitor, {"space": space.as_json(), "task": task, "seed": seed})
+    purpose = purpose or Purpose()
+    monitor, seed = monitor or monitor_of(data, space, purpose), purpose.seed
+    identity = asdict(purpose) | {"space": space.as_json()}
+    del identity["num_threads"], identity["device"]
+    study = _study(optuna, journal, monitor, identity)
     ends, done = None if timeout_s is None else clock() + timeout_s, _finished(study)
     yield from done
     for number in range(len(done), trials):
@@ -221,7 +259,7 @@ def tune(
         trial = study.ask()
         chosen = space.draw(trial)
         trial.set_user_attr("settings", chosen)
-        configs = settings_of(data, task, seed, chosen, num_threads)
+        configs = settings_of(data, purpose, {**chosen, "monitor": monitor})
         yield _run(optuna, study, trial, data, configs, monitor, chosen)
 
 
@@ -313,7 +351,11 @@ def _optuna() -> Any:
 
 def _check_key(key: str) -> None:
     name = ALIASES.get(key, key)
-    if name not in TRAIN_FIELDS | MODEL_FIELDS or key in RESERVED:
+    if name in OPTIONS:
+        raise InputError(
+            f"the space names {key!r}, which is for all trials; give --{OPTIONS[name]}"
+        )
+    if name not in TRAIN_FIELDS | MODEL_FIELDS or name in DICTATED:
         raise InputError(f"the space names {key!r}; it takes settings of gnn train, as in lr")
 
 

@@ -17,6 +17,7 @@ from gnn.evaluate import using_threads
 from gnn.graph_evaluate import check_collection, graph_inputs, graph_logits, graph_parts
 from gnn.losses import balanced_seeds
 from gnn.model import GNN
+from gnn.monitors import monitor_of
 from gnn.optimize import Stepper
 from gnn.sessions.session import EpochResult, check_outputs, class_weight_of, loss_of
 from gnn.tasks import Task, task_named
@@ -81,7 +82,7 @@ class GraphSession:
             part=Ranks.current().part,
         )
         weight = class_weight_of(config, task, targets, model.config.d_out)
-        monitor = config.monitor or task.monitor
+        monitor = monitor_of(config, task.monitor, ("loss", *task.metric_names))
         stepper = Stepper.of(model, config, len(loader))
         return cls(
             model,

@@ -22,10 +22,11 @@ from gnn.distributed import Ranks
 from gnn.errors import DivergedError, TrainingError
 from gnn.evaluate import using_threads
 from gnn.inputs import with_inputs
-from gnn.link_evaluate import link_metrics, protocol_of
+from gnn.link_evaluate import LINKS_MEASURED, link_metrics, protocol_of
 from gnn.link_losses import pair_loss
 from gnn.link_split import LinkParts, Links, split_links
 from gnn.model import GNN
+from gnn.monitors import monitor_of
 from gnn.optimize import Stepper
 from gnn.sessions.link_whole import WholeLinkLoss, penalty_of, span_of
 from gnn.sessions.session import EpochResult
@@ -175,7 +176,8 @@ def _monitor(config: TrainConfig, parts: LinkParts, protocol: str) -> str:
     if not len(parts.val) and config.monitor not in (None, "none"):
         raise TrainingError("there are no val edges to choose the best epoch with; ingest some, "
                             'or pass --monitor none (monitor="none")')  # fmt: skip
-    return config.monitor or (MONITORS[protocol] if len(parts.val) else "none")
+    own = MONITORS[protocol] if len(parts.val) else "none"
+    return monitor_of(config, own, LINKS_MEASURED[protocol])
 
 
 def _negative_sampler(parts: LinkParts, config: TrainConfig) -> NegativeSampler:

@@ -21,6 +21,7 @@ from gnn.evaluate import EXACT_EDGES, logits_of, using_threads
 from gnn.inputs import with_inputs
 from gnn.losses import balanced_seeds
 from gnn.model import GNN
+from gnn.monitors import monitor_of
 from gnn.optimize import Stepper
 from gnn.reduce import reduce_inputs
 from gnn.sessions.session import EpochResult, check_outputs, class_weight_of, loss_of
@@ -80,7 +81,7 @@ class NodeSession:
             class_weight_of(config, task, targets, model.config.d_out),
             Stepper.of(model, config, len(loader)),
             loader,
-            config.monitor or task.monitor,
+            monitor_of(config, task.monitor, ("loss", *task.metric_names)),
             train_nodes,
             whole,
         )

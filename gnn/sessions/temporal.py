@@ -21,11 +21,13 @@ from gnn.evaluate import using_threads
 from gnn.inputs import with_inputs
 from gnn.link_losses import pair_loss
 from gnn.model import GNN
+from gnn.monitors import monitor_of
 from gnn.optimize import Stepper
 from gnn.sessions.node import NodeSession
 from gnn.sessions.session import EpochResult
 from gnn.temporal_evaluate import (
     EVAL_NEGATIVES,
+    TEMPORAL_MEASURED,
     TemporalReading,
     node_times,
     score_batch,
@@ -69,7 +71,8 @@ class TemporalLinkSession:
             raise TrainingError('the model has no decoder; build it with one, as in decoder="mlp"')
         data = with_inputs(data, model.config)
         parts = split_by_time(data, config.split)
-        monitor = config.monitor or (MONITOR if len(parts.part("val")) else "none")
+        own = MONITOR if len(parts.part("val")) else "none"
+        monitor = monitor_of(config, own, TEMPORAL_MEASURED)
         if monitor != "none" and not len(parts.part("val")):
             raise TrainingError("there are no val edges to choose the best epoch with; give val a "
                                 'share, or pass --monitor none (monitor="none")')  # fmt: skip

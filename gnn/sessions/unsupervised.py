@@ -24,8 +24,9 @@ from torch import Tensor
 from gnn.errors import DivergedError, TrainingError
 from gnn.inputs import with_inputs
 from gnn.model import GNN
+from gnn.monitors import monitor_of
 from gnn.optimize import Stepper
-from gnn.probe import probe_accuracy
+from gnn.probe import probe_accuracy, probed_parts
 from gnn.sessions.session import EpochResult
 from gnn.sessions.whole import WholeGraph, fanouts_of, step_seed
 from gnn.train_config import TrainConfig
@@ -35,6 +36,7 @@ from sampling.kernels.reference import MASK
 
 __all__ = ["UnsupervisedSession"]
 
+PROBE = "probe_accuracy"
 WALK_LENGTH = 5
 POWER = 0.75
 SLOPE = 0.25
@@ -79,7 +81,8 @@ class UnsupervisedSession:
             exclude_edges=False,
             num_threads=config.num_threads,
         )
-        monitor = config.monitor or "loss"
+        measured = ("loss", PROBE) if _can_be_probed(data, config) else ("loss",)
+        monitor = monitor_of(config, "loss", measured)
         return cls(
             model, data, config, Stepper.of(model, config), monitor, sampler, negatives, whole
         )
@@ -170,3 +173,10 @@ class UnsupervisedSession:
 
     def _permutation(self, count: int, seed: int) -> Tensor:
         return torch.from_numpy(np.random.default_rng(seed & MASK).permutation(count))
+
+
+def _can_be_probed(data: Dataset, config: TrainConfig) -> bool:
+    """Whether validation nodes have classes, looked at only where they are to choose."""
+    if config.monitor != PROBE:
+        return False
+    return "val" in probed_parts(data, config.split_index, config.split, config.seed)[0]

@@ -27,7 +27,6 @@ from service.console import Progress, note, show
 if TYPE_CHECKING:
     from gnn import TrainConfig
     from gnn.data import Data
-    from gnn.recipes import Recipe
 
 __all__ = ["train"]
 
@@ -295,10 +294,11 @@ def train(
     from gnn.data import open_data
     from gnn.distributed import joined
     from gnn.model_paths import check_name
+    from gnn.starting import starting_recipe
 
     check_name(out.name)
     data = open_data(graph)
-    recipe = _recipe(task, model, data, layers, temporal)
+    recipe = starting_recipe(task, model, data, layers, temporal=temporal)
     chosen_training = {
         "epochs": epochs,
         "batch_size": batch_size,
@@ -309,6 +309,7 @@ def train(
         "patience": patience,
         "num_negatives": num_negatives,
         "exclude_targets": False if keep_targets else None,
+        "split": None if split is None else parse_shares(split, "--split"),
     }
     chosen_model = {
         "aggregator": aggregator,
@@ -351,7 +352,6 @@ def train(
         max_grad_norm=max_grad_norm,
         seed=seed,
         split_index=split_index,
-        split=_shares(task, split, temporal),
         temporal=temporal,
         strategy=strategy,
         link_loss=link_loss,
@@ -433,28 +433,6 @@ def _detail(report: Any) -> str:
     val = " ".join(f"{k} {v:.4f}" for k, v in report.metrics["val"].items() if k != "loss")
     rate = f"{report.edges_per_s / 1e6:.2f} M edges/s"
     return f"loss {report.loss:.4f}, val {val or '-'}, best {report.best_epoch}, {rate}"
-
-
-def _recipe(task: str, conv: str, data: Any, layers: int | None, temporal: bool) -> Recipe:
-    from gnn.link_recipes import link_recipe, unsupervised_recipe
-    from gnn.recipes import recipe_for
-    from gnn.temporal_recipes import temporal_recipe
-    from sampling import Dataset
-
-    if temporal:
-        return temporal_recipe(conv, data, layers, task)
-    makers = {"link-prediction": link_recipe, "unsupervised": unsupervised_recipe}
-    if task in makers and isinstance(data, Dataset):
-        return makers[task](conv, data, layers)
-    return recipe_for(conv, data, layers, task)
-
-
-def _shares(task: str, split: str | None, temporal: bool) -> tuple[float, float, float]:
-    if split is not None:
-        return parse_shares(split, "--split")
-    if temporal:
-        return (0.7, 0.15, 0.15)
-    return (0.8, 0.1, 0.1) if task == "link-prediction" else (0.6, 0.2, 0.2)
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

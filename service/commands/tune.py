@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from service.commands.options import Debug, GraphPath, Json, Seed, Threads
+from service.commands.options import Debug, Device, GraphPath, Json, Seed, Threads
 from service.commands.train import Task
 from service.console import Progress, show
 
@@ -32,8 +32,12 @@ def tune(
     timeout: Annotated[
         float | None, typer.Option(min=0, help="Seconds after which no further trial begins.")
     ] = None,
+    temporal: Annotated[
+        bool, typer.Option("--temporal", help="Respect time, as for gnn train.")
+    ] = False,
     seed: Seed = 0,
     threads: Threads = None,
+    device: Device = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue a search that was killed.")
     ] = False,
@@ -45,7 +49,6 @@ def tune(
     from gnn.data import open_data
     from gnn.metrics import LOWER_IS_BETTER
     from gnn.model_paths import check_name
-    from gnn.tasks import task_named
     from service.commands.train import run_training
 
     check_name(out.name)
@@ -53,19 +56,22 @@ def tune(
     folder = out / UNFINISHED
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
+    purpose = search.Purpose(
+        task=task, temporal=temporal, seed=seed, num_threads=threads, device=device
+    )
+    monitor = search.monitor_of(data, declared, purpose)
     found: list[Trial] = []
     started = time.perf_counter()
     with Progress("trials") as progress:
         for trial in search.tune(
-            data, declared, folder / "journal.log", task=task, trials=trials, timeout_s=timeout,
-            seed=seed, num_threads=threads,
+            data, declared, folder / "journal.log", purpose=purpose, monitor=monitor,
+            trials=trials, timeout_s=timeout,
         ):  # fmt: skip
             found.append(trial)
             progress.update("tune", len(found), trials, f"{trial.state} {trial.value}")
-    monitor = declared.fixed.get("monitor") or task_named(task).monitor
     best = search.best_of(found, monitor in LOWER_IS_BETTER)
     searched_s = time.perf_counter() - started
-    settings = search.settings_of(data, task, seed, best.settings, threads)
+    settings = search.settings_of(data, purpose, best.settings)
     result = run_training(data, *settings, out)
     shutil.rmtree(folder, ignore_errors=True)
     show(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from gnn.ranking import (
     Answers,
     filtered_ranks,
+    first_ranks,
     hits_above,
     list_metrics,
     pair_metrics,
@@ -57,6 +58,25 @@ def test_rank_metrics_are_means_over_ranks():
     found = rank_metrics(torch.tensor([1.0, 4.0, 20.0]))
     assert found["mrr"] == pytest.approx((1 + 1 / 4 + 1 / 20) / 3)
     assert (found["hits@1"], found["hits@10"], found["hits@20"]) == (1 / 3, 2 / 3, 1.0)
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_first_ranks_are_those_of_the_best_relevant_candidate(data: st.DataObject):
+    rows, count = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 6))
+    one = st.lists(small, min_size=count, max_size=count)
+    scores = np.array(data.draw(st.lists(one, min_size=rows, max_size=rows)), np.float32)
+    chosen = [sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=1)))
+              for _ in range(rows)]  # fmt: skip
+    relevant = (
+        np.concatenate([np.full(len(nodes), i) for i, nodes in enumerate(chosen)]),
+        np.concatenate(chosen),
+    )
+    best = [max(nodes, key=lambda node, row=row: row[node])
+            for row, nodes in zip(scores, chosen, strict=True)]  # fmt: skip
+    expected = [twin_rank(row, node, {*nodes} - {node})
+                for row, node, nodes in zip(scores, best, chosen, strict=True)]  # fmt: skip
+    assert first_ranks(torch.from_numpy(scores), relevant).tolist() == expected
 
 
 @settings(deadline=None)

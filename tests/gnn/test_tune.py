@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import builtins
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from gnn.errors import MissingPackageError, ResumeError, TrainingError
-from gnn.tune import Space, Trial, best_of, settings_of, tune
+from gnn.tune import Purpose, Space, Trial, best_of, settings_of, tune
 from sampling import GraphStore
 from sampling.errors import DamagedError, InputError
 from service.cli import main
@@ -26,7 +27,8 @@ SPACE = {
 
 def search(data, journal: Path, trials: int = 5, **options) -> list[Trial]:
     space = Space.parse(options.pop("space", SPACE))
-    return list(tune(data, space, journal, trials=trials, num_threads=1, **options))
+    purpose = Purpose(num_threads=1, seed=options.pop("seed", 0))
+    return list(tune(data, space, journal, trials=trials, purpose=purpose, **options))
 
 
 @pytest.fixture
@@ -48,7 +50,7 @@ def test_trials_stay_inside_the_space_and_differ(whole):
 
 def test_a_search_that_was_stopped_goes_on_as_it_would_have(data, whole, tmp_path):
     journal = tmp_path / "journal.log"
-    first = tune(data, Space.parse(SPACE), journal, trials=5, num_threads=1)
+    first = tune(data, Space.parse(SPACE), journal, trials=5, purpose=Purpose(num_threads=1))
     next(first)
     next(first)
     first.close()
@@ -117,7 +119,14 @@ def test_the_best_trial_has_the_best_score_and_is_the_first_of_equals():
     ("space", "what"),
     [
         ({"rate": [1, 2]}, "'rate'"),
-        ({"seed": [1, 2]}, "'seed'"),
+        ({"seed": [1, 2]}, "'seed', which is for all trials; give --seed"),
+        ({"device": "cpu", "lr": [0.1, 0.2]}, "give --device"),
+        ({"d_out": [1, 2]}, "'d_out'; it takes settings"),
+        ({"temporal": [True, False]}, "temporal must be one value"),
+        ({"monitor": ["loss", "accuracy"]}, "monitor must be one value"),
+        ({"monitor": "mrr", "lr": [0.1, 0.2]}, "monitor is 'mrr'"),
+        ({"monitor": "micro_f1@k", "lr": [0.1, 0.2]}, "does not measure on these data"),
+        ({"model": ["sage", "module:no_such_thing:make"], "monitor": "none"}, "monitor must be"),
         ({"lr": {"low": 0.1}}, "lr has low; a range has low and high"),
         ({"lr": {"low": 0.1, "high": 0.2, "base": 2}}, "lr has low, high, base"),
         ({"lr": {"low": 1.0, "high": 0.1}}, "lr runs from 1.0 to 0.1"),
@@ -143,7 +152,7 @@ def test_a_bad_space_is_refused_by_its_key(space, what, data, tmp_path):
 
 def test_names_of_the_command_line_are_those_of_the_configuration(data):
     chosen = {"model": "gcn", "hidden": 7, "layers": 1, "lr": 0.2}
-    model, training = settings_of(data, "node-classification", 5, chosen)
+    model, training = settings_of(data, Purpose(seed=5), chosen)
     assert (model.conv, model.d_hidden, model.num_layers) == ("gcn", 7, 1)
     assert (training.lr, training.seed) == (0.2, 5)
 
@@ -177,3 +186,17 @@ def test_the_command_writes_the_best_model_and_says_what_it_tried(data, tmp_path
     assert best["value"] == max(t["value"] for t in said["trials"] if t["state"] == "complete")
     assert said["metrics"]["val"]["accuracy"] == pytest.approx(best["value"])
     assert sorted(p.name for p in (tmp_path / "models/m").iterdir()) == ["1"]
+
+
+def test_a_convolution_of_the_users_own_can_be_among_the_choices(data, tmp_path, monkeypatch):
+    (tmp_path / "searched_layers.py").write_text(
+        "from gnn.conv.sage import SAGEConv\n\n\n"
+        "def make(config, layer):\n"
+        "    return SAGEConv(layer.d_in, layer.d_out)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "searched_layers", None)
+    del sys.modules["searched_layers"]
+    own = "module:searched_layers:make"
+    found = search(data, tmp_path / "j", 1, space={"model": [own], "epochs": 1, "hidden": 4})
+    assert found[0].settings["model"] == own
