@@ -11,11 +11,11 @@ from collections.abc import Collection
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - the name torch's own docs use
 from torch import Tensor
 
 from gnn.data import Data
 from gnn.errors import TrainingError
+from gnn.losses import labels_loss
 from gnn.metrics import MULTI_METRICS, multi_metrics
 from gnn.model import GNN
 from sampling.graph.meta import UNLABELED
@@ -55,9 +55,7 @@ class NodeMultiLabel:
         return torch.where(positives > 0, (len(y) - positives) / positives.clamp(min=1), 1.0)
 
     def loss(self, model: GNN, logits: Tensor, y: Tensor, class_weight: Tensor | None) -> Tensor:
-        return F.binary_cross_entropy_with_logits(
-            logits, y.to(logits.dtype), pos_weight=class_weight
-        )  # fmt: skip
+        return labels_loss(logits, y, class_weight)
 
     def outputs(self, logits: Tensor) -> Tensor:
         return torch.sigmoid(logits.float())

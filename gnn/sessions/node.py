@@ -24,7 +24,13 @@ from gnn.model import GNN
 from gnn.monitors import monitor_of
 from gnn.optimize import Stepper
 from gnn.reduce import reduce_inputs
-from gnn.sessions.session import EpochResult, check_outputs, class_weight_of, loss_of
+from gnn.sessions.session import (
+    EpochResult,
+    check_one_class,
+    check_outputs,
+    class_weight_of,
+    loss_of,
+)
 from gnn.splits import split_nodes
 from gnn.tasks import Task, task_for
 from gnn.train_config import TrainConfig
@@ -64,6 +70,7 @@ class NodeSession:
             )
         data = with_inputs(data, model.config)
         y, labeled = task.targets(data)
+        check_one_class(config, task)
         check_outputs(model, task.num_outputs(data))
         train_nodes, val_nodes = _parts(data, labeled, config)
         targets = y[torch.from_numpy(train_nodes)]

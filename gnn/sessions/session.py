@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 import torch
@@ -12,23 +12,29 @@ from torch import Tensor
 
 from gnn.device import random_devices
 from gnn.errors import TrainingError
-from gnn.losses import class_loss
+from gnn.losses import class_loss, labels_loss
 from gnn.metrics import LOWER_IS_BETTER
 from gnn.model import GNN
+from gnn.multilabel import NodeMultiLabel
 from gnn.optimize import Stepper
 from gnn.tasks import Task
 from gnn.train_config import TrainConfig
+from sampling.errors import InputError
 from sampling.kernels.reference import GOLDEN, MASK, mix
 
 __all__ = [
     "EpochResult",
     "Session",
+    "check_one_class",
     "check_outputs",
     "class_weight_of",
     "keyed_randomness",
     "loss_of",
     "score_of",
 ]
+
+
+OF_ONE_CLASS = ("label_smoothing", "balanced_seeds", "conformal_alpha")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +114,8 @@ def loss_of(
         class_weight = class_weight.to(logits.device)
     if not (config.focal_gamma or config.label_smoothing):
         return task.loss(model, logits, y, class_weight)
+    if isinstance(task, NodeMultiLabel):
+        return labels_loss(logits, y, class_weight, focal_gamma=config.focal_gamma)
     return class_loss(
         logits,
         y,
@@ -115,6 +123,23 @@ def loss_of(
         focal_gamma=config.focal_gamma,
         label_smoothing=config.label_smoothing,
     )
+
+
+def check_one_class(config: TrainConfig, task: Task) -> None:
+    """Refuse settings that are for one class per row where rows have several labels.
+
+    Raises:
+        InputError: there are such settings.
+    """
+    if not isinstance(task, NodeMultiLabel):
+        return
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.name in OF_ONE_CLASS and value != field.default:
+            raise InputError(
+                f"{field.name} is {value}, which is for one class per node, and these have several "
+                "labels each; leave it out"
+            )
 
 
 def check_outputs(model: GNN, expected: int) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnn import TrainConfig, train
-from gnn.losses import balanced_seeds, class_loss
+from gnn.losses import balanced_seeds, class_loss, labels_loss
 from sampling import Dataset
 
 
@@ -50,6 +50,36 @@ def test_the_focal_loss_is_that_of_the_paper(gamma):
 def test_a_certain_row_has_a_finite_loss_and_slope(gamma):
     logits = torch.tensor([[1000.0, 0.0], [0.0, 1000.0]], requires_grad=True)
     loss = class_loss(logits, torch.tensor([0, 0]), focal_gamma=gamma, label_smoothing=0.1)
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(logits.grad).all()
+
+
+def several(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(20, 3, generator=generator)
+    y = torch.randint(0, 2, (20, 3), generator=generator, dtype=torch.uint8)
+    return logits, y, torch.tensor([0.5, 1.0, 4.0])
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+def test_the_focal_loss_of_labels_is_that_of_the_paper_for_every_sigmoid(gamma):
+    logits, y, weight = several()
+    p = logits.double().sigmoid()
+    true = torch.where(y == 1, p, 1 - p)
+    alpha = torch.where(y == 1, weight.double(), 1.0)
+    expected = (alpha * (1 - true) ** gamma * -true.log()).mean().item()
+    got = labels_loss(logits, y, weight, focal_gamma=gamma).item()
+    assert got == pytest.approx(expected, rel=1e-5)
+    assert labels_loss(logits, y, focal_gamma=1e-7).item() == pytest.approx(
+        F.binary_cross_entropy_with_logits(logits, y.float()).item(), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_certain_labels_have_a_finite_loss_and_slope(gamma):
+    logits = torch.tensor([[1000.0, -1000.0], [-1000.0, 1000.0]], requires_grad=True)
+    loss = labels_loss(logits, torch.tensor([[1, 0], [1, 0]]), focal_gamma=gamma)
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()

@@ -132,8 +132,27 @@ def test_any_metric_of_several_labels_chooses_the_best_epoch(data: Dataset) -> N
     config = replace(CONFIG, epochs=2, monitor="average_precision", class_weights="balanced")
     (_, last) = train(model_for(data), data, config)
     assert "average_precision" in last.metrics["val"]
-    with pytest.raises(TrainingError, match="accuracy is not defined"):
-        list(train(model_for(data), data, replace(config, monitor="accuracy")))
+    with pytest.raises(InputError, match="monitor is 'accuracy', which node-classification does"):
+        next(train(model_for(data), data, replace(config, monitor="accuracy")))
+
+
+def test_focal_loss_and_class_weights_train_several_labels(data: Dataset) -> None:
+    model = model_for(data)
+    config = replace(CONFIG, focal_gamma=2.0, class_weights="balanced")
+    reports = list(train(model, data, config))
+    assert reports[-1].loss < reports[0].loss
+    assert evaluate(model, data, "train")["micro_f1"] > 0.7
+    plain = model_for(data)
+    list(train(plain, data, replace(CONFIG, class_weights="balanced")))
+    assert not torch.equal(model.convs[0].own.weight, plain.convs[0].own.weight)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"label_smoothing": 0.1}, {"balanced_seeds": True}, {"conformal_alpha": 0.2}]
+)
+def test_settings_of_one_class_per_node_are_refused_by_name(data: Dataset, setting) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(setting))} is .* for one class per node"):
+        next(train(model_for(data), data, replace(CONFIG, **setting)))
 
 
 def test_a_saved_model_knows_that_its_labels_are_several(data, tmp_path) -> None:

@@ -50,6 +50,8 @@ def test_the_best_trial_is_what_training_makes_of_its_settings(kind: str, tmp_pa
     )
     assert one["config"] == other["config"]
     assert one["training"] == {**other["training"], "device": "cpu"}
+    shares = [0.8, 0.1, 0.1] if task == "link-prediction" else [0.6, 0.2, 0.2]
+    assert one["training"]["split"] == ([0.7, 0.15, 0.15] if flags else shares)
 
 
 def test_time_can_stand_in_the_space(tmp_path: Path, capsys):
