@@ -13,11 +13,12 @@ from gnn.certify import Certificate
 from gnn.class_report import ClassReport
 from gnn.data import Data
 from gnn.measure import Measured
+from gnn.metrics import THRESHOLD
 from gnn.tasks import WITHOUT_OUTPUTS
 from gnn.train_config import CLASS_TASKS
 from sampling import Dataset
 from sampling.graph.collection import GraphCollection
-from sampling.graph.meta import LabelInfo
+from sampling.graph.meta import UNLABELED, LabelInfo
 
 __all__ = ["data_facts", "model_card"]
 
@@ -98,6 +99,9 @@ def _schema_facts(data: Dataset) -> list[str]:
 def _label_facts(labels: NDArray[Any] | None, info: LabelInfo | None, what: str) -> list[str]:
     if labels is None:
         return []
+    if info is not None and info.kind == "multi":
+        known = labels[labels[:, 0] != UNLABELED]
+        return [f"{len(known)} {what} with labels: {_counted(info, known.sum(axis=0))}"]
     if info is None or info.kind != "class":
         known = labels[np.isfinite(labels)]
         if not len(known):
@@ -106,8 +110,11 @@ def _label_facts(labels: NDArray[Any] | None, info: LabelInfo | None, what: str)
                 f"mean {known.mean(dtype=np.float64):.4g}"]  # fmt: skip
     known = labels[labels >= 0]
     counts = np.bincount(known, minlength=len(info.classes))
-    named = [f"{_name(name)} {n}" for name, n in zip(info.classes, counts, strict=False)]
-    return [f"{len(known)} {what} with a label: {_listed(named)}"]
+    return [f"{len(known)} {what} with a label: {_counted(info, counts)}"]
+
+
+def _counted(info: LabelInfo, counts: NDArray[Any]) -> str:
+    return _listed([f"{_name(name)} {n}" for name, n in zip(info.classes, counts, strict=False)])
 
 
 def _listed(texts: Sequence[str]) -> str:
@@ -131,19 +138,28 @@ def _metric_table(metrics: Mapping[str, Mapping[str, float]]) -> str:
 def _classes(report: ClassReport | None, names: Sequence[int | str]) -> list[str]:
     if report is None:
         return []
+    columns = {"precision": report.precision, "recall": report.recall, "f1": report.f1}
+    if report.average_precision is not None:
+        columns["average precision"] = report.average_precision
     rows = [
-        [_name(names[c]), *(_number(column[c]) for column in (report.precision, report.recall,
-         report.f1)), report.support[c]]
+        [_name(names[c]), *(_number(column[c]) for column in columns.values()), report.support[c]]
         for c in range(min(len(names), MAX_CLASSES))
-    ]  # fmt: skip
+    ]
     more = f", the first {MAX_CLASSES} of {len(names)}" if len(names) > MAX_CLASSES else ""
+    table = _table(["class", *columns, "support"], rows)
+    if report.shown is None or report.confusion is None:
+        return [
+            f"### Labels\n\nOn the {report.part} part{more}. A label is predicted where its "
+            f"probability is above {THRESHOLD:g}.",
+            table,
+        ]
     shown = [_name(names[c]) for c in report.shown]
     few = len(shown) < len(names)
     which = f" The {len(shown)} most frequent of {len(names)} classes." if few else ""
     confusion = [[name, *row] for name, row in zip(shown, report.confusion.tolist(), strict=True)]
     return [
         f"### Classes\n\nOn the {report.part} part{more}.",
-        _table(["class", "precision", "recall", "f1", "support"], rows),
+        table,
         f"### Confusion\n\nRows are true classes, columns predicted ones.{which}",
         _table(["", *shown], confusion),
     ]
@@ -208,7 +224,7 @@ def _name(name: object) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return "" if value is None or np.isnan(value) else f"{value:.4f}"
 
 
 def _error(error: float | None) -> str:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gnn.calibration import Calibration, calibrate
-from gnn.class_report import ClassReport, class_report
+from gnn.class_report import ClassReport, class_report, labels_report
 from gnn.data import Data
 from gnn.evaluate import EvaluateOptions, evaluate_parts, part_logits
 from gnn.model import GNN
@@ -27,7 +27,7 @@ class Measured:
     Attributes:
         metrics: by name, per part.
         sizes: labeled nodes, or graphs, of every part.
-        calibration: of class probabilities, from the validation part; None for other tasks.
+        calibration: of the probabilities of one class per row, from the validation part; else None.
         classes: class by class on the test part, or the last there is; None for other tasks.
     """
 
@@ -56,17 +56,20 @@ def measure(model: GNN, data: Data, training: TrainConfig) -> Measured:
     metrics = {part: task.metrics(logits, y) for part, (logits, y) in found.items()}
     sizes = {part: len(y) for part, (_, y) in found.items()}
     info = data.meta.labels
-    if training.task not in CLASS_TASKS or info is None or info.kind != "class":
+    if training.task not in CLASS_TASKS or info is None or not found:
         return Measured(metrics, sizes)
+    part = list(found)[-1]
+    logits, y = found[part]
+    if info.kind == "multi":
+        classes = labels_report(task.outputs(logits).numpy(), y.numpy() == 1, part)
+        return Measured(metrics, sizes, classes=classes)
+    predicted = logits.argmax(dim=1).numpy()
+    classes = class_report(predicted, y.numpy(), model.config.d_out, part)
     calibration = None
     if "val" in found:
         logits, y = found["val"]
         rows = task.outputs(logits).numpy()
         calibration = calibrate(rows, y.numpy(), training.conformal_alpha, training.seed)
-    part = list(found)[-1]
-    logits, y = found[part]
-    predicted = logits.argmax(dim=1).numpy()
-    classes = class_report(predicted, y.numpy(), model.config.d_out, part)
     return Measured(metrics, sizes, calibration, classes)
 
 

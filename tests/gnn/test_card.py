@@ -7,10 +7,14 @@ import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import (
+    average_precision_score,
+    confusion_matrix,
+    precision_recall_fscore_support,
+)
 
 from gnn import TrainConfig, certify, load_model, save_model, train
-from gnn.class_report import class_report
+from gnn.class_report import class_report, labels_report
 from gnn.measure import measure
 from gnn.pictures import learning_curve
 from sampling import Dataset
@@ -79,6 +83,21 @@ def test_class_measures_are_those_of_scikit_learn():
     ):
         assert ours == pytest.approx(theirs)
     assert np.array_equal(report.confusion, confusion_matrix(y, predicted, labels=range(6)))
+
+
+def test_measures_of_labels_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    y, p = rng.random((50, 5)) < 0.3, rng.random((50, 5))
+    y[:, 3], p[:, 4] = False, 0.1
+    report = labels_report(p, y, "test")
+    precision, recall, f1, support = precision_recall_fscore_support(y, p > 0.5, zero_division=0)
+    np.testing.assert_allclose(report.precision, precision)
+    np.testing.assert_allclose(report.recall, recall)
+    np.testing.assert_allclose(report.f1, f1)
+    assert report.support.tolist() == support.tolist()
+    ranked = [np.nan if c == 3 else average_precision_score(y[:, c], p[:, c]) for c in range(5)]
+    np.testing.assert_allclose(report.average_precision, ranked)
+    assert report.confusion is None
 
 
 def test_a_confusion_shows_the_most_frequent_classes():

@@ -83,6 +83,20 @@ def test_a_typed_graph_with_several_labels_goes_the_whole_way(files: Path, capsy
         "--epochs", "15", "--threads", "1",
     )  # fmt: skip
     assert set(trained["metrics"]["test"]) >= {"micro_f1", "macro_f1@k", "average_precision"}
+    card = (files / "models/topics/1/card.md").read_text()
+    assert "| class | precision | recall | f1 | average precision | support |" in card
+    assert f"- {NUM_NODES} nodes with labels: `t0` " in card
+    assert "### Confusion" not in card and "### Calibration" not in card
+    line = next(line for line in card.splitlines() if line.startswith("| `t0` |"))
+    assert all(0 <= float(cell) <= 1 for cell in line.split(" | ")[1:5])
+    for option, value in (("--label-smoothing", "0.1"), ("--balanced-seeds", None)):
+        given = [option] if value is None else [option, value]
+        arguments = ["train", f"{files}/graph", "--out", f"{files}/models/no", *given]
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        said = capsys.readouterr().err
+        assert ended.value.code == 2 and "several labels each; leave it out" in said
+        assert "Traceback" not in said
     again = gnn(capsys, "evaluate", f"{files}/graph", f"{files}/models/topics")
     assert again["metrics"]["test"] == pytest.approx(trained["metrics"]["test"])
     answer = gnn(
