@@ -78,7 +78,12 @@ def data_facts(data: Data) -> list[str]:
     if isinstance(data, GraphCollection):
         nodes, meta = data.nodes, data.meta
         facts = [f"{data.num_graphs} graphs, {meta.num_nodes} nodes, {meta.num_edges} edges"]
-        return facts + _schema_facts(nodes) + _label_facts(data.labels, meta.labels, "graphs")
+        facts += _schema_facts(nodes)
+        if data.labels is not None and data.labels.ndim == 2:
+            named = zip(meta.target_names, data.labels.T, strict=True)
+            return facts + [f"{_name(name)}: {fact}" for name, column in named
+                            for fact in _label_facts(column, meta.labels, "graphs")]  # fmt: skip
+        return facts + _label_facts(data.labels, meta.labels, "graphs")
     graph = data.graph
     facts = [f"{graph.num_nodes} nodes, {graph.num_edges} edges"]
     return facts + _schema_facts(data) + _label_facts(data.labels, data.meta.labels, "nodes")

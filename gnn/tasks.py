@@ -220,9 +220,56 @@ class GraphClassification(NodeClassification):
 
 
 class GraphRegression(NodeRegression):
-    """One real value per graph of a collection."""
+    """One real value per graph of a collection, or several.
+
+    Several are standardized each by itself. A graph has a target where it has one of them: what it
+    lacks is neither learned nor measured, every graph counts as much as any other in the loss, and
+    metrics are means over the targets.
+    """
 
     name = "graph-regression"
+
+    def targets(self, data: Data) -> tuple[Tensor, Tensor]:
+        y, known = super().targets(data)
+        return y, known if known.ndim == 1 else known.any(dim=1)
+
+    def num_outputs(self, data: Data) -> int:
+        return 1 if data.labels is None or data.labels.ndim == 1 else int(data.labels.shape[1])
+
+    def fit_scale(self, model: GNN, y: Tensor) -> None:
+        if y.ndim == 1:
+            super().fit_scale(model, y)
+            return
+        for i, column in enumerate(y.double().unbind(dim=1)):
+            known = column[torch.isfinite(column)]
+            deviation = known.std(unbiased=False).item() if len(known) else 0.0
+            model.y_mean[i] = known.mean().item() if len(known) else 0.0
+            model.y_std[i] = deviation if deviation > 0 else 1.0
+
+    def loss(self, model: GNN, logits: Tensor, y: Tensor, class_weight: Tensor | None) -> Tensor:
+        if y.ndim == 1:
+            return super().loss(model, logits, y, class_weight)
+        known = torch.isfinite(y)
+        error = (logits - torch.where(known, y, 0.0)) / model.y_std * known
+        return ((error * error).sum(dim=1) / known.sum(dim=1)).mean()
+
+    def metrics(
+        self, logits: Tensor, y: Tensor, names: Collection[str] | None = None
+    ) -> dict[str, float]:
+        columns = y.reshape(len(y), -1)
+        if columns.shape[1] != logits.shape[1]:
+            raise TrainingError(
+                f"the model gives {logits.shape[1]} values per graph, and the graphs have "
+                f"{columns.shape[1]} targets; measure it on a collection with the targets that it "
+                "was trained on"
+            )
+        found = [
+            real_metrics(values[known].numpy(), truth[known].numpy(), names)
+            for values, truth in zip(logits.unbind(dim=1), columns.unbind(dim=1), strict=True)
+            if (known := torch.isfinite(truth)).any()
+        ]
+        every = dict.fromkeys(name for one in found for name in one)
+        return {name: float(np.mean([m[name] for m in found if name in m])) for name in every}
 
 
 GRAPH_TASKS = (GraphClassification.name, GraphRegression.name)
