@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
+from gnn import GNN, TrainConfig, build_model
+from gnn.architecture import architecture_for
+from gnn.starting import starting_recipe
 from sampling import Dataset, Graph, GraphCollection, NodeType
 from sampling.graph.linksets import LinkSet
 
@@ -81,3 +85,16 @@ KINDS: dict[str, tuple[Callable[[], Dataset | GraphCollection], str, tuple[str, 
     "links in time": (in_time, "link-prediction", ("--temporal",), "average_precision"),
     "unsupervised": (with_classes, "unsupervised", (), "loss"),
 }  # fmt: skip
+
+
+def prepared(
+    kind: str, model: dict[str, object] | None = None, **changes: object
+) -> tuple[GNN, Dataset | GraphCollection, TrainConfig]:
+    """A fresh model of the kind, always with the same weights, its data, and how it is trained."""
+    make, task, flags, _ = KINDS[kind]
+    data, temporal = make(), bool(flags)
+    recipe = starting_recipe(task, "sage", data, temporal=temporal)
+    torch.manual_seed(0)
+    built = build_model(architecture_for(task, data, recipe, {"d_hidden": 4, **(model or {})}))
+    settings = {**recipe.train, "epochs": 1, "num_threads": 1, **changes}
+    return built, data, TrainConfig(task=task, temporal=temporal, **settings)  # type: ignore[arg-type]

@@ -6,12 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from kinds_made import KINDS, nodes
+from kinds_made import KINDS, nodes, prepared
 
-from gnn import TrainConfig, build_model, train
-from gnn.architecture import architecture_for
-from gnn.starting import starting_recipe
+from gnn import train
 from gnn.train import session_for
 from sampling import GraphStore
 from sampling.errors import InputError
@@ -32,16 +29,6 @@ MEASURED = {
     "unsupervised": ("loss", "probe_accuracy"),
 }  # fmt: skip
 OF_OTHERS = ("accuracy", "micro_f1@k", "rmse", "hits@10", "recall@20", "loss", "probe_accuracy")
-
-
-def prepared(kind: str, **changes: object):
-    make, task, flags, _ = KINDS[kind]
-    data, temporal = make(), bool(flags)
-    recipe = starting_recipe(task, "sage", data, temporal=temporal)
-    torch.manual_seed(0)
-    model = build_model(architecture_for(task, data, recipe, {"d_hidden": 4}))
-    settings = {**recipe.train, "epochs": 1, "num_threads": 1, **changes}
-    return model, data, TrainConfig(task=task, temporal=temporal, **settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("kind", KINDS)
