@@ -18,13 +18,21 @@ from torch import Tensor
 from gnn import SavedModel, outputs
 from gnn.tasks import GRAPH_TASKS
 from sampling import Block, Graph
-from service.errors import LimitError, NonFiniteError, PostedGraphError
+from service.answers import label_sets
+from service.errors import LimitError, NonFiniteError, NotCalibratedError, PostedGraphError
 from service.model_index import ModelIndex, open_saved
 from service.repository import ModelRepository
 from service.routing import Routing
 from service.settings import Settings
 
-__all__ = ["GraphModels", "GraphPredictor", "PostedGraph", "graph_entries"]
+__all__ = [
+    "GraphModels",
+    "GraphPredictor",
+    "PostedGraph",
+    "can_include",
+    "check_include",
+    "graph_entries",
+]
 
 
 class PostedGraph(Protocol):
@@ -96,7 +104,9 @@ class GraphPredictor:
             PostedGraphError: a graph is not what the model reads; names it and the fault.
             LimitError: the graphs are too large together.
             NonFiniteError: the model answered with NaN or infinity.
+            NotCalibratedError: prediction sets are asked for, and the model has none.
         """
+        check_include(saved, include)
         answers, rows = self.outputs(saved, graphs)
         return graph_entries(saved, answers, rows, include)
 
@@ -203,6 +213,21 @@ def _edges(
     return both[:, 0].copy(), both[:, 1].copy()
 
 
+def can_include(saved: SavedModel, include: Sequence[str]) -> bool:
+    """Whether a model can answer all that is asked for: prediction sets need a calibration."""
+    return saved.info.calibration is not None or "prediction_set" not in include
+
+
+def check_include(saved: SavedModel, include: Sequence[str]) -> None:
+    """Refuse what a model cannot answer, before anything is computed.
+
+    Raises:
+        NotCalibratedError: prediction sets are asked for, and the model has none.
+    """
+    if not can_include(saved, include):
+        raise NotCalibratedError(saved.info.name, saved.info.version)
+
+
 def graph_entries(
     saved: SavedModel, answers: NDArray[np.float32], rows: Tensor, include: Sequence[str]
 ) -> list[dict[str, Any]]:
@@ -229,4 +254,9 @@ def _entries(
         if "probabilities" in include:
             entry["probabilities"] = dict(zip(names, row, strict=True))
         entries.append(entry)
+    calibration = saved.info.calibration
+    if "prediction_set" in include and calibration is not None:
+        sets = label_sets(calibration, answers, classes)
+        for entry, members in zip(entries, sets, strict=True):
+            entry["prediction_set"] = members
     return entries

@@ -14,7 +14,7 @@ Row = Annotated[list[float], FailFast()]
 NodeNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Edge = Annotated[list[NodeNumber], Field(min_length=2, max_length=2)]
 Place = Annotated[list[float], Field(min_length=3, max_length=3)]
-GraphOutput = Literal["label", "probabilities", "embedding"]
+GraphOutput = Literal["label", "probabilities", "embedding", "prediction_set"]
 
 
 def _default_outputs() -> list[GraphOutput]:
@@ -47,7 +47,7 @@ class GraphsRequest(Request):
     )
     model: ModelName = Field("default", description="Name of a model for graphs.")
     version: Version | None = Field(None, description="Model version; the newest when left out.")
-    include: Annotated[list[GraphOutput], Field(max_length=3)] = Field(
+    include: Annotated[list[GraphOutput], Field(max_length=4)] = Field(
         default_factory=_default_outputs,
         description="What to answer for every graph.",
         json_schema_extra={"default": ["label", "probabilities"]},
@@ -61,6 +61,9 @@ class GraphPrediction(BaseModel):
     score: float | None = Field(None, description="Probability of the label.")
     value: float | list[float] | None = Field(None, description="Regression: the prediction.")
     probabilities: dict[str, float] | None = None
+    prediction_set: list[int | str] | None = Field(
+        None, description="Labels that the graph may have, most probable first."
+    )
     embedding: list[float] | None = None
 
 

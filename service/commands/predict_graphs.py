@@ -25,6 +25,7 @@ def predict_graphs(
     Raises:
         UnknownNodeError: an id is not in the collection.
         SchemaMismatchError: the model cannot read it.
+        NotCalibratedError: prediction sets are asked for, and the model has none.
     """
     import torch
 
@@ -32,9 +33,10 @@ def predict_graphs(
     from gnn.tasks import outputs
     from sampling import GraphLoader
     from sampling.errors import UnknownNodeError
-    from service.graph_predictor import graph_entries
+    from service.graph_predictor import check_include, graph_entries
 
     check_collection(saved.model, data)
+    check_include(saved, include)
     ids = parse_ids(data.ids, texts)
     rows_of = data.ids.find(ids)
     if (rows_of < 0).any():

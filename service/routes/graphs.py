@@ -24,7 +24,13 @@ from service.exchange import (
     timeout_ms,
     while_connected,
 )
-from service.graph_predictor import GraphModels, GraphPredictor, graph_entries
+from service.graph_predictor import (
+    GraphModels,
+    GraphPredictor,
+    can_include,
+    check_include,
+    graph_entries,
+)
 from service.graph_schemas import GraphsRequest, GraphsResponse, limited_graphs
 from service.repository import Choice
 from service.routes.documented import DirectRoute, body_of, problems
@@ -105,6 +111,7 @@ class GraphQueue:
     ) -> tuple[NDArray[np.float32], Tensor]:
         failed: Exception | None = None
         try:
+            check_include(saved, body.include)
             return self.predictor.outputs(saved, body.graphs)
         except Exception as error:
             failed = error
@@ -138,7 +145,10 @@ def _chosen(models: GraphModels, body: GraphsRequest) -> Choice[SavedModel]:
     if "embedding" in body.include:
         return Choice(body.model, models.opened(body.model, body.version))
     return models.choose(
-        body.model, body.version, lambda: body.model_dump_json(include={"graphs"}).encode()
+        body.model,
+        body.version,
+        lambda: body.model_dump_json(include={"graphs"}).encode(),
+        lambda saved: can_include(saved, body.include),
     )
 
 
