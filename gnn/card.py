@@ -20,10 +20,11 @@ from sampling import Dataset
 from sampling.graph.collection import GraphCollection
 from sampling.graph.meta import UNLABELED, LabelInfo
 
-__all__ = ["data_facts", "model_card"]
+__all__ = ["data_facts", "model_card", "with_certificate"]
 
 MAX_CLASSES = 50
 MAX_NAME = 80
+SYMMETRY, TRAINING = "## Symmetry", "## Training"
 
 Cells = Sequence[object]
 
@@ -32,16 +33,14 @@ def model_card(
     info: Mapping[str, Any],
     measured: Measured,
     *,
-    certificate: Certificate | None = None,
     facts: Sequence[str] = (),
     picture: str | None = None,
 ) -> str:
-    """Markdown about a model.
+    """Markdown about a model that is not certified; `with_certificate` says more.
 
     Args:
         info: the content of `model.json`.
         measured: its quality.
-        certificate: of symmetry, where one was made.
         facts: lines about the data that it was trained on.
         picture: file of the learning curve, where there is one.
     """
@@ -61,9 +60,9 @@ def model_card(
         "## Input and output",
         f"Reads {config['d_in']} features per node and {config['num_layers']} hops of "
         f"in-neighbors. Gives {_outputs(info)}.",
-        "## Symmetry",
-        _symmetry(certificate),
-        "## Training",
+        SYMMETRY,
+        _symmetry(None),
+        TRAINING,
         *([f"![Loss and metrics over the epochs]({picture})"] if picture else []),
         _settings({**config, **info["training"]}),
         "## Limits",
@@ -71,6 +70,18 @@ def model_card(
         "when features are made differently, measure again before relying on the model.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def with_certificate(card: str, certificate: Certificate | None) -> str:
+    """A card whose section on symmetry says what this certificate says.
+
+    Args:
+        card: any card; one without that section stays as it is.
+        certificate: the newest, or None where there is none.
+    """
+    head, start, rest = card.partition(f"\n\n{SYMMETRY}\n\n")
+    _, end, tail = rest.partition(f"\n\n{TRAINING}\n\n")
+    return head + start + _symmetry(certificate) + end + tail if end else card
 
 
 def data_facts(data: Data) -> list[str]:
@@ -207,6 +218,7 @@ def _symmetry(certificate: Certificate | None) -> str:
     if certificate is None:
         return "Not certified when it was saved; `gnn certify` measures it."
     scope = "the whole graph" if certificate.whole_graph else "a sampled part of the graph"
+    scope = "random graphs of its inputs" if certificate.random_graph else scope
     verdict = "Certified" if certificate.passed else "**Not certified**"
     text = (
         f"{verdict} on {scope} ({certificate.num_nodes} nodes, {certificate.num_edges} edges; "

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from gnn.identity import graph_fingerprint
 from gnn.inputs import with_inputs
 from gnn.layerwise import infer
 from gnn.model import GNN
+from gnn.random_data import random_data
 from gnn.renumbering import renumbered, renumbered_model, shuffled_within
 from sampling import Dataset, NeighborSampler, induced_block
 from sampling.errors import InputError
@@ -43,6 +45,7 @@ MAX_GRAPHS, MAX_GRAPH_NODES = 2000, 50_000
 TOLERANCE = 1e-4
 
 Answers = Callable[[GNN, Dataset], Tensor]
+ErrorName = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,40}$")]
 
 
 class Certificate(BaseModel):
@@ -56,10 +59,13 @@ class Certificate(BaseModel):
     num_nodes: int = Field(ge=0, description="nodes that were checked")
     num_edges: int = Field(ge=0, description="edges between them")
     whole_graph: bool = Field(description="False where a part of the graph was sampled")
+    random_graph: bool = Field(
+        default=False, description="True where no graph was given: random ones were made"
+    )
     renumberings: int = Field(ge=1)
     seed: int = Field(ge=0)
     tolerance: float = Field(gt=0)
-    errors: dict[str, float | None] = Field(
+    errors: dict[ErrorName, float | None] = Field(
         description="largest change by what was changed, relative to the largest output; null "
         "where an output is not finite"
     )
@@ -73,7 +79,7 @@ class Certificate(BaseModel):
 
 def certify(
     model: GNN,
-    data: Data,
+    data: Data | None = None,
     *,
     renumberings: int = 3,
     tolerance: float = TOLERANCE,
@@ -85,10 +91,11 @@ def certify(
 
     Args:
         model: trained.
-        data: a graph, or a collection of graphs, that it fits.
+        data: a graph, or a collection of graphs, that it fits; random ones (`gnn.random_data`)
+            when left out.
         renumberings: random numberings to try.
         tolerance: largest relative error that passes.
-        seed: randomness of the numberings and of the part that is checked.
+        seed: randomness of the numberings, of the part that is checked and of random graphs.
         max_edges: larger graphs are checked on the edges among a sample of nodes.
         num_threads: threads; torch's own setting when left out.
 
@@ -101,7 +108,10 @@ def certify(
     if renumberings < 1 or not (math.isfinite(tolerance) and tolerance > 0):
         raise InputError(f"got {renumberings} renumberings and tolerance {tolerance}; both must "
                          "be positive")  # fmt: skip
+    is_random = data is None
     with using_threads(num_threads), torch.no_grad():
+        if data is None:
+            model, data = random_data(model, seed)
         if isinstance(data, GraphCollection):
             check_collection(model, data)
             case = _some_graphs(data, seed, max_edges)
@@ -117,6 +127,7 @@ def certify(
         num_nodes=graph.num_nodes,
         num_edges=graph.num_edges,
         whole_graph=graph.num_nodes == data.meta.num_nodes,
+        random_graph=is_random,
         renumberings=renumberings,
         seed=seed,
         tolerance=tolerance,

@@ -3,11 +3,12 @@
     model.json            what the model is, and checksums of the other files
     weights.safetensors   its weights
     metrics.json          {"train": {…}, "val": {…}, "test": {…}}
-    card.md               the same for people
+    card.md               the same for people, with what the certificate says
     learning_curve.svg    a picture for the card, where matplotlib was installed
-    certificate.json      by how much symmetries change the answers; may be added later
+    certificate.json      by how much symmetries change the answers; may be added or replaced later
 
-A version never changes once it is there; training again adds the next one.
+Apart from the certificate and its section of the card, which has no part in the card's checksum, a
+version never changes once it is there; training again adds the next one.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from torch import Tensor
 
 from gnn.brought import check_allowed
 from gnn.calibration import Calibration
-from gnn.card import data_facts, model_card
+from gnn.card import data_facts, model_card, with_certificate
 from gnn.certify import Certificate
 from gnn.data import Data
 from gnn.errors import NotCertifiedError, UnknownModelError, UserModuleError
@@ -175,15 +176,13 @@ def save_model(
         card = model_card(
             info.model_dump(mode="json"),
             measured,
-            certificate=certificate,
             facts=facts,
             picture=CURVE if picture else None,
         )
         info = _sealed(info, files | {CARD: card.encode()})
+        shown = with_certificate(card, certificate).encode()
         try:
-            return _write(
-                directory / str(info.version), info, files | {CARD: card.encode()}, certificate
-            )
+            return _write(directory / str(info.version), info, files | {CARD: shown}, certificate)
         except (ExistsError, OSError) as error:
             taken = isinstance(error, ExistsError) or error.errno in (errno.EEXIST, errno.ENOTEMPTY)
             if not taken:
@@ -222,32 +221,33 @@ def load_model(path: str | Path, allow_modules: Sequence[str] = ()) -> SavedMode
         raise UnknownModelError(path.parent, f"version {path.name}", versions_in(path.parent))
     info = _read_info(path)
     check_allowed(info.config.conv, allow_modules, path)
-    files = {name: _read_file(path, name, digest) for name, digest in info.files.items()}
+    files = {name: _read_file(path, name, d) for name, d in info.files.items() if name != CARD}
+    certificate = _read_certificate(path, info.digest)
     return SavedModel(
         _read_model(path, info.config, files[WEIGHTS]),
         info,
         _read_metrics(path, files[METRICS]),
-        files[CARD].decode(errors="replace") if CARD in files else _old_card(path),
+        with_certificate(_read_card(path, info.files.get(CARD)), certificate),
         path,
-        _read_certificate(path, info.digest),
+        certificate,
     )
 
 
 def add_certificate(saved: SavedModel, certificate: Certificate) -> None:
-    """Put a certificate beside a model that has none; every other file stays as it is.
+    """Put a certificate beside a model, in place of the one that it has, and on its card.
 
-    Raises:
-        ExistsError: the model has one.
+    Each file is replaced whole, the certificate last, so that who sees a new one sees all of it.
+    The card of a version whose checksum covers its first certificate stays as it is.
     """
-    path = saved.path / CERTIFICATE
-    temporary = saved.path / f".{CERTIFICATE}.{uuid.uuid4().hex}"
-    try:
-        write_json(temporary, _of_model(certificate, saved.info.digest))
-        os.link(temporary, path)
-    except FileExistsError:
-        raise ExistsError(path) from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    sealed = with_certificate(saved.card, None).encode()
+    if hashlib.sha256(sealed).hexdigest() == saved.info.files.get(CARD):
+        temporary = saved.path / f".{CARD}.{uuid.uuid4().hex}"
+        try:
+            _write_durably(temporary, with_certificate(saved.card, certificate).encode())
+            temporary.replace(saved.path / CARD)
+        finally:
+            temporary.unlink(missing_ok=True)
+    write_json(saved.path / CERTIFICATE, _of_model(certificate, saved.info.digest))
 
 
 def _describe(
@@ -326,10 +326,20 @@ def _read_info(path: Path) -> ModelInfo:
     return info
 
 
-def _old_card(path: Path) -> str:
-    """The card of a version written before cards had a checksum."""
+def _read_card(path: Path, digest: str | None) -> str:
+    """The card as it lies there; what it says of symmetry has no part in its checksum.
+
+    Versions from before that have a checksum of the whole card, or none.
+    """
     card = path / CARD
-    return card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    if digest is None:
+        return card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    content = _read_bytes(path, CARD)
+    text = content.decode(errors="replace")
+    sealed = with_certificate(text, None).encode()
+    if hashlib.sha256(sealed).hexdigest() != digest:
+        _check_sum(path, CARD, content, digest)
+    return text
 
 
 def _read_certificate(path: Path, digest: str) -> Certificate | None:
@@ -342,14 +352,22 @@ def _read_certificate(path: Path, digest: str) -> Certificate | None:
 
 
 def _read_file(path: Path, name: str, digest: str) -> bytes:
+    content = _read_bytes(path, name)
+    _check_sum(path, name, content, digest)
+    return content
+
+
+def _read_bytes(path: Path, name: str) -> bytes:
     try:
-        content = (path / name).read_bytes()
+        return (path / name).read_bytes()
     except FileNotFoundError:
         raise DamagedError(path, name, "is missing") from None
+
+
+def _check_sum(path: Path, name: str, content: bytes, digest: str) -> None:
     got = hashlib.sha256(content).hexdigest()
     if got != digest:
         raise DamagedError(path, name, f"has checksum {got[:16]}… instead of {digest[:16]}…")
-    return content
 
 
 def _read_model(path: Path, config: ModelConfig, content: bytes) -> GNN:

@@ -63,7 +63,7 @@ COMMANDS: Commands = (
     ),
     (tune.tune, "gnn tune graph --out models/default --space space.toml --trials 20"),
     (evaluate.evaluate, "gnn evaluate graph models/default --split test"),
-    (certify.certify, "gnn certify models/default --graph graph"),
+    (certify.certify, "gnn certify models/default"),
     (embed.embed, "gnn embed graph models/default --out embeddings --predictions"),
     (predict.predict, "gnn predict graph models/default --nodes 17,42 --mode exact"),
     (serve.serve, "gnn serve --graph graph --models models --embeddings embeddings"),

@@ -6,6 +6,7 @@ served under that.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -103,7 +104,7 @@ def checked_path(root: Path, name: str, version: int) -> Path:
     """
     path = model_path(root, name, version)
     for entry in path.iterdir():
-        if not entry.is_file():
+        if not entry.is_file() and os.path.lexists(entry):  # not renamed since it was listed
             raise DamagedError(path, entry.name, "is no plain file")
     return path
 

@@ -19,7 +19,10 @@ __all__ = ["certify"]
 
 def certify(
     model: ModelPath,
-    graph: Annotated[Path, typer.Option(help="A graph, or a collection, that the model fits.")],
+    graph: Annotated[
+        Path | None,
+        typer.Option(help="A graph, or a collection, that the model fits; else random graphs."),
+    ] = None,
     renumberings: Annotated[int, typer.Option(min=1, help="Random numberings to try.")] = 3,
     tolerance: Annotated[
         float, typer.Option(min=0, help="Largest relative error that passes.")
@@ -30,34 +33,31 @@ def certify(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure a saved model's symmetry, and keep the certificate where it has none."""
+    """Measure a saved model's symmetry; the certificate replaces the one that it has."""
     from gnn import certify as measure
     from gnn import load_model
     from gnn.brought import module_names
+    from gnn.checkpoint import add_certificate
     from gnn.data import open_data
     from gnn.errors import NotCertifiedError
 
     saved = load_model(model, module_names(allow_modules))
     found = measure(
         saved.model,
-        open_data(graph),
+        None if graph is None else open_data(graph),
         renumberings=renumberings,
         tolerance=tolerance,
         seed=seed,
         num_threads=threads,
     )
+    with naming(saved.path):
+        add_certificate(saved, found)
     show(_about(saved, found), json)
     if not found.passed:
         raise NotCertifiedError(saved.info.name, saved.info.version, failed=True)
 
 
 def _about(saved: SavedModel, found: Certificate) -> dict[str, Any]:
-    from gnn.checkpoint import add_certificate
-
-    if saved.certificate is None:
-        with naming(saved.path):
-            add_certificate(saved, found)
-    stored = saved.certificate or found
     return {
         "model": saved.info.name,
         "version": saved.info.version,
@@ -67,9 +67,6 @@ def _about(saved: SavedModel, found: Certificate) -> dict[str, Any]:
         "nodes": found.num_nodes,
         "edges": found.num_edges,
         "whole_graph": found.whole_graph,
-        "stored": {
-            "new": saved.certificate is None,
-            "passed": stored.passed,
-            "errors": stored.errors,
-        },
+        "random_graph": found.random_graph,
+        "replaced": saved.certificate is not None,
     }

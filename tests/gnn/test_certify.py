@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 
@@ -21,7 +22,7 @@ from gnn.model_config import InputType
 from gnn.recipes import RECIPES
 from gnn.renumbering import renumbered, renumbered_model, shuffled_within
 from sampling import Dataset, Graph, GraphCollection, NodeType
-from sampling.errors import DamagedError, ExistsError, InputError
+from sampling.errors import DamagedError, InputError
 
 
 def typed_data(seed: int = 0) -> Dataset:
@@ -224,21 +225,60 @@ def test_a_certificate_is_saved_with_the_model_and_shown_on_the_card(tmp_path, d
     assert saved.certificate == found.model_copy(update={"model_digest": saved.info.digest})
     assert "| permutation | " in saved.card
     saved.check_certificate()
-    with pytest.raises(ExistsError):
-        add_certificate(saved, found)
 
 
-def test_a_certificate_can_be_added_and_changes_no_other_file(tmp_path, data, make_model):
+def symmetry(card: str) -> str:
+    return card.split("## Symmetry")[1].split("## Training")[0]
+
+
+def test_a_certificate_can_be_added_and_replaced_and_shows_on_the_card(tmp_path, data, make_model):
     saved = saved_with(tmp_path, data, make_model(), None)
     assert "Not certified" in saved.card
     with pytest.raises(NotCertifiedError, match="has no certificate"):
         saved.check_certificate()
     before = {p.name: p.read_bytes() for p in saved.path.iterdir()}
-    add_certificate(saved, certify(saved.model, data))
-    after = {p.name: p.read_bytes() for p in saved.path.iterdir()}
-    assert after.pop("certificate.json")
-    assert after == before
-    load_model(saved.path).check_certificate()
+    for renumberings in (1, 2):
+        made = certify(saved.model, data, renumberings=renumberings)
+        add_certificate(load_model(saved.path), made)
+        after = {p.name: p.read_bytes() for p in saved.path.iterdir()}
+        assert after.pop("certificate.json")
+        card = after.pop("card.md").decode()
+        assert f"{renumberings} random numberings" in symmetry(card)
+        assert card.replace(symmetry(card), symmetry(saved.card)) == saved.card
+        assert after == {name: b for name, b in before.items() if name != "card.md"}
+        again = load_model(saved.path)
+        again.check_certificate()
+        assert (again.card, again.info.digest) == (card, saved.info.digest)
+        assert again.certificate.renumberings == renumberings
+
+
+def test_the_card_follows_the_certificate_and_not_what_was_written_on_it(
+    tmp_path, data, make_model
+):
+    saved = saved_with(tmp_path, data, make_model(), certify(make_model(), data))
+    path = saved.path / "card.md"
+    path.write_text(saved.card.replace(symmetry(saved.card), "\n\nCertified by me.\n\n"))
+    assert load_model(saved.path).card == saved.card
+    (saved.path / "certificate.json").unlink()
+    assert "Not certified" in symmetry(load_model(saved.path).card)
+
+
+def test_a_card_whose_checksum_covers_its_certificate_still_loads(tmp_path, data, make_model):
+    saved = saved_with(tmp_path, data, make_model(), certify(make_model(), data))
+    content = json.loads((saved.path / "model.json").read_text())
+    old = (saved.path / "card.md").read_bytes()
+    content["files"]["card.md"] = hashlib.sha256(old).hexdigest()
+    del content["digest"]
+    text = json.dumps(content, sort_keys=True).encode()
+    content["digest"] = hashlib.sha256(text).hexdigest()
+    (saved.path / "model.json").write_text(json.dumps(content))
+    (saved.path / "certificate.json").unlink()
+    add_certificate(load_model(saved.path), certify(saved.model, data, renumberings=7))
+    assert (saved.path / "card.md").read_bytes() == old
+    assert "7 random numberings" in load_model(saved.path).card
+    (saved.path / "card.md").write_bytes(old + b" ")
+    with pytest.raises(DamagedError, match=r"card\.md"):
+        load_model(saved.path)
 
 
 def test_a_certificate_that_did_not_pass_is_refused(tmp_path, data, make_model):
@@ -253,6 +293,7 @@ def test_a_certificate_that_did_not_pass_is_refused(tmp_path, data, make_model):
         ({"model_digest": "0" * 64}, "belongs to another model"),
         ({"tolerance": -1}, "tolerance"),
         ({"errors": {"permutation": "small"}}, "errors.permutation"),
+        ({"errors": {"a | b\n# c": 0.0}}, "errors"),
         ({"extra": 1}, "extra"),
     ],
 )

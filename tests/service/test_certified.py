@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
-from world import World, add_model
+from world import World, add_model, running
 
 from gnn.checkpoint import add_certificate, load_model
 from gnn.errors import NotCertifiedError
@@ -38,12 +39,36 @@ def test_a_model_without_a_certificate_is_refused_until_it_is_certified(world, m
     assert run("certify", models / "default", "--graph", world.graph, "--json") == 0
     first = json.loads(capsys.readouterr().out)
     assert first["passed"]
-    assert first["stored"]["new"]
+    assert (first["replaced"], first["random_graph"]) == (False, False)
     open_strictly(world, models)
-    assert run("certify", models / "default", "--graph", world.graph, "--json", "--seed", 5) == 0
-    again = json.loads(capsys.readouterr().out)
-    assert not again["stored"]["new"]
-    assert again["stored"]["errors"] == first["errors"]
+
+
+def test_a_certificate_needs_no_graph_and_replaces_an_older_one(world, models, capsys):
+    for seed, replaced in ((0, False), (0, True), (5, True)):
+        assert run("certify", models / "default", "--json", "--seed", seed) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["passed"], found["random_graph"]) == (True, True)
+        assert found["replaced"] == replaced
+    stored = load_model(models / "default").certificate
+    assert (stored.errors, stored.seed, stored.random_graph) == (found["errors"], 5, True)
+    open_strictly(world, models)
+
+
+def test_a_server_shows_the_card_of_a_new_certificate(world, models):
+    settings = world.settings(models_poll_s=0.02).model_copy(update={"models": models})
+
+    def card() -> str:
+        return client.get("/v1/models/default").json()["card"]
+
+    with running(settings) as client:
+        assert "Not certified" in card()
+        digest = client.get("/v1/models/default").json()["digest"]
+        assert run("certify", models / "default") == 0
+        deadline = time.monotonic() + 60
+        while "Certified on random graphs" not in card():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert client.get("/v1/models/default").json()["digest"] == digest
 
 
 def test_a_certificate_that_did_not_pass_ends_the_command_and_is_not_served(world, models, capsys):
