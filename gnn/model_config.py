@@ -28,7 +28,7 @@ HeadName = Literal["linear", "mlp", "none"]
 InputNorm = Literal["none", "row", "column"]
 Jumping = Literal["none", "cat", "max", "mean"]
 Norm = Literal["none", "layer", "batch", "graph"]
-PoolingName = Literal["none", "topk", "sag"]
+PoolingName = Literal["none", "topk", "sag", "matching"]
 ReadoutName = Literal["none", "sum", "mean", "max", "attention", "set2set"]
 
 CARRYING = ("appnp", "egnn")
@@ -37,6 +37,8 @@ UNDROPPED = (*CARRYING, "sgc", "lightgcn")
 """Convolutions whose input is not dropped out: they propagate it, or hold positions in it."""
 UNFOLLOWED = (*UNDROPPED, "hgt", "tgat", "identity")
 """Convolutions that no normalization, nonlinearity or residual of the model follows."""
+EDGE_READING = ("gine", "rgcn", "hgt", "tgat")
+"""Convolutions that read types, features or times of edges; others may read features besides."""
 BROUGHT = "module:"
 BROUGHT_PATTERN = re.compile(rf"{BROUGHT}[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 MAX_NAME = 200
@@ -129,7 +131,8 @@ class ModelConfig:
         time_scale: unit of the times that "tgat" encodes, in units of the edge times.
         mean_log_degree: mean of log(degree + 1) in training, for the scalers of "pna".
         readout: rows of nodes to one row per graph; "none" for tasks on nodes and links.
-        pooling: local pooling after every layer, for tasks on graphs.
+        pooling: local pooling after every layer, for tasks on graphs: the best nodes ("topk",
+            "sag"; `gnn.pooling`), or pairs as one node ("matching"; `gnn.matching`).
         virtual_node: one more node per graph that all others hear and are heard by, for tasks on
             graphs (`gnn.virtual_node`).
         decoder: scores of node pairs, for tasks on links.
@@ -245,6 +248,18 @@ class ModelConfig:
         for need, is_missing in needs.items():
             if is_missing:
                 raise InputError(f"pooling is {self.pooling!r}, which needs {need}")
+        if self.pooling == "matching" and self._reads_edges:
+            raise InputError(
+                f'pooling is "matching", which merges edges, and {self.conv} reads their types, '
+                "features or times, which cannot be merged; choose another convolution, or pooling "
+                "topk or sag"
+            )
+
+    @property
+    def _reads_edges(self) -> bool:
+        """Whether the convolutions read of edges more than that they are there, and weights."""
+        is_typed = is_brought(self.conv) and self.num_relations > 1
+        return self.conv in EDGE_READING or self.d_edge > 0 or is_typed
 
     def _check_virtual_node(self) -> None:
         if not self.virtual_node:

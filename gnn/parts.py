@@ -8,6 +8,7 @@ from torch import nn
 
 from gnn.column_norm import ColumnNorm
 from gnn.conv.protocol import Conv
+from gnn.matching import MatchingPool
 from gnn.model_config import ModelConfig
 from gnn.pooling import SAGPool, TopKPool
 from gnn.readout import build_readout
@@ -59,7 +60,11 @@ def make_readout(config: ModelConfig, width: int) -> nn.Module | None:
 
 def make_pools(config: ModelConfig) -> list[nn.Module]:
     """One pooling between every two layers; none where the architecture has none."""
-    kinds: dict[str, Callable[[int], nn.Module]] = {"topk": TopKPool, "sag": SAGPool}
+    kinds: dict[str, Callable[[int], nn.Module]] = {
+        "topk": TopKPool,
+        "sag": SAGPool,
+        "matching": lambda width: MatchingPool(),
+    }
     count = 0 if config.pooling == "none" else config.num_layers - 1
     return [kinds[config.pooling](config.d_hidden) for _ in range(count)]
 

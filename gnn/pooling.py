@@ -21,7 +21,7 @@ from gnn.conv.gcn import GCNConv
 from sampling import Block
 from sampling.errors import InputError
 
-__all__ = ["Pooled", "SAGPool", "TopKPool", "best_nodes", "keep_nodes"]
+__all__ = ["Pooled", "SAGPool", "TopKPool", "best_nodes", "check_whole", "keep_nodes"]
 
 
 class Pooled(NamedTuple):
@@ -31,7 +31,7 @@ class Pooled(NamedTuple):
         block: the edges between kept nodes; its nodes are 0 … num_kept - 1.
         x: their rows, (num_kept, d).
         graph_indptr: first kept node of every graph and, last, their number, (num_graphs + 1,).
-        kept: their places among the nodes before, ascending, (num_kept,).
+        kept: their places among the nodes before, of merged ones the first, ascending, (num_kept,).
     """
 
     block: Block
@@ -152,6 +152,17 @@ def _sorted_by(order: Tensor, *keys: Tensor) -> Tensor:
     return order
 
 
+def check_whole(block: Block) -> None:
+    """Refuse what pooling cannot read.
+
+    Raises:
+        InputError: the block is a hop of a sample and not a whole graph.
+    """
+    if block.num_src != block.num_dst:
+        raise InputError(f"the block has {block.num_src} sources and {block.num_dst} destinations; "
+                         "pooling needs a block of whole graphs")  # fmt: skip
+
+
 def keep_nodes(block: Block, kept: Tensor) -> Block:
     """The edges of a block between some of its nodes, which become 0 … len(kept) - 1.
 
@@ -162,9 +173,7 @@ def keep_nodes(block: Block, kept: Tensor) -> Block:
     Raises:
         InputError: the block is a hop of a sample and not a whole graph.
     """
-    if block.num_src != block.num_dst:
-        raise InputError(f"the block has {block.num_src} sources and {block.num_dst} destinations; "
-                         "pooling needs a block of whole graphs")  # fmt: skip
+    check_whole(block)
     place = torch.full((block.num_src,), -1, dtype=torch.int64, device=kept.device)
     place[kept] = torch.arange(len(kept), device=kept.device)
     nodes = torch.arange(block.num_dst, device=kept.device)

@@ -148,7 +148,7 @@ def train(
         architecture(help="Rows of nodes to one row per graph; sum."),
     ] = None,
     pooling: Annotated[
-        Literal["none", "topk", "sag"] | None,
+        Literal["none", "topk", "sag", "matching"] | None,
         architecture(help="Local pooling between layers, for tasks on graphs; none."),
     ] = None,
     virtual_node: Annotated[

@@ -102,6 +102,10 @@ CASES = {
         rings, {"conv": "gin", "readout": "set2set", "d_out": 2, "pooling": "topk"},
         {"task": "graph-classification", "fanouts": None},
     ),
+    "graphs, matched": Case(
+        rings, {"conv": "gin", "readout": "mean", "d_out": 2, "pooling": "matching"},
+        {"task": "graph-classification", "fanouts": None},
+    ),
     "links, whole": Case(nodes, LINKS, {"task": "link-prediction", "epochs": 1, "batch_size": 64}),
     "links, blocks": Case(nodes, LINKS, {"task": "link-prediction", "max_train_seeds": 7}),
     "triples": Case(
