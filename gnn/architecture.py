@@ -105,7 +105,7 @@ def data_schema(data: Data, conv: str) -> dict[str, Any]:
         if nodes.positions is None:
             raise TrainingError(
                 f"{name!r} has no positions, and egnn reads them; choose another --model, or "
-                "ingest positions"
+                "ingest positions with --positions"
             )
         schema |= {"d_position": 3, "d_in": schema["d_in"] + 3}
     if (conv in EDGE_FEATURE_CONVS or is_brought(conv)) and graph.edge_features is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 from sampling import kernels
 from sampling.block import Block, NodeView
 from sampling.errors import InputError
+from sampling.graph.edge_features import packed_rows, with_ties_by_features
 from sampling.graph.memory import allowed_bytes
 
 __all__ = ["Graph", "NodeType"]
@@ -38,8 +39,9 @@ class NodeType:
 class Graph:
     """Adjacency of a graph; arrays may be in memory or mapped from files.
 
-    Rows are sorted by (edge type, time, source, weight), so the order in which edges were
-    given changes nothing. A homogeneous graph leaves the optional arrays out and pays nothing.
+    Rows are sorted by (edge type, time, source, weight), and edges that are equal in these by
+    their features, so the order in which edges were given changes nothing. A homogeneous graph
+    leaves the optional arrays out and pays nothing.
 
     Attributes:
         indptr: (num_nodes + 1,) int64; the in-neighbors of v are
@@ -199,6 +201,9 @@ class Graph:
             keys["edge_weight"],
             threads,
         )
+        if rows is not None and rows.shape[1]:
+            named = (src_array, *keys.values())
+            order = with_ties_by_features(order, indptr, named, packed_rows(rows))
         indices = src_array[order].astype(index_dtype(num_nodes), copy=False)
         sorted_keys = {name: None if a is None else a[order] for name, a in keys.items()}
         return cls(

@@ -3,8 +3,8 @@
 Chunks of edges become runs, each one partitioned by ranges of destinations ("buckets"). Runs
 stay in memory while they fit and are spilled from there on. The same buckets of all runs are
 then merged and appended to the arrays of the graph: a radix sort whose passes may have the disk
-between them. Rows are sorted by (type, time, source, weight), so that nothing shows where runs
-were.
+between them. Rows are sorted by (type, time, source, weight, features), so that nothing shows
+where runs were.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sampling import kernels
 from sampling.errors import InputError
 from sampling.graph.arrays import ArrayWriter, write_array
 from sampling.graph.csc import MAX_EDGE_TYPES, index_dtype
+from sampling.graph.edge_features import unpacked_rows
 from sampling.graph.ids import NodeIds
 from sampling.graph.idset import utf8_parts
 from sampling.graph.memory import release
@@ -35,13 +36,17 @@ RUN_BYTES = 64 << 20
 
 
 class Edges(NamedTuple):
-    """Parallel arrays of edges between dense nodes; absent columns are None."""
+    """Parallel arrays of edges between dense nodes; absent columns are None.
+
+    Features are packed: an item for every edge (see `sampling.graph.edge_features`).
+    """
 
     src: NDArray[Any]
     dst: NDArray[Any]
     type: NDArray[np.int16] | None = None
     time: NDArray[np.int64] | None = None
     weight: NDArray[np.float32] | None = None
+    features: NDArray[Any] | None = None
 
     def take(self, rows: NDArray[Any] | slice) -> Edges:
         """These rows, by mask, position or slice."""
@@ -51,7 +56,7 @@ class Edges(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Nothing but sources and destinations."""
-        return self.type is None and self.time is None and self.weight is None
+        return all(column is None for column in self[2:])
 
 
 def mirror(edges: Edges) -> Edges:
@@ -230,7 +235,7 @@ class EdgeSink:
         words, bounds, order, self._shift = kernels.partition_edges(
             edges.src, edges.dst, self.num_nodes, not edges.is_plain, self.num_threads
         )
-        more = [None if c is None else c[order] for c in (edges.type, edges.time, edges.weight)]
+        more = [None if c is None else c[order] for c in edges[2:]]
         run = Run(bounds.astype(np.int32), words, *more)
         if self._kept_bytes + run.nbytes > self.free // 2:
             self.num_spilled += len(words)
@@ -250,9 +255,11 @@ class EdgeSink:
         """Write edges behind those that are written, and count them."""
         indptr[rows.first + 1 : rows.first + 1 + len(rows.counts)] += rows.counts
         for name, column in rows.columns.items():
+            column = unpacked_rows(column) if name == "edge_features" else column
             if name not in self._writers:
                 path = self.directory / f"{name}.npy"
-                self._writers[name] = ArrayWriter(path, column.dtype, (None,))
+                shape = (None, *column.shape[1:])
+                self._writers[name] = ArrayWriter(path, column.dtype, shape)
             self._writers[name].write(column)
 
     def _without_last(self, rows: Rows) -> Rows:

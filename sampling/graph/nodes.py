@@ -46,6 +46,7 @@ class Nodes:
         label_info: what the labels mean.
         splits: (num_nodes, 1) uint8, or None.
         time: (num_nodes,) int64, or None.
+        positions: (num_nodes, 3) float32, or None.
         file_rows: (num_nodes,) row of every node in its list, -1 for none; None when row i
             is node i.
         listed: the nodes come from a list and not from the edges.
@@ -59,6 +60,7 @@ class Nodes:
     time: NDArray[np.int64] | None = None
     file_rows: NDArray[np.int64] | None = None
     listed: bool = False
+    positions: NDArray[np.float32] | None = None
 
     def renumbered(self, order: NDArray[np.int64]) -> Nodes:
         """The same nodes under other numbers; `order` holds the old number of every new node."""
@@ -73,15 +75,17 @@ class Nodes:
             labels=sort(self.labels),
             splits=sort(self.splits),
             time=sort(self.time),
+            positions=sort(self.positions),
             file_rows=order if self.file_rows is None else self.file_rows[order],
         )
 
     def with_created(self, ids: Ids) -> Nodes:
         """These nodes and more behind them, without labels."""
         old, more = self.ids.num_nodes, len(ids)
-        if self.time is not None:
-            raise InputError("nodes that only edges name have no time, and the nodes file has a "
-                             "time column; list them there or drop their edges")  # fmt: skip
+        for what, column in (("time", self.time), ("position", self.positions)):
+            if column is not None:
+                raise InputError(f"nodes that only edges name have no {what}, and the nodes file "
+                                 f"has; list them there or drop their edges")  # fmt: skip
         rows = np.arange(old) if self.file_rows is None else self.file_rows
         return replace(
             self,
@@ -125,6 +129,7 @@ class _Columns:
     labels: list[Any] = field(default_factory=list)
     splits: list[Any] = field(default_factory=list)
     times: list[Any] = field(default_factory=list)
+    positions: list[Any] = field(default_factory=list)
     starts: list[tuple[int, Path, int]] = field(default_factory=list)
 
 
@@ -158,6 +163,7 @@ def _gather(columns: _Columns, chunk: NodeChunk, path: Path) -> None:
     columns.labels.append(None if chunk.label is None else plain_labels(chunk.label, row, path))
     columns.splits.append(None if chunk.split is None else split_codes(chunk.split, row, path))
     columns.times.append(chunk.time)
+    columns.positions.append(chunk.position)
 
 
 def _fill_gaps(columns: _Columns) -> None:
@@ -194,6 +200,7 @@ def _finish(columns: _Columns, kind: str) -> Nodes:
         sort(_all_or_none(columns.times, "time", columns)),
         order,
         listed=True,
+        positions=sort(_all_or_none(columns.positions, "positions", columns)),
     )
 
 

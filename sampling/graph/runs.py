@@ -18,12 +18,14 @@ from numpy.typing import NDArray
 
 from sampling import kernels
 from sampling.graph.csc import index_dtype
+from sampling.graph.edge_features import with_ties_by_features
 
 __all__ = ["GROUP_EDGES", "MERGE_BYTES", "Rows", "Run", "RunMerger", "SpilledArray"]
 
 MERGE_BYTES = 24
 BUILD_FACTOR = 4
 GROUP_EDGES = 16 << 20
+EDGE_COLUMNS = ("edge_type", "edge_time", "edge_weight", "edge_features")
 
 
 class SpilledArray:
@@ -60,10 +62,11 @@ class Run(NamedTuple):
     type: Any = None
     time: Any = None
     weight: Any = None
+    features: Any = None
 
     @property
     def columns(self) -> tuple[Any, ...]:
-        """Words, type, time and weight."""
+        """Words, type, time, weight and packed features."""
         return tuple(self[1:])
 
     @property
@@ -130,7 +133,7 @@ class RunMerger:
     def _is_plain(self) -> bool:
         run = self.runs[0]
         typed = self.types is not None and run.type is not None
-        return not typed and run.time is None and run.weight is None
+        return not typed and run.time is None and run.weight is None and run.features is None
 
     @property
     def _source_bits(self) -> np.uint64:
@@ -150,20 +153,22 @@ class RunMerger:
         columns = zip(*read, strict=True)
         joined: list[Any] = [None if c[0] is None else np.concatenate(c) for c in columns]
         del read, columns
-        words, type_, time, weight = joined
+        words, type_, time, weight, features = joined
         indptr, order = kernels.order_runs(
             words, bounds, *shape, type_, time, weight, self.num_threads
         )
+        if features is not None:
+            order = with_ties_by_features(order, indptr, (words, type_, time, weight), features)
         return Rows(low, np.diff(indptr), self._columns(joined, order))
 
     def _columns(self, joined: Sequence[Any], order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         sources = joined[0][order] & ((np.uint64(1) << self._source_bits) - np.uint64(1))
-        named = zip(("edge_type", "edge_time", "edge_weight"), joined[1:], strict=True)
+        named = zip(EDGE_COLUMNS, joined[1:], strict=True)
         rest = {name: column[order] for name, column in named if column is not None}
         return {"indices": sources.astype(index_dtype(self.num_nodes)), **rest}
 
     def _read(self, run: Run, start: int, stop: int) -> list[NDArray[Any] | None]:
-        """Words, final type, time and weight of a slice."""
+        """Words, final type, time, weight and packed features of a slice."""
         columns = [None if c is None else c[start:stop] for c in run.columns]
         if columns[1] is not None:
             columns[1] = None if self.types is None else self.types[columns[1]]
@@ -223,11 +228,11 @@ class RunMerger:
         return low + int(before.sum())
 
     def _keys(self, run: Run, start: int, stop: int) -> list[NDArray[Any]]:
-        """What a slice is sorted by: row, type, time, source, weight."""
-        words, type_, time, weight = self._read(run, start, stop)
+        """What a slice is sorted by: row, type, time, source, weight, features."""
+        words, type_, time, weight, features = self._read(run, start, stop)
         assert words is not None, "every run has words"
         row, source = words >> self._source_bits, words << (np.uint64(64) - self._source_bits)
-        return [key for key in (row, type_, time, source, weight) if key is not None]
+        return [key for key in (row, type_, time, source, weight, features) if key is not None]
 
 
 def _between(

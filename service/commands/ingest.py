@@ -71,6 +71,20 @@ def ingest(
             "node type.",
         ),
     ] = None,
+    edge_features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|COLUMNS",
+            help=".npy with one row per edge, or columns of the edge files: length,speed.",
+        ),
+    ] = None,
+    positions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|COLUMNS",
+            help=".npy with x, y and z of every node, or columns of the nodes files: x,y,z.",
+        ),
+    ] = None,
     labels: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE…", help="Pairs of id and label, where nodes have several."),
@@ -198,7 +212,9 @@ def ingest(
         features=_files(features) or None,
         labels=_files(labels),
         id_prefix=id_prefix,
-        header=() if header is None else [name.strip() for name in header.split(",")],
+        edge_features=_file_or_columns(edge_features),
+        positions=_file_or_columns(positions),
+        header=_names(header),
         literals=literals,
         reverse_edges=reverse_edges,
         val_edges=val_edges or (),
@@ -232,6 +248,14 @@ def _files(given: Sequence[str] | None) -> list[TypedFile]:
     from sampling.graph.ingest import TypedFile
 
     return [TypedFile.parse(text) for text in given or ()]
+
+
+def _file_or_columns(given: str | None) -> Path | list[str]:
+    return Path(given) if given is not None and given.endswith(".npy") else _names(given)
+
+
+def _names(given: str | None) -> list[str]:
+    return [] if given is None else [name.strip() for name in given.split(",")]
 
 
 def run_ingest(**settings: Any) -> dict[str, Any]:

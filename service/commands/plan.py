@@ -142,6 +142,7 @@ def _steps(
 
     n, m, d_in = data.meta.num_nodes, data.meta.num_edges, max(data.meta.feature_dim, 1)
     stored = data.graph.size_bytes + (data.features.nbytes if data.features else 0)
+    stored += 0 if data.positions is None else data.positions.nbytes
     hidden = widths[-1]
     sizes = list(zip([d_in, *widths[:-1]], widths, strict=True))
 
@@ -158,7 +159,9 @@ def _steps(
     table_bytes = 4 * n * hidden
     copied = stored - data.graph.size_bytes
     ingest_s = 2 * m / rates.built_edges + 2 * copied / rates.stream_bytes
-    edge_bytes = EDGE_BYTES * m + MERGE_BYTES * min(m, GROUP_EDGES)
+    features = data.graph.edge_features
+    row_bytes = 0 if features is None else 4 * features.shape[1]
+    edge_bytes = (EDGE_BYTES + row_bytes) * m + (MERGE_BYTES + row_bytes) * min(m, GROUP_EDGES)
     return {
         "ingest": Step(ingest_s, RUNTIME_BYTES + NODE_BYTES * n + edge_bytes, stored),
         "verify": Step(stored / rates.stream_bytes, RUNTIME_BYTES, 0),

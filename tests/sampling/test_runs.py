@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from sampling.graph.edge_features import packed_rows
 from sampling.graph.edges import Edges, EdgeSink, EdgeTypes
 from sampling.graph.runs import RunMerger
 
 NODES, EDGES, HUB = 5000, 40_000, 1234
-COLUMNS = ("type", "time", "weight")
+COLUMNS = ("type", "time", "weight", "features")
 
 
 def hub_edges(columns: tuple[str, ...], distinct: bool) -> Edges:
@@ -24,6 +25,7 @@ def hub_edges(columns: tuple[str, ...], distinct: bool) -> Edges:
         "type": rng.integers(0, 3, EDGES).astype(np.int16),
         "time": rng.integers(0, 4, EDGES),
         "weight": rng.integers(0, 3, EDGES).astype(np.float32),
+        "features": packed_rows(rng.integers(-1, 2, (EDGES, 3)).astype(np.float32)),
     }
     return Edges(src, dst, **{name: every[name] for name in columns})
 
@@ -41,7 +43,7 @@ def built(edges: Edges, directory: Path, free: int, drop: bool) -> tuple[dict[st
     return {path.name: path.read_bytes() for path in directory.iterdir()}, sink.num_spilled
 
 
-@pytest.mark.parametrize("columns", [(), ("type",), ("time",), ("weight",), COLUMNS])
+@pytest.mark.parametrize("columns", [(), ("type",), ("time",), ("weight",), ("features",), COLUMNS])
 @pytest.mark.parametrize("distinct", [True, False])
 @pytest.mark.parametrize("drop", [True, False])
 def test_a_hub_larger_than_memory_ends_in_the_same_bytes(

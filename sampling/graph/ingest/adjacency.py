@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sampling.errors import InputError, ParseError
+from sampling.graph.edge_features import packed_rows
 from sampling.graph.edges import Edges, EdgeSink, EdgeTypes, dense_nodes, mirror
 from sampling.graph.ingest.config import Clock, IngestConfig, Reports
 from sampling.graph.ingest.inputs import Inputs
@@ -27,7 +29,7 @@ from sampling.graph.readers.source import EdgeChunk, EdgeSource
 __all__ = ["EDGE_BYTES", "NODE_BYTES", "Adjacency", "write_edges"]
 
 NODE_BYTES, EDGE_BYTES = 24, 8
-CHUNK_EDGE_BYTES = 200
+CHUNK_EDGE_BYTES, CHUNK_COLUMN_BYTES = 200, 48
 
 
 @dataclass(slots=True)
@@ -68,9 +70,8 @@ def write_edges(
 ) -> Reports:
     """Write indptr, indices and what goes with edges; returns their `Adjacency`."""
     n = nodes.ids.num_nodes
-    left = budget.reserve(
-        n * NODE_BYTES + inputs.chunk_rows * CHUNK_EDGE_BYTES, f"arrays over {n} nodes"
-    )
+    chunk = inputs.chunk_rows * (CHUNK_EDGE_BYTES + CHUNK_COLUMN_BYTES * inputs.d_edge)
+    left = budget.reserve(n * NODE_BYTES + chunk, f"arrays over {n} nodes")
     types, held_out = EdgeTypes(), HeldOut(left // 4)
     left -= left // 4 if _may_hold_out(inputs) else 0
     with EdgeSink(temporary, n, left, types, config.threads) as sink:
@@ -97,7 +98,7 @@ def _fill(
     present: set[tuple[bool, bool, bool]] = set()
     for source in inputs.edges:
         with closing(read_ahead(source.read(id_kind_of(nodes), inputs.chunk_rows))) as chunks:
-            for chunk in chunks:
+            for chunk in _with_rows(chunks, inputs):
                 present.add((chunk.type is None, chunk.time is None, chunk.weight is None))
                 _check_columns(present, source)
                 edges, split = _translate(config, source, chunk, nodes, sink.types, dangling)
@@ -131,6 +132,16 @@ def _fill(
     }
 
 
+def _with_rows(chunks: Iterable[EdgeChunk], inputs: Inputs) -> Iterator[EdgeChunk]:
+    """The chunks, with features that a file beside them holds."""
+    if inputs.edge_rows is None:
+        yield from chunks
+        return
+    for chunk in chunks:
+        yield inputs.edge_rows.attach(chunk)
+    inputs.edge_rows.check_all_read()
+
+
 def _inverse(edges: Edges, types: EdgeTypes, source: EdgeSource, mirrored: bool) -> Edges:
     """The same edges backwards, each of the inverse of its type; self-loops too."""
     if mirrored:
@@ -161,7 +172,8 @@ def _translate(
     if names is None and config.reverse_edges:
         names = constant("edge", len(src))
     type_ = None if names is None else types.encode(names)
-    edges, split = Edges(src, dst, type_, chunk.time, chunk.weight), chunk.split
+    features = None if chunk.features is None else packed_rows(chunk.features)
+    edges, split = Edges(src, dst, type_, chunk.time, chunk.weight, features), chunk.split
     if src.min(initial=0) < 0 or dst.min(initial=0) < 0:
         dangling.note(source, chunk, src, dst)
         inside = (src >= 0) & (dst >= 0)

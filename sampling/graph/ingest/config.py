@@ -31,6 +31,10 @@ class IngestConfig:
         nodes: lists of nodes (Parquet, CSV or TSV); a `TypedFile` says which type they have.
         features: `.npy`, or `.npz` dense or SciPy CSR: one file for all nodes, or a `TypedFile`
             for each node type that has features.
+        edge_features: columns of the tables of edges that are features of theirs, or a `.npy` file
+            with a row for each edge of one file, in its order.
+        positions: `.npy` with x, y and z of every node, matched to nodes as features are, or the
+            three columns of `nodes` that hold them.
         labels: pairs of a node id and one of its labels (Parquet, CSV or TSV).
         splits: `.npz` with an array `split`, or `.npy`: (num_nodes, num_splits).
         out: the graph directory.
@@ -67,6 +71,8 @@ class IngestConfig:
     edges: Sequence[Path | TypedFile] = ()
     nodes: Sequence[Path | TypedFile] = ()
     features: Path | Sequence[Path | TypedFile] | None = None
+    edge_features: Path | Sequence[str] = ()
+    positions: Path | Sequence[str] = ()
     labels: Sequence[Path | TypedFile] = ()
     splits: Path | None = None
     out: Path
@@ -105,7 +111,8 @@ class IngestReport:
     """How far an ingest is.
 
     Attributes:
-        stage: "nodes", "ids", "labels", "edges", "build", "order", "features" or "done".
+        stage: "nodes", "ids", "labels", "edges", "build", "order", "features",
+            "positions" or "done".
         rows: rows done in this stage.
         total_rows: rows of this stage, where known.
         bytes: bytes of the input files, or of the graph when done.
@@ -155,7 +162,23 @@ def check(config: IngestConfig) -> None:
     if config.undirected and config.reverse_edges:
         raise InputError("edges run both ways with one type (--undirected), or back with a type of "
                          "their own (--reverse-edges), not both")  # fmt: skip
+    _check_rows(config)
     check_replaceable(config.out, config.overwrite, MANIFEST)
+
+
+def _check_rows(config: IngestConfig) -> None:
+    for what, given in (("edge features", config.edge_features), ("positions", config.positions)):
+        if isinstance(given, Path):
+            continue
+        again = [name for i, name in enumerate(given) if name in given[:i]]
+        if again:
+            raise InputError(f"{what} name the column {again[0]!r} more than once; name it once")
+    columns = () if isinstance(config.positions, Path) else config.positions
+    if columns and len(columns) != 3:
+        raise InputError(f"{len(columns)} columns of positions are named; name those of x, y and z")
+    if columns and not config.nodes:
+        raise InputError("positions are columns of the nodes files, and none are given; give "
+                         "--nodes, or positions as a .npy file")  # fmt: skip
 
 
 class Clock:

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sampling.errors import InputError, ParseError
+from sampling.errors import FeatureError, InputError, ParseError
 from sampling.graph.ingest.config import IngestConfig
+from sampling.graph.ingest.edge_rows import EdgeRows
 from sampling.graph.ingest.typed import TypedFile, typed_edges, typed_nodes
 from sampling.graph.memory import MemoryBudget
 from sampling.graph.readers.features import open_features, open_splits
@@ -20,8 +21,9 @@ from sampling.graph.readers.source import EdgeSource, FeatureSource, NodeSource,
 
 __all__ = ["Inputs", "LinkInput", "as_text", "open_inputs"]
 
-CHUNK_ROWS = 1 << 20
-CHUNK_ROW_BYTES = 2400
+CHUNK_ROWS, MIN_CHUNK_ROWS = 1 << 20, 1 << 14
+CHUNK_ROW_BYTES, CHUNK_COLUMN_BYTES = 2400, 576
+"""A chunk takes a twelfth of these: of every row, and more for every column of edge features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,9 @@ class Inputs:
     notes: tuple[str, ...] = ()
     num_edges: int | None = None
     links: tuple[LinkInput, ...] = ()
+    positions: FeatureSource | None = None
+    edge_rows: EdgeRows | None = None
+    d_edge: int = 0
 
     @property
     def with_ids(self) -> list[EdgeSource]:
@@ -61,9 +66,10 @@ class Inputs:
 
     @property
     def feature_rows(self) -> int | None:
-        """Rows of features or splits: how many nodes there are where ids count from 0."""
-        if self.features is not None:
-            return self.features.num_rows
+        """Rows that nodes have in files: how many nodes there are where ids count from 0."""
+        for source in (self.features, self.positions):
+            if source is not None:
+                return source.num_rows
         return None if self.splits is None else len(self.splits)
 
 
@@ -78,8 +84,9 @@ def as_text(source: SourceT) -> SourceT:
 def open_inputs(config: IngestConfig, budget: MemoryBudget) -> Inputs:
     options = ReadOptions(config.columns, budget.free() // 3, config.literals)
     with_header = replace(options, header=tuple(config.header))
-    edges = _open_edges(config, with_header)
-    nodes = _open_nodes(config, config.nodes, options)
+    edges = _open_edges(config, replace(with_header, edge_features=_columns(config.edge_features)))
+    located = replace(options, positions=_columns(config.positions))
+    nodes = _open_nodes(config, config.nodes, located)
     nodes = nodes or [s.nodes for s in edges if s.nodes is not None]
     labels = _open_nodes(config, config.labels, options)
     links = _open_links(config, with_header)
@@ -87,6 +94,8 @@ def open_inputs(config: IngestConfig, budget: MemoryBudget) -> Inputs:
         edges, nodes = [as_text(s) for s in edges], [as_text(s) for s in nodes]
         links = [replace(link, source=as_text(link.source)) for link in links]
     plain, typed = _open_features(config, options)
+    edge_rows = _edge_rows(config.edge_features, edges)
+    d_edge = len(_columns(config.edge_features)) if edge_rows is None else edge_rows.dim
     rows = [s.num_rows for s in edges]
     known = None if any(r is None for r in rows) else sum(r or 0 for r in rows)
     sources: list[EdgeSource | NodeSource] = [*edges, *nodes, *(link.source for link in links)]
@@ -103,13 +112,40 @@ def open_inputs(config: IngestConfig, budget: MemoryBudget) -> Inputs:
         plain or (None if typed else _only([s.features for s in edges])),
         _only([s.splits for s in edges]) if config.splits is None
         else open_splits(Path(config.splits), options),
-        int(np.clip(budget.free() // CHUNK_ROW_BYTES, 1 << 14, CHUNK_ROWS)),
+        _chunk_rows(budget.free(), d_edge),
         labels,
         typed,
         notes,
         known,
         tuple(links),
+        _open_positions(config, options),
+        edge_rows,
+        d_edge,
     )  # fmt: skip
+
+
+def _columns(given: Path | Sequence[str]) -> tuple[str, ...]:
+    return () if isinstance(given, Path) else tuple(given)
+
+
+def _chunk_rows(free: int, d_edge: int) -> int:
+    row = CHUNK_ROW_BYTES + CHUNK_COLUMN_BYTES * d_edge
+    fewest = MIN_CHUNK_ROWS * CHUNK_ROW_BYTES // row
+    return int(np.clip(free // row, max(fewest, 1), CHUNK_ROWS))
+
+
+def _edge_rows(given: Path | Sequence[str], edges: list[EdgeSource]) -> EdgeRows | None:
+    return EdgeRows(given, edges) if isinstance(given, Path) else None
+
+
+def _open_positions(config: IngestConfig, options: ReadOptions) -> FeatureSource | None:
+    if not isinstance(config.positions, Path):
+        return None
+    source = open_features(config.positions, options)
+    if source.dim != 3:
+        raise FeatureError(f"{source.path.name} has {source.dim} columns; positions are x, y and "
+                           "z (0 where there is none)")  # fmt: skip
+    return source
 
 
 def _open_edges(config: IngestConfig, options: ReadOptions) -> list[EdgeSource]:

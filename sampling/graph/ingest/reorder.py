@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from sampling import kernels
 from sampling.graph.arrays import HEADER_BYTES, open_array
 from sampling.graph.csc import NodeType, index_dtype
+from sampling.graph.edge_features import packed_dtype
 from sampling.graph.edges import Edges, EdgeSink, EdgeTypes
 from sampling.graph.ingest.adjacency import NODE_BYTES, Adjacency
 from sampling.graph.ingest.config import Clock, IngestConfig, Reports
 from sampling.graph.memory import MemoryBudget
+from sampling.graph.meta import ArrayInfo
 from sampling.graph.nodes import Nodes
 
 __all__ = ["community_order", "degree_order", "reorder"]
@@ -31,9 +33,11 @@ LEVELS = ((1 << 8, 5), (1 << 14, 3), (1 << 20, 3))
 """Largest cluster of every level, and passes over it at most."""
 BLOCKS, MAX_BLOCK = 64, 1 << 16
 SETTLED = 0.01
-CHUNK_EDGES, CHUNK_EDGE_BYTES = 1 << 20, 64
+CHUNK_BYTES, CHUNK_EDGE_BYTES = 1 << 26, 64
 ORDER_NODE_BYTES = {"degree": 40, "community": 96}
-COLUMNS = {"edge_type": "type", "edge_time": "time", "edge_weight": "weight"}
+COLUMNS = {
+    "edge_type": "type", "edge_time": "time", "edge_weight": "weight", "edge_features": "features",
+}  # fmt: skip
 
 
 def reorder(
@@ -56,7 +60,7 @@ def reorder(
     order = yield from _order(config, nodes.node_types, adjacency, source)
     places = np.empty(n, index_dtype(n))
     places[order] = np.arange(n, dtype=places.dtype)
-    needed = n * NODE_BYTES + CHUNK_EDGES * CHUNK_EDGE_BYTES
+    needed = n * NODE_BYTES + CHUNK_BYTES
     left = budget.reserve(needed, f"arrays over {n} nodes")
     types, clock, done = EdgeTypes(), Clock("order"), 0
     types.encode(pa.array(adjacency.edge_types, pa.large_string()))
@@ -141,21 +145,29 @@ def _units(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], 
 def _renumbered(source: Path, adjacency: Adjacency, places: NDArray[Any]) -> Iterator[Edges]:
     """All edges between new numbers, read from files in pieces and not mapped."""
     indptr = np.array(open_array(source, "indptr", adjacency.arrays["indptr"]))
-    for start in range(0, adjacency.num_edges, CHUNK_EDGES):
-        end = min(start + CHUNK_EDGES, adjacency.num_edges)
+    types = {name: _item(info) for name, info in adjacency.arrays.items()}
+    row = CHUNK_EDGE_BYTES + 4 * sum(types[name].itemsize for name in COLUMNS if name in types)
+    step = max(CHUNK_BYTES // row, 1)
+    for start in range(0, adjacency.num_edges, step):
+        end = min(start + step, adjacency.num_edges)
         first = int(np.searchsorted(indptr, start, "right")) - 1
         last = int(np.searchsorted(indptr, end, "left"))
         counts = np.diff(np.clip(indptr[first : last + 1], start, end))
         column = {
-            name: _read(source / f"{name}.npy", adjacency.arrays[name].dtype, start, end)
+            name: _read(source / f"{name}.npy", types[name], start, end)
             for name in ("indices", *COLUMNS)
-            if name in adjacency.arrays
+            if name in types
         }
         more = {role: column[name] for name, role in COLUMNS.items() if name in column}
         dst = np.repeat(places[first:last], counts)
         yield Edges(places[column["indices"]], dst, **more)
 
 
-def _read(path: Path, dtype: str, start: int, end: int) -> NDArray[Any]:
-    size = np.dtype(dtype).itemsize
-    return np.fromfile(path, dtype, end - start, offset=HEADER_BYTES + start * size)
+def _item(info: ArrayInfo) -> np.dtype[Any]:
+    """The type of what an edge has in an array: rows of features are packed."""
+    return packed_dtype(info.shape[1]) if len(info.shape) > 1 else np.dtype(info.dtype)
+
+
+def _read(path: Path, dtype: np.dtype[Any], start: int, end: int) -> NDArray[Any]:
+    offset = HEADER_BYTES + start * dtype.itemsize
+    return np.fromfile(path, dtype, end - start, offset=offset)

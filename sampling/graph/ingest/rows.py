@@ -27,9 +27,10 @@ from sampling.graph.ingest.inputs import Inputs
 from sampling.graph.labels import random_split
 from sampling.graph.nodes import Nodes, strings_of
 from sampling.graph.readers.ahead import read_ahead
+from sampling.graph.readers.columns import Place, finite_rows
 from sampling.graph.readers.source import FeatureSource
 
-__all__ = ["feature_rows", "splits_of", "stays_sparse", "write_features"]
+__all__ = ["feature_rows", "splits_of", "stays_sparse", "write_features", "write_positions"]
 
 FEATURE_CHUNK_BYTES = 16 << 20
 SPARSE_FROM_BYTES = 1 << 30
@@ -83,9 +84,16 @@ def feature_rows(
     """
     if inputs.typed_features:
         return _typed_rows(config, inputs.typed_features, nodes, numbers)
-    source = inputs.features
-    if source is None:
-        return None
+    return None if inputs.features is None else _matched(config, inputs.features, nodes, numbers)
+
+
+def _matched(
+    config: IngestConfig,
+    source: FeatureSource,
+    nodes: Nodes,
+    numbers: NDArray[np.int64] | None,
+) -> FeatureSource:
+    """A source with one row per node, in dense order."""
     order = _reordered(_row_order(config, source.num_rows, nodes, source.path.name), numbers)
     read, read_sparse = source.read, source.read_sparse
     return replace(
@@ -219,6 +227,45 @@ def write_features(config: IngestConfig, source: FeatureSource, temporary: Path)
     finally:
         writer.abort()
     return arrays
+
+
+def write_positions(
+    config: IngestConfig,
+    inputs: Inputs,
+    nodes: Nodes,
+    numbers: NDArray[np.int64] | None,
+    temporary: Path,
+) -> Reports:
+    """Write the places of nodes, of their list or of a file of their own; returns the array.
+
+    Raises:
+        FeatureError: rows and nodes cannot be matched.
+        ParseError: a value is not finite.
+    """
+    path = temporary / "positions.npy"
+    if inputs.positions is None:
+        places = nodes.positions
+        if places is None:
+            return {}
+        return {"positions": write_array(path, places if numbers is None else places[numbers])}
+    source = _matched(config, inputs.positions, nodes, numbers)
+    clock, done, rows = Clock("positions"), 0, FEATURE_CHUNK_BYTES // 12
+    _check_positions(inputs.positions, rows)
+    shape = (source.num_rows, 3)
+    with ArrayWriter(path, np.dtype(np.float32), shape) as writer:
+        for chunk in source.read(None, rows):
+            writer.write(finite_rows(chunk, Place(source.path, "", done + 1)))
+            done += len(chunk)
+            yield clock.report(done, source.num_rows)
+        return {"positions": writer.close()}
+
+
+def _check_positions(source: FeatureSource, rows: int) -> None:
+    """Look at all values in the order of the file, so that a bad one is named by its row there."""
+    done = 0
+    for chunk in source.read(None, rows):
+        finite_rows(chunk, Place(source.path, "", done + 1))
+        done += len(chunk)
 
 
 def _write_sparse(source: FeatureSource, temporary: Path) -> Reports:

@@ -24,7 +24,13 @@ from sampling.graph.ingest.inputs import Inputs, open_inputs
 from sampling.graph.ingest.label_pairs import with_label_pairs
 from sampling.graph.ingest.numbering import number_nodes
 from sampling.graph.ingest.reorder import reorder
-from sampling.graph.ingest.rows import feature_rows, splits_of, stays_sparse, write_features
+from sampling.graph.ingest.rows import (
+    feature_rows,
+    splits_of,
+    stays_sparse,
+    write_features,
+    write_positions,
+)
 from sampling.graph.memory import MemoryBudget
 from sampling.graph.meta import GraphMeta
 from sampling.graph.nodes import Nodes
@@ -55,6 +61,7 @@ def ingest(config: IngestConfig) -> Iterator[IngestReport]:
         arrays, meta = dict(adjacency.arrays), _meta(config, inputs, nodes, adjacency, features)
         if features is not None:
             arrays |= yield from write_features(config, features, temporary)
+        arrays |= yield from write_positions(config, inputs, nodes, order, temporary)
         splits, links = splits_of(config, inputs, nodes), adjacency.links
         if order is not None:
             nodes, splits = nodes.renumbered(order), None if splits is None else splits[order]
@@ -135,6 +142,12 @@ def _provenance(config: IngestConfig, inputs: Inputs) -> dict[str, Any]:
     if inputs.typed_features:
         files = sorted(inputs.typed_features.items())
         found["features"] = {name: _file(source.path) for name, source in files}
+    if inputs.positions is not None:
+        found["positions"] = _file(inputs.positions.path)
+    if inputs.edge_rows is not None:
+        found["edge_features"] = _file(inputs.edge_rows.path)
+    elif not isinstance(config.edge_features, Path) and config.edge_features:
+        found["edge_features"] = list(config.edge_features)
     if inputs.labels:
         found["labels"] = [_file(source.path) for source in inputs.labels]
     if config.splits is not None:

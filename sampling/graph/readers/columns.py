@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ from numpy.typing import NDArray
 from sampling.errors import ParseError
 from sampling.graph.readers.source import Ids
 
-__all__ = ["Place", "id_kind", "to_ids", "to_names", "to_times", "to_weights"]
+__all__ = [
+    "Place",
+    "finite_rows",
+    "id_kind",
+    "to_ids",
+    "to_names",
+    "to_rows",
+    "to_times",
+    "to_weights",
+]
 
 MICROSECONDS = 1_000_000
 MAX_SECONDS = 9.2e12
@@ -110,6 +120,44 @@ def to_weights(array: pa.Array, place: Place) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):
         weights = array.to_numpy(zero_copy_only=False).astype(np.float32)
     return finite_weights(weights, place)
+
+
+def to_numbers(array: pa.Array, place: Place) -> NDArray[np.float64]:
+    """Numbers of one column, as they are."""
+    place.refuse_nulls(array)
+    if not (pa.types.is_floating(array.type) or pa.types.is_integer(array.type)):
+        raise place.error(0, f"is of type {array.type}; features and positions are numbers")
+    numbers: NDArray[np.float64] = array.to_numpy(zero_copy_only=False)
+    return numbers
+
+
+def to_rows(columns: Sequence[tuple[pa.Array, Place]]) -> NDArray[np.float32]:
+    """Finite float32 rows, (num_rows, num_columns), of columns of numbers."""
+    rows = np.empty((len(columns[0][0]), len(columns)), np.float32)
+    for i, (array, place) in enumerate(columns):
+        with np.errstate(over="ignore"):
+            rows[:, i] = to_numbers(array, place)
+        rows[:, i : i + 1] = finite_rows(rows[:, i : i + 1], place)
+    return rows
+
+
+def finite_rows(rows: NDArray[Any], place: Place) -> NDArray[np.float32]:
+    """The rows as float32, with 0 for -0, so that equal rows have equal bytes.
+
+    A place without a name is a whole matrix, whose columns count from 0.
+
+    Raises:
+        ParseError: names the first row with a value that is not finite as float32.
+    """
+    with np.errstate(over="ignore"):
+        rows = rows.astype(np.float32, copy=False) + np.float32(0)
+    finite = np.isfinite(rows)
+    if not finite.all():
+        row, column = (int(i) for i in np.argwhere(~finite)[0])
+        named = Place(place.path, place.column or str(column), place.first_row)
+        raise named.error(row, f"holds {rows[row, column]}; features and positions must be "
+                          "finite float32 numbers")  # fmt: skip
+    return rows
 
 
 def finite_weights(weights: NDArray[np.float32], place: Place) -> NDArray[np.float32]:

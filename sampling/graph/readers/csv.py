@@ -23,7 +23,9 @@ from sampling.graph.readers.columns import first_index
 from sampling.graph.readers.source import EdgeSource, NodeSource, ReadOptions
 from sampling.graph.readers.table import (
     EDGE_ROLES,
+    EDGE_ROWS,
     NODE_ROLES,
+    NODE_ROWS,
     edges_of_table,
     nodes_of_table,
     pick,
@@ -50,6 +52,7 @@ LADDERS: dict[str, tuple[pa.DataType, ...]] = {
 FIXED = {"weight": REAL, "type": TEXT, "node_type": TEXT, "split": TEXT,
          "edge_split": TEXT}  # fmt: skip
 IDS = ("src", "dst", "id")
+ROWS = (EDGE_ROWS, NODE_ROWS)
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 INTEGER = re.compile(r"[+-]?\d+")
 
@@ -95,7 +98,9 @@ class _Table:
             raise ParseError(path, f"has {len(first)} columns, and {len(self.names)} names are "
                              "given for them; give one for each")  # fmt: skip
         self.picked = pick(path, self.names, roles, options)
-        self.types = {self.picked[r]: t for r, t in FIXED.items() if r in self.picked}
+        rows = [name for role, name in self.picked.items() if role.startswith(ROWS)]
+        self.types = dict.fromkeys(rows, REAL)
+        self.types |= {self.picked[r]: t for r, t in FIXED.items() if r in self.picked}
         for role, ladder in LADDERS.items():
             if role in self.picked:
                 self.types[self.picked[role]] = self._settle(self.picked[role], ladder)

@@ -18,7 +18,14 @@ from sampling.graph.readers.arrays import Archive, MappedArray, open_archive, op
 from sampling.graph.readers.source import FeatureSource, ReadOptions
 from sampling.graph.sparse_features import SparseTable
 
-__all__ = ["check_sparse", "dense_source", "open_features", "open_splits", "sparse_source"]
+__all__ = [
+    "check_matrix",
+    "check_sparse",
+    "dense_source",
+    "open_features",
+    "open_splits",
+    "sparse_source",
+]
 
 MAX_DIM = 1 << 20
 SCATTERED_ROWS = 1024
@@ -69,7 +76,7 @@ def open_splits(path: Path, options: ReadOptions) -> NDArray[np.uint8]:
 
 def mapped_source(path: Path, mapped: MappedArray) -> FeatureSource:
     """Features in a `.npy` file, which may be larger than memory."""
-    _check_matrix(path, mapped.array.shape, mapped.array.dtype)
+    check_matrix(path, mapped.array.shape, mapped.array.dtype)
 
     def read(order: NDArray[np.int64] | None, rows: int) -> Iterator[NDArray[Any]]:
         for start in range(0, len(mapped.array) if order is None else len(order), rows):
@@ -97,7 +104,7 @@ def _copy_rows(
 
 def dense_source(path: Path, array: NDArray[Any], name: str) -> FeatureSource:
     """Features in memory."""
-    _check_matrix(path, array.shape, array.dtype, name)
+    check_matrix(path, array.shape, array.dtype, name)
 
     def read(order: NDArray[np.int64] | None, rows: int) -> Iterator[NDArray[Any]]:
         for start in range(0, len(array) if order is None else len(order), rows):
@@ -108,10 +115,17 @@ def dense_source(path: Path, array: NDArray[Any], name: str) -> FeatureSource:
     return FeatureSource(path, num_rows, dim, read)
 
 
-def _check_matrix(path: Path, shape: tuple[int, ...], dtype: Any, name: str = "features") -> None:
+def check_matrix(
+    path: Path, shape: tuple[int, ...], dtype: Any, name: str = "features", per: str = "node"
+) -> None:
+    """Refuse what is no matrix of numbers.
+
+    Raises:
+        FeatureError: it is none.
+    """
     if len(shape) != 2 or dtype.kind not in "fiub":
         raise FeatureError(f"{path}: {name} has shape {tuple(shape)} and type {dtype}; features "
-                           "are a matrix of numbers with one row per node")  # fmt: skip
+                           f"are a matrix of numbers with one row per {per}")  # fmt: skip
     _check_dim(path, shape[1])
 
 

@@ -54,7 +54,11 @@ def open_edges(path: Path, options: ReadOptions, format_: str = "auto") -> EdgeS
         InputError: no such format.
     """
     found = format_of(path, format_)
-    return FORMATS["csv" if options.header and found == "snap" else found](path, options)
+    found = "csv" if options.header and found == "snap" else found
+    if options.edge_features and found not in ("csv", "parquet"):
+        raise ParseError(path, f"is {found}; edge features are columns of Parquet, CSV or TSV, or "
+                         "rows of a .npy file")  # fmt: skip
+    return FORMATS[found](path, options)
 
 
 def open_nodes(path: Path, options: ReadOptions, format_: str = "auto") -> NodeSource:

@@ -28,7 +28,7 @@ def open_edges(path: Path, options: ReadOptions) -> EdgeSource:
     """Edges of a Parquet file."""
     schema, rows = _schema(path)
     picked = pick(path, schema.names, EDGE_ROLES, options)
-    batches = _batches(path, list(picked.values()))
+    batches = _batches(path, picked)
     return edges_of_table(path, schema, picked, batches, text=False, num_rows=rows)
 
 
@@ -36,7 +36,7 @@ def open_nodes(path: Path, options: ReadOptions) -> NodeSource:
     """Nodes of a Parquet file."""
     schema, _ = _schema(path)
     picked = pick(path, schema.names, NODE_ROLES, options)
-    batches = _batches(path, list(picked.values()))
+    batches = _batches(path, picked)
     return nodes_of_table(path, schema, picked, batches, text=False)
 
 
@@ -45,7 +45,9 @@ def _schema(path: Path) -> tuple[pa.Schema, int]:
         return file.schema_arrow, int(file.metadata.num_rows)
 
 
-def _batches(path: Path, columns: list[str]) -> Batches:
+def _batches(path: Path, picked: dict[str, str]) -> Batches:
+    columns = list(dict.fromkeys(picked.values()))
+
     def batches(_: str, rows: int) -> Iterator[pa.RecordBatch]:
         with (
             reading(path),

@@ -35,6 +35,8 @@ class ReadOptions:
         header: names of the columns of text files that have no line with them; empty where they do.
         optional: roles whose column may be missing even where the user named it.
         literals: "drop" or "keep" as nodes, where a format has them (N-Triples).
+        edge_features: columns of tables of edges that are features of the edges.
+        positions: columns of tables of nodes that are their places in space.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -42,6 +44,8 @@ class ReadOptions:
     literals: str = "drop"
     header: tuple[str, ...] = ()
     optional: frozenset[str] = frozenset()
+    edge_features: tuple[str, ...] = ()
+    positions: tuple[str, ...] = ()
 
     def name(self, role: str) -> str:
         """The column that plays a role; "node_type", "edge_split" … default to "type", "split"."""
@@ -61,6 +65,7 @@ class EdgeChunk:
         weight: float32, or None.
         mirrored: the format says that these edges run both ways.
         split: uint8 codes: 2 and 3 are edges to predict, in val and test; or None.
+        features: (num_edges, d_edge) float32, finite, or None.
     """
 
     src: Ids
@@ -71,11 +76,12 @@ class EdgeChunk:
     weight: NDArray[np.float32] | None = None
     mirrored: bool = False
     split: NDArray[np.uint8] | None = None
+    features: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NodeChunk:
-    """Some nodes; the attributes are Arrow arrays or None."""
+    """Some nodes; the attributes are Arrow arrays or None, positions (num_nodes, 3) float32."""
 
     ids: Ids
     first_row: int = 1
@@ -83,6 +89,7 @@ class NodeChunk:
     label: pa.Array | None = None
     split: pa.Array | None = None
     time: NDArray[np.int64] | None = None
+    position: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from sampling.graph.readers.columns import (
     is_scaled,
     to_ids,
     to_names,
+    to_rows,
     to_times,
     to_weights,
     whole,
@@ -28,7 +29,16 @@ from sampling.graph.readers.source import (
     ReadOptions,
 )
 
-__all__ = ["Batches", "edge_chunks", "edges_of_table", "node_chunks", "nodes_of_table", "pick"]
+__all__ = [
+    "EDGE_ROWS",
+    "NODE_ROWS",
+    "Batches",
+    "edge_chunks",
+    "edges_of_table",
+    "node_chunks",
+    "nodes_of_table",
+    "pick",
+]
 
 Batches = Callable[[str, int], Iterator[pa.RecordBatch]]
 """`batches(kind, rows)` reads the table with ids as "int" or "string"."""
@@ -37,6 +47,8 @@ SYNONYMS = {"src": ("src", "source"), "dst": ("dst", "target")}
 EDGE_ROLES = ("src", "dst", "type", "time", "weight", "edge_split")
 NODE_ROLES = ("id", "node_type", "node_time", "label", "split")
 NEEDED = {"src", "dst", "id"}
+EDGE_ROWS, NODE_ROWS = "edge-features", "positions"
+"""What several columns together are: role k of "positions" is "positions k"."""
 
 
 def pick(
@@ -57,10 +69,28 @@ def pick(
         elif role in NEEDED or (role in options.columns and role not in options.optional):
             raise ParseError(path, f"has no column {names[0]!r} but {_shown(found)}; "
                              f"name it with --{role.replace('_', '-')}")  # fmt: skip
+    for what in (EDGE_ROWS,) if "src" in roles else (NODE_ROWS,):
+        picked |= _rows_of(path, found, what, options)
     twice = [name for name in picked.values() if list(found).count(name) > 1]
     if twice:
         raise ParseError(path, f"has the column {twice[0]!r} more than once; rename one")
     return picked
+
+
+def _rows_of(path: Path, found: Sequence[str], what: str, options: ReadOptions) -> dict[str, str]:
+    names = options.edge_features if what == EDGE_ROWS else options.positions
+    for name in names:
+        if name not in found:
+            raise ParseError(path, f"has no column {name!r} but {_shown(found)}; name columns "
+                             f"that are there with --{what}")  # fmt: skip
+    return {f"{what} {i}": name for i, name in enumerate(names)}
+
+
+def _rows(path: Path, picked: dict[str, str], what: str, batch: Any, row: int) -> Any:
+    """Several columns of a batch as one matrix; None where there are none."""
+    names = [name for role, name in picked.items() if role.startswith(f"{what} ")]
+    columns = [(whole(batch.column(name)), Place(path, name, row)) for name in names]
+    return to_rows(columns) if columns else None
 
 
 def _shown(found: Sequence[str]) -> str:
@@ -122,6 +152,7 @@ def edge_chunks(
             column("time", to_times),
             column("weight", to_weights),
             split=column("edge_split", to_splits),
+            features=_rows(path, picked, EDGE_ROWS, batch, row),
         )
         row += batch.num_rows
 
@@ -159,5 +190,6 @@ def node_chunks(
             raw("label"),
             raw("split"),
             to_times(raw("node_time"), place("node_time")) if "node_time" in picked else None,
+            _rows(path, picked, NODE_ROWS, batch, row),
         )
         row += batch.num_rows
