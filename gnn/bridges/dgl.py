@@ -33,13 +33,16 @@ REMEDY = "install dgl==1.1.3 with Python 3.11 on x86-64 Linux, or leave the brid
 def to_dgl_blocks(blocks: Sequence[Block]) -> list[Any]:
     """DGL blocks with the same edges in the same order, for a DGL model's forward pass.
 
-    Source and destination nodes carry their dense nodes under `dgl.NID`.
+    Source and destination nodes carry their dense nodes under `dgl.NID` and, where the graph has
+    several node types, these under `dgl.NTYPE`. Edges carry what they have, under the names that
+    `dataset_to_dgl` gives it: `feat`, `weight` and `time`, and their types under `dgl.ETYPE`.
 
     Args:
         blocks: sampled Blocks, in the order the layers run.
 
     Raises:
-        InputError: a Block is a tile, whose destinations are no prefix of its sources.
+        InputError: a Block is a tile, whose destinations are no prefix of its sources, or was
+            reduced while it was drawn and lists no edges.
         MissingPackageError: DGL is not there.
     """
     dgl = _import_dgl()
@@ -142,15 +145,29 @@ def _plain(name: str) -> str:
 
 
 def _to_dgl_block(dgl: Any, block: Block) -> Any:
+    if block.received is not None:
+        raise InputError("the block was reduced while it was drawn; sample with NeighborSampler")
     if block.dst_offset:
         raise InputError(
             f"the block is a tile that starts at row {block.dst_offset}; DGL needs destinations "
             "first, as in sampled blocks"
         )
-    edges = (block.indptr.long(), block.indices.long(), torch.empty(0, dtype=torch.int64))
+    # DGL's sums over messages of edges want the numbers of the edges, where others may be without.
+    edges = (block.indptr.long(), block.indices.long(), torch.arange(block.num_edges))
     out = dgl.create_block(("csc", edges), num_src_nodes=block.num_src, num_dst_nodes=block.num_dst)
     out.srcdata[dgl.NID] = block.src_nodes
     out.dstdata[dgl.NID] = block.dst_nodes
+    if block.type_starts is not None:
+        kinds = block.sources.types()
+        out.srcdata[dgl.NTYPE] = kinds
+        out.dstdata[dgl.NTYPE] = kinds[: block.num_dst]
+    held = {
+        "feat": block.edge_features,
+        "weight": block.edge_weight,
+        "time": block.edge_time,
+        dgl.ETYPE: None if block.edge_type is None else block.edge_type.long(),
+    }
+    out.edata.update({name: data for name, data in held.items() if data is not None})
     return out
 
 

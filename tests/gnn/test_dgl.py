@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import dgl
+import numpy as np
 import pytest
 import torch
 
@@ -13,8 +15,9 @@ from gnn.bridges.dgl import from_dgl, to_dgl_blocks
 from gnn.conv.gcn import GCNConv
 from gnn.conv.sage import SAGEConv
 from gnn.errors import MissingPackageError
-from sampling import NeighborSampler
+from sampling import Graph, NeighborSampler
 from sampling.errors import InputError
+from sampling.graph.csc import NodeType
 
 
 @pytest.fixture
@@ -88,6 +91,45 @@ def test_dgl_blocks_carry_the_same_edges(make_graph):
         assert torch.equal(theirs.dstdata[dgl.NID], block.dst_nodes)
 
 
+def rich_graph() -> Graph:
+    """Two node types, three edge types, and all else that edges can have."""
+    rng = np.random.default_rng(0)
+    src, dst = rng.integers(0, 60, (2, 240))
+    return Graph.from_edges(
+        src, dst, num_nodes=60, node_types=(NodeType("a", 0, 25), NodeType("b", 25, 60)),
+        edge_type=rng.integers(0, 3, 240), edge_weight=rng.random(240),
+        edge_time=rng.integers(0, 9, 240), edge_features=rng.random((240, 2)),
+    )  # fmt: skip
+
+
+def test_dgl_blocks_carry_what_edges_and_nodes_have():
+    blocks = NeighborSampler(rich_graph(), [3, 2], seed=1).sample([4, 37])
+    for block, theirs in zip(blocks, to_dgl_blocks(blocks), strict=True):
+        assert theirs.edata.keys() == {"feat", "weight", "time", dgl.ETYPE}
+        assert torch.equal(theirs.edata["feat"], block.edge_features)
+        assert torch.equal(theirs.edata["weight"], block.edge_weight)
+        assert torch.equal(theirs.edata["time"], block.edge_time)
+        assert torch.equal(theirs.edata[dgl.ETYPE], block.edge_type.long())
+        assert torch.equal(theirs.srcdata[dgl.NTYPE], (block.src_nodes >= 25).long())
+        assert torch.equal(theirs.dstdata[dgl.NTYPE], (block.dst_nodes >= 25).long())
+
+
+def test_a_typed_dgl_layer_reads_its_types_from_our_blocks():
+    graph = rich_graph()
+    [block] = NeighborSampler(graph, [3], seed=1).sample([4, 37])
+    [theirs] = to_dgl_blocks([block])
+    conv, x = dgl.nn.RelGraphConv(5, 4, 3), rows(5)[block.src_nodes]
+    weights = theirs.edata["weight"][:, None]
+    got = conv(theirs, x, theirs.edata[dgl.ETYPE], weights)
+    dst = torch.repeat_interleave(torch.arange(block.num_dst), block.in_degrees())
+    sent = torch.stack([
+        w * (x[u] @ conv.linear_r.W[r])
+        for w, u, r in zip(block.edge_weight, block.indices, block.edge_type.long(), strict=True)
+    ])  # fmt: skip
+    expected = (x[: block.num_dst] @ conv.loop_weight).index_add(0, dst, sent) + conv.h_bias
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
 def test_a_dgl_model_runs_on_our_blocks(make_graph):
     graph = make_graph()
     blocks = NeighborSampler(graph, [3], seed=1).sample([4, 7])
@@ -108,6 +150,9 @@ def test_a_dgl_graph_becomes_the_same_graph(make_graph, peer):
 def test_what_dgl_cannot_take_is_refused(make_graph):
     with pytest.raises(InputError, match="starts at row 10"):
         to_dgl_blocks([make_graph().block(10, 20)])
+    reduced = replace(make_graph().block(), received=torch.zeros(60, 2))
+    with pytest.raises(InputError, match="was reduced while it was drawn"):
+        to_dgl_blocks([reduced])
     hetero = dgl.heterograph({("a", "r", "b"): ([0], [0])})
     with pytest.raises(InputError, match="2 node types"):
         from_dgl(hetero)
