@@ -95,6 +95,13 @@ def without_self_edges(world: World) -> World:
     return replace(world, src=world.src[keep], dst=world.dst[keep], arrays=arrays)
 
 
+def symmetric_block() -> Block:
+    """Edges that run both ways, none of them twice or from a node to itself; 30 nodes."""
+    src, dst = edge_index(without_self_edges(some_world()).block())
+    pairs = torch.unique(torch.stack([torch.cat([src, dst]), torch.cat([dst, src])]), dim=1)
+    return Graph.from_edges(pairs[0], pairs[1], num_nodes=30).block()
+
+
 def rows_for(num_rows: int, width: int, dtype: torch.dtype = torch.float64) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.randn(num_rows, width, generator=generator, dtype=torch.float64).to(dtype)
