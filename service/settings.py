@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 __all__ = ["Settings"]
@@ -20,6 +20,11 @@ SHARES = r"^([a-z0-9][a-z0-9._-]{0,63}@[1-9][0-9]{0,8}:(100|[0-9]{1,2}(\.[0-9]{1
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _none_if_empty(value: object) -> object:
+    """Compose files hand on a variable that is not set as an empty one."""
+    return None if value == "" else value
+
+
 class Settings(BaseSettings):
     """What a server is started with."""
 
@@ -27,8 +32,10 @@ class Settings(BaseSettings):
 
     graph: Path = Field(description="Directory of the graph to serve, as `gnn ingest` wrote it.")
     models: Path = Field(description="Directory that holds one folder per model name.")
-    embeddings: Path | None = Field(
-        None, description="Directory of a batch embedding table; used only while it is fresh."
+    embeddings: Annotated[Path | None, BeforeValidator(_none_if_empty)] = Field(
+        None,
+        description="Directory of a batch embedding table; used only while it is fresh. Empty: "
+        "none.",
     )
     default_model: str | None = Field(
         None,

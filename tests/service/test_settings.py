@@ -58,3 +58,10 @@ def test_the_environment_is_read(monkeypatch):
     settings = Settings()
     assert settings.graph == Path("/data/g")
     assert settings.queue_limit == 7
+
+
+def test_an_empty_path_of_embeddings_is_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GNN_EMBEDDINGS", "")
+    assert Settings(graph=Path("g"), models=Path("m")).embeddings is None
+    monkeypatch.setenv("GNN_EMBEDDINGS", "table")
+    assert Settings(graph=Path("g"), models=Path("m")).embeddings == Path("table")

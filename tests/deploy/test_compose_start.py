@@ -1,0 +1,66 @@
+"""What the containers of docker-compose.yml are started with, for a given `.env`."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SERVICES = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+DEMO = "/data/graphs/demo"
+
+
+def filled(text: str, given: dict[str, str]) -> str:
+    """`${NAME:-default}` and `$$`, as Compose reads them."""
+
+    def value(found: re.Match[str]) -> str:
+        return "$" if found[0] == "$$" else given.get(found[1]) or found[2]
+
+    return re.sub(r"\$\$|\$\{(\w+):-([^}]*)\}", value, text)
+
+
+def environment_of(name: str, **given: str) -> dict[str, str]:
+    """Variables of a container; one without a value is handed on where it is set."""
+    listed = SERVICES[name]["environment"]
+    handed = {key: given[key] for key, value in listed.items() if value is None and key in given}
+    return handed | {k: filled(v, given) for k, v in listed.items() if v is not None}
+
+
+def started(name: str, folder: Path, **given: str) -> str:
+    """What the container's command runs `gnn` with, after its environment."""
+    program = folder / "gnn"
+    program.write_text('#!/bin/sh\necho "$GNN_GRAPH|$GNN_EMBEDDINGS|$*"\n')
+    program.chmod(0o755)
+    [script] = SERVICES[name]["command"]
+    assert SERVICES[name]["entrypoint"] == ["tini", "--", "sh", "-ec"]
+    environment = environment_of(name, **given) | {"PATH": f"{folder}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["sh", "-ec", filled(script, given)], env=environment, check=True,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("given", "table"),
+    [
+        ({}, f"{DEMO}/embeddings"),
+        ({"GNN_EMBEDDINGS": "/data/models/t"}, "/data/models/t"),
+        ({"GNN_GRAPH": "/data/graphs/mine"}, ""),
+        ({"GNN_GRAPH": "/data/graphs/mine", "GNN_EMBEDDINGS": ""}, ""),
+        ({"GNN_GRAPH": "/data/graphs/mine", "GNN_EMBEDDINGS": "/data/models/t"}, "/data/models/t"),
+    ],
+)
+def test_the_table_of_the_demo_is_served_with_the_graph_of_the_demo_alone(given, table, tmp_path):
+    graph = given.get("GNN_GRAPH", f"{DEMO}/graph")
+    assert started("service", tmp_path, **given) == f"{graph}|{table}|serve"
+
+
+def test_another_graph_than_the_demos_makes_no_demo(tmp_path: Path):
+    assert started("demo", tmp_path, GNN_GRAPH="/data/graphs/mine") == ""
+    assert started("demo", tmp_path).endswith(f"|demo --keep {DEMO}")
