@@ -62,7 +62,7 @@ def _serving(world: Path, workers: int) -> Iterator[str]:
 
 def _locust(url: str, minutes: float, records: Path, rest: Sequence[str]) -> int:
     words = ["-f", HERE / "locustfile.py", "--headless", "--only-summary", "-u", 6, "-r", 6,
-             "--stop-timeout", 60, "--run-time", f"{round(minutes * 60)}s", "--host", url,
+             "--stop-timeout", 150, "--run-time", f"{round(minutes * 60)}s", "--host", url,
              "--records", records, *rest]  # fmt: skip
     command = [sys.executable, "-m", "locust", *map(str, words)]
     return subprocess.run(command, check=False).returncode  # noqa: S603

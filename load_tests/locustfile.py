@@ -1,19 +1,23 @@
 """Load on a running service: `locust -f load_tests/locustfile.py --headless -u 6 --host URL`.
 
 One user per kind of request, each with a constant rate (`openloop`). At the end the run is judged
-by thresholds; one that is not kept makes the exit code 1. Requests are kept in --records.
+by thresholds; one that is not kept makes the exit code 1. Requests are kept in --records. A service
+with API keys is asked with the key in LOAD_KEY, which no list of processes shows.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import time
 import urllib.error
 import urllib.request
 from argparse import ArgumentParser
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from followed import JobUser
 from locust import events
 from locust.env import Environment
 from mix import KINDS, Served, Zipf
@@ -45,10 +49,8 @@ class Graphs(OpenLoopUser):
     kind = "graph"
 
 
-class Jobs(OpenLoopUser):
+class Jobs(JobUser):
     """A batch job of 200 nodes, beside everything else."""
-
-    kind = "job"
 
 
 class Nonsense(OpenLoopUser):
@@ -65,6 +67,8 @@ def _add_options(parser: ArgumentParser) -> None:
     add("--first-id", type=int, default=0, env_var="LOAD_FIRST_ID", help="smallest node id")
     add("--deadline-s", type=float, default=30.0, env_var="LOAD_DEADLINE_S",
         help="an answer later than this is none")  # fmt: skip
+    add("--job-deadline-s", type=float, default=120.0, env_var="LOAD_JOB_DEADLINE_S",
+        help="a result later than this is none")  # fmt: skip
     add("--max-p99-ms", type=float, default=limits.p99_ms, env_var="LOAD_MAX_P99_MS",
         help="of lookups and refusals")  # fmt: skip
     add("--max-heavy-p99-ms", type=float, default=limits.heavy_p99_ms,
@@ -80,27 +84,38 @@ def _add_options(parser: ArgumentParser) -> None:
 def _begin(environment: Environment, **_: Any) -> None:
     host = environment.host or ""
     environment.records = list[Record]()
-    environment.served = _served(host, environment.parsed_options.first_id)
+    environment.key_headers = _key_headers()
+    environment.served = _served(host, environment.parsed_options.first_id, environment.key_headers)
     environment.began = time.perf_counter() + 0.2
     for kind in KINDS:
         if not environment.served.answers(kind):
             print(f"the server has no model for {kind}: none is sent")
 
 
-def _served(host: str, first_id: int) -> Served:
-    graph, links, graphs = _get(f"{host}/v1/graph"), None, None
-    for model in _get(f"{host}/v1/models")["models"]:
-        if model["task"] == "link-prediction":
-            links = model["name"]
-        elif model["task"].startswith("graph-"):
-            graphs = model["name"]
-    width = _get(f"{host}/v1/models/{graphs}")["config"]["d_in"] if graphs else 0
+def _key_headers() -> dict[str, str]:
+    key = os.environ.get("LOAD_KEY", "")
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
+def _served(host: str, first_id: int, headers: dict[str, str]) -> Served:
+    def get(path: str) -> Any:
+        request = urllib.request.Request(host + path, headers=headers)  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+            return json.load(response)
+
+    try:
+        graph, models = get("/v1/graph"), get("/v1/models")["models"]
+        links = _last(m["name"] for m in models if m["task"] == "link-prediction")
+        graphs = _last(m["name"] for m in models if m["task"].startswith("graph-"))
+        width = get(f"/v1/models/{graphs}")["config"]["d_in"] if graphs else 0
+    except urllib.error.HTTPError as error:
+        remedy = "; set LOAD_KEY to a key of it" if error.code in (401, 403) else ""
+        raise SystemExit(f"{error.url} answers {error.code}{remedy}") from None
     return Served(Zipf(first_id, graph["num_nodes"]), links, graphs, width)
 
 
-def _get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310 - the host under test
-        return json.load(response)
+def _last(names: Iterable[str]) -> str | None:
+    return next(reversed(list(names)), None)
 
 
 @events.quitting.add_listener

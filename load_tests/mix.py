@@ -121,6 +121,7 @@ def _ring(size: int, width: int, rng: np.random.Generator) -> dict[str, Any]:
 
 
 def _job(served: Served, rng: np.random.Generator) -> Ask:
+    """Accepted, and then followed to its result (`followed`); a full queue may refuse it."""
     body = {"kind": "predict", "nodes": served.zipf.draw(rng, 200)}
     return _post("/v1/jobs", body, lambda status, _: status in (202, 429))
 

@@ -40,13 +40,13 @@ class OpenLoopUser(User):
         self.seed = (options.seed, zlib.crc32(self.kind.encode()))
         self.number, self.sending = 0, Pool(MOST_AT_ONCE)
         self.free: list[http.client.HTTPConnection] = []
-        self.deadline_s = options.deadline_s
+        self.deadline_s = self.patience_s = options.deadline_s
         # kinds begin apart, so that their schedules do not coincide
         self.first = self.environment.began + 0.5 / max(self.rate, 1.0)
 
     def on_stop(self) -> None:
         """Everything sent is waited for: a server may not win by never answering."""
-        self.sending.join(timeout=self.deadline_s)
+        self.sending.join(timeout=self.patience_s)
 
     @task
     def send_next(self) -> None:
@@ -66,27 +66,39 @@ class OpenLoopUser(User):
 
     def _send(self, ask: Ask, due: float) -> None:
         sent = time.perf_counter()
-        error: Exception | None = None
+        status, body, error = self.attempt(ask)
+        self.keep(self.kind, due, sent, status, len(body), error)
+        self.follow(status, body)
+
+    def follow(self, status: int, body: bytes) -> None:
+        """See what comes of an answer, where that is not all."""
+
+    def attempt(self, ask: Ask) -> tuple[int, bytes, Exception | None]:
+        """Status, body, and what is wrong with them; status 0 where there was no answer."""
         try:
             status, body = self._exchange(ask)
-            is_right = ask.is_right(status, body)
+            error = None if ask.is_right(status, body) else ValueError(f"{status} {body[:200]!r}")
         except (OSError, http.client.HTTPException, ValueError, KeyError) as failure:
-            status, body, is_right, error = 0, b"", False, failure
-        latency = time.perf_counter() - due
-        if not is_right and error is None:
-            error = ValueError(f"{status} {body[:200]!r}")
-        since = due - self.environment.began
-        self.records.append(Record(self.kind, since, sent - due, latency, status, is_right))
+            return 0, b"", failure
+        return status, body, error
+
+    def keep(
+        self, kind: str, due: float, sent: float, status: int, size: int, error: Exception | None
+    ) -> None:
+        """Write down what became of one request; both times are of `time.perf_counter`."""
+        latency, since = time.perf_counter() - due, due - self.environment.began
+        self.records.append(Record(kind, since, sent - due, latency, status, error is None))
         self.environment.events.request.fire(
-            request_type=ask.method, name=self.kind, response_time=latency * 1e3,
-            response_length=len(body), exception=error, context={},
+            request_type="GET" if kind == "result" else "POST", name=kind,
+            response_time=latency * 1e3, response_length=size, exception=error, context={},
         )  # fmt: skip
 
     def _exchange(self, ask: Ask) -> tuple[int, bytes]:
         """Send over a connection that is free, else a new one; nothing is sent twice."""
         connection = self.free.pop() if self.free else self._connect()
         try:
-            connection.request(ask.method, ask.path, ask.body, dict(ask.headers))
+            headers = {**ask.headers, **self.environment.key_headers}
+            connection.request(ask.method, ask.path, ask.body, headers)
             response = connection.getresponse()
             answer = response.status, response.read()
         except BaseException:

@@ -17,7 +17,7 @@ import numpy as np
 from verdict import Record, read_records, summary
 
 COLORS = {"lookup": "#1f6feb", "batch": "#d1242f", "link": "#8250df", "graph": "#1a7f37",
-          "job": "#9a6700", "bad": "#57606a"}  # fmt: skip
+          "job": "#9a6700", "result": "#bf8700", "bad": "#57606a"}  # fmt: skip
 COLUMNS = ("count", "errors", "per_s", "p50_ms", "p90_ms", "p99_ms", "p99.9_ms", "max_ms")
 
 

@@ -64,3 +64,21 @@ def test_the_table_of_the_demo_is_served_with_the_graph_of_the_demo_alone(given,
 def test_another_graph_than_the_demos_makes_no_demo(tmp_path: Path):
     assert started("demo", tmp_path, GNN_GRAPH="/data/graphs/mine") == ""
     assert started("demo", tmp_path).endswith(f"|demo --keep {DEMO}")
+
+
+def test_every_option_of_the_load_can_be_given_by_environment():
+    listed = SERVICES["load"]["environment"]
+    text = (ROOT / "load_tests/locustfile.py").read_text()
+    assert listed.keys() == set(re.findall(r"\bLOAD_[A-Z0-9_]+", text))
+    assert environment_of("load", LOAD_KEY="k", LOAD_MAX_P99_MS="9") == {
+        "LOAD_RATE": "50", "LOAD_RECORDS": "/results/records.csv", "LOAD_KEY": "k",
+        "LOAD_MAX_P99_MS": "9",
+    }  # fmt: skip
+
+
+def test_records_and_report_of_the_load_stay_in_a_volume_that_is_its_own():
+    load = SERVICES["load"]
+    assert "load:/results" in load["volumes"]
+    assert "--html=/results/report.html" in load["command"]
+    image = (ROOT / "docker/Dockerfile").read_text().split(" AS load\n")[1].split("FROM")[0]
+    assert "chown 10001:10001 /results" in image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,29 +17,41 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "service"))
 from faults.worlds import FIRST_ID, every_model
 from world import ROOT, running
 
+from service.keys import new_key
+
 ROOMY = {"max-p99-ms": 20_000, "max-heavy-p99-ms": 20_000, "max-late-share": 1}
+KEY, LINE = new_key("load", ["read", "predict"])
 
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     world = every_model(tmp_path_factory.mktemp("load"))
     settings = world.settings(
-        jobs=world.graph.parent / "jobs", default_model="default", exact_edge_budget=300
-    )
+        jobs=world.graph.parent / "jobs", default_model="default", exact_edge_budget=300,
+        api_keys=LINE,
+    )  # fmt: skip
     with running(settings) as client:
         yield client
 
 
-def load(client: httpx.Client, records: Path, **limits: Any) -> tuple[int, dict[str, Any]]:
-    """A few seconds of load; the exit code and what the run says."""
+def locust(
+    client: httpx.Client, records: Path, key: str, **limits: Any
+) -> subprocess.CompletedProcess[str]:
+    """A few seconds of load."""
     options = {"rate": 60, "first-id": FIRST_ID, "records": records, **ROOMY, **limits}
     words = [f"--{name}={value}" for name, value in options.items()]
-    done = subprocess.run(
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("LOAD_")}
+    return subprocess.run(
         [sys.executable, "-m", "locust", "-f", "load_tests/locustfile.py", "--headless",
-         "--only-summary", "-u", "6", "-r", "6", "--run-time", "4s", "--stop-timeout", "60",
+         "--only-summary", "-u", "6", "-r", "6", "--run-time", "4s", "--stop-timeout", "90",
          "--host", str(client.base_url).rstrip("/"), *words],
-        cwd=ROOT, capture_output=True, text=True, timeout=120,
+        cwd=ROOT, capture_output=True, text=True, timeout=120, env=environment | {"LOAD_KEY": key},
     )  # fmt: skip
+
+
+def load(client: httpx.Client, records: Path, **limits: Any) -> tuple[int, dict[str, Any]]:
+    """The exit code and what the run says."""
+    done = locust(client, records, KEY, **limits)
     [said] = [line for line in done.stdout.splitlines() if line.startswith('{"summary"')]
     return done.returncode, json.loads(said)
 
@@ -46,7 +59,9 @@ def load(client: httpx.Client, records: Path, **limits: Any) -> tuple[int, dict[
 def test_a_server_that_keeps_up_passes_and_the_run_can_be_drawn(client, tmp_path: Path):
     code, said = load(client, tmp_path / "records.csv")
     assert (code, said["failures"]) == (0, []), said
-    assert said["summary"].keys() >= {"lookup", "batch", "link", "graph", "bad", "all"}
+    summary = said["summary"]
+    assert summary.keys() >= {"lookup", "batch", "link", "graph", "job", "bad", "all"}
+    assert summary["result"]["count"] == summary["job"]["count"] >= 1
     assert said["summary"]["all"]["errors"] == 0
     drawn = subprocess.run(
         [sys.executable, "load_tests/report.py", *(tmp_path / n for n in FILES)],
@@ -63,6 +78,24 @@ def test_a_threshold_that_is_not_kept_fails_the_run(client, tmp_path: Path):
     code, said = load(client, tmp_path / "records.csv", **{"max-p99-ms": 0.001})
     assert code == 1
     assert any("p99 of lookup" in failure for failure in said["failures"])
+
+
+def test_a_service_with_keys_is_asked_with_one_of_them(client, tmp_path: Path):
+    done = locust(client, tmp_path / "records.csv", key="")
+    assert done.returncode != 0
+    assert "/v1/graph answers 401; set LOAD_KEY to a key of it" in done.stdout + done.stderr
+
+
+def test_jobs_without_results_fail_the_run():
+    sys.path.insert(0, str(ROOT / "load_tests"))
+    from verdict import Limits, Record, judge
+
+    refused = [Record("job", 0.0, 0.0, 0.001, 429, True)] * 3
+    assert judge(refused, Limits()) == [
+        "3 jobs were sent and no result came; does `gnn worker` run?"
+    ]
+    fetched = Record("result", 0.0, 0.0, 60.0, 200, True)
+    assert judge([*refused, fetched], Limits()) == []
 
 
 def test_a_server_that_stalls_is_late_for_all_that_was_due(tmp_path: Path):
