@@ -367,6 +367,12 @@ class Settings(BaseSettings):
         1_000_000, ge=1, le=1 << 31, description="Node ids in one job; more is 422."
     )
 
+    worker_heartbeat: Path | None = Field(
+        None,
+        description="File that `gnn worker` touches at least every ten seconds while it turns; a "
+        "probe looks at its age.",
+    )
+
     @property
     def jobs_directory(self) -> Path:
         """Where jobs and their results are."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +55,20 @@ def worker(
     queue.store.counts()  # before the first wait, whether it can be reached
     configure_logging(settings.log_level)
     note(f"waiting for jobs on graph {meta.name}, version {meta.version}")
-    runner = Runner(queue, settings.model_copy(update={"verify_graph": False}), meta.fingerprint)
+    verified = settings.model_copy(update={"verify_graph": False})
+    runner = Runner(queue, verified, meta.fingerprint, _touching(settings.worker_heartbeat))
     done = runner.run(stop_on_signals(), 0.0 if until_idle else None)
     queue.store.close()
     show({"jobs": done, "worked_s": round(time.time() - started, 1)}, json)
+
+
+def _touching(path: Path | None) -> Callable[[], None]:
+    if path is None:
+        return lambda: None
+    path.touch()
+
+    def touch() -> None:
+        with suppress(OSError):  # without it a probe ends this worker, with it the jobs go on
+            path.touch()
+
+    return touch

@@ -48,10 +48,17 @@ class Runner:
         queue: where jobs come from.
         settings: directories and limits.
         graph: fingerprint of the graph whose jobs it takes.
+        turned: called every few seconds, also while a job is at work, as long as it turns.
     """
 
-    def __init__(self, queue: JobQueue, settings: Settings, graph: str) -> None:
-        self.queue, self.graph = queue, graph
+    def __init__(
+        self,
+        queue: JobQueue,
+        settings: Settings,
+        graph: str,
+        turned: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.queue, self.graph, self.turned = queue, graph, turned
         self.settings = settings.model_copy(
             update={
                 "compute_threads": settings.job_threads or CORES,
@@ -70,6 +77,7 @@ class Runner:
         """
         num_jobs, busy = 0, time.monotonic()
         while not stop.is_set():
+            self.turned()
             ran = self._run_next(stop)
             if ran is not None:
                 num_jobs, busy = num_jobs + ran, time.monotonic()
@@ -92,7 +100,7 @@ class Runner:
     def _run(self, job: Job, owner: str, stop: threading.Event) -> bool:
         folder = JobFolder(self.settings.jobs_directory, job.id)
         log.info("job_started", job=job.id, kind=job.spec.kind, attempt=job.attempts)
-        with _Heart(self.queue, job.id, owner) as heart:
+        with _Heart(self.queue, job.id, owner, self.turned) as heart:
             outcome = self._outcome(job, folder, heart, stop)
             ended = self._settle(job, owner, folder, outcome)
         log.info("job_left", job=job.id, outcome=_word(outcome))
@@ -157,8 +165,10 @@ class _State:
 class _Heart:
     """Beats for a job in a thread of its own; use as a context manager around the work."""
 
-    def __init__(self, queue: JobQueue, job_id: str, owner: str) -> None:
-        self.queue, self.job_id, self.owner = queue, job_id, owner
+    def __init__(
+        self, queue: JobQueue, job_id: str, owner: str, turned: Callable[[], None]
+    ) -> None:
+        self.queue, self.job_id, self.owner, self.turned = queue, job_id, owner, turned
         self.state = _State()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name="heartbeat", daemon=True)
@@ -179,6 +189,7 @@ class _Heart:
     def _beat_on(self) -> None:
         last = time.monotonic()
         while not self._end.wait(min(BEAT_S, self.queue.lease_s / 4)):
+            self.turned()
             try:
                 job = self.queue.beat(self.job_id, self.owner, self.state.progress)
             except JobStoreError as error:

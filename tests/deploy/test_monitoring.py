@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -139,6 +140,65 @@ def test_every_alert_is_fired_by_the_rule_tests():
             labels = " ".join(sample["labels"] for sample in expected["exp_samples"])
             fired |= set(re.findall(r'alertname="(\w+)"', labels))
     assert fired == {rule["alert"] for rule in RULES}
+
+
+# --- in a cluster ------------------------------------------------------------------------------
+
+KUBERNETES = ROOT / "deploy/kubernetes"
+
+
+def test_the_metric_of_the_autoscaler_is_one_that_a_server_exports(exported: dict[str, str]):
+    scaler = yaml.safe_load((KUBERNETES / "base/autoscaler.yaml").read_text())
+    adapter = yaml.safe_load((KUBERNETES / "adapter.yaml").read_text())
+    read = {metric["pods"]["metric"]["name"] for metric in scaler["spec"]["metrics"]
+            if metric["type"] == "Pods"}  # fmt: skip
+    rules = adapter["rules"]["custom"]
+    made = {match[0] for rule in rules if (match := re.match(r"gnn_\w+", rule["seriesQuery"]))}
+    assert read == made
+    assert read
+    assert read <= exported.keys()
+    assert all(rule["name"] == {"matches": "^(.*)$", "as": "${1}"} for rule in rules)
+
+
+def relabeled(labels: dict[str, str]) -> dict[str, str] | None:
+    """A discovered pod after the rules of deploy/prometheus/kubernetes.yml; None where dropped."""
+    [job] = yaml.safe_load((PROMETHEUS / "kubernetes.yml").read_text())["scrape_configs"]
+    labels = {"job": "kubernetes-pods", "__metrics_path__": "/", **labels}
+    for rule in job["relabel_configs"]:
+        value = ";".join(labels.get(name, "") for name in rule["source_labels"])
+        found = re.fullmatch(rule.get("regex", "(.*)"), value)
+        if rule.get("action") == "keep":
+            if found is None:
+                return None
+        elif found is not None:
+            template = re.sub(r"\$(\d)", r"\\\1", rule.get("replacement", "$1"))
+            labels[rule["target_label"]] = found.expand(template)
+    return {name: value for name, value in labels.items() if not name.startswith("__meta_")}
+
+
+def test_discovery_in_a_cluster_gives_the_labels_that_rules_and_autoscaler_read(tmp_path: Path):
+    # Debian's Prometheus knows no clusters, so the rest of the file is checked
+    text = (PROMETHEUS / "kubernetes.yml").read_text()
+    assert "kubernetes_sd_configs: [{ role: pod }]" in text
+    copy = text.replace("kubernetes_sd_configs: [{ role: pod }]", "static_configs: []")
+    (tmp_path / "kubernetes.yml").write_text(copy)
+    shutil.copy(PROMETHEUS / "rules.yml", tmp_path)
+    promtool("check", "config", str(tmp_path / "kubernetes.yml"))
+    template = yaml.safe_load((KUBERNETES / "base/deployment.yaml").read_text())["spec"]["template"]
+    pod = {"__meta_kubernetes_pod_ip": "10.0.0.7", "__meta_kubernetes_namespace": "prod",
+           "__meta_kubernetes_pod_name": "gnn-service-1"}  # fmt: skip
+    for kind in ("annotation", "label"):
+        for name, value in template["metadata"][f"{kind}s"].items():
+            pod[f"__meta_kubernetes_pod_{kind}_" + re.sub(r"\W", "_", name)] = value
+    assert relabeled(pod) == {
+        "job": "gnn", "__metrics_path__": "/metrics", "__address__": "10.0.0.7:8000",
+        "namespace": "prod", "pod": "gnn-service-1",
+    }  # fmt: skip
+    assert relabeled(pod | {"__meta_kubernetes_pod_label_app_kubernetes_io_name": "x"}) is None
+    jobs = {name for _, expr in expressions() for name in re.findall(r'up\{job="(\w+)"', expr)}
+    assert jobs == {"gnn"}
+    [job] = yaml.safe_load((PROMETHEUS / "kubernetes.yml").read_text())["scrape_configs"]
+    assert job["job_name"] == "gnn"
 
 
 def promtool(*arguments: str) -> None:
