@@ -9,10 +9,10 @@ LOCKED := --constraint constraints.txt
 NATIVE := $(wildcard CMakeLists.txt sampling/kernels/csrc/*)
 
 .PHONY: help demo test nightly load faults soak check sanitize format bench serve clean
-.PHONY: image up down lock audit sbom wheels
+.PHONY: image image-test up down lock audit sbom wheels
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/installed ## run the whole job on handwritten digits: ingest, train, embed, serve, ask
 	$(BIN)/gnn demo
@@ -35,10 +35,11 @@ faults: $(VENV)/test-tools ## kill, stop, fill and cut everything under load; wr
 soak: $(VENV)/test-tools ## half an hour at half load: what grows? writes docs/soak.svg (ARGS="--minutes 240")
 	PYTHONPATH=tests $(BIN)/python -m faults.soak --out docs/soak.svg $(ARGS)
 
-check: $(VENV)/check-tools ## lint, formatting and types
+check: $(VENV)/check-tools $(VENV)/release-tools ## lint, formatting, types; known vulnerabilities where the index answers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	scripts/audit.sh $(BIN)/pip-audit --if-answered
 
 sanitize: $(VENV)/native-tools ## run the kernels' tests under the address, undefined and thread sanitizers
 	scripts/sanitize.sh $(BIN)/python
@@ -56,6 +57,9 @@ serve: $(VENV)/installed ## serve the demo's graph and model (or GRAPH=… MODEL
 
 image: ## build the container image (TARGET=cpu, cuda or load; scripts/image.sh has the rest)
 	scripts/image.sh $(or $(TARGET),cpu)
+
+image-test: image ## build the image, run it confined and as nobody, and call its endpoints
+	scripts/image-test.sh $(or $(IMAGE),gnn-service:$(or $(TARGET),cpu))
 
 up: ## start service, worker, Redis, Prometheus and Grafana on this machine
 	docker compose up --build --detach --wait

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -228,6 +228,62 @@ def test_a_dead_redis_costs_no_prediction_and_comes_back(stack: Stack):
     stack.compose("up", "--detach", "--wait", "redis")
     wait_until(lambda: stack.get("/v1/jobs").status_code == 200)
     assert stack.get("/v1/jobs").json()["jobs"] != []  # the append-only file kept them
+
+
+# --- one service at a time is killed, restarted and paused: up again within half a minute --------
+
+HEALTHY_S = 30
+BROKEN = ("service", "worker", "redis", "prometheus")
+
+
+def kill(stack: Stack, name: str) -> None:
+    stack.compose("kill", "--signal", "KILL", name)
+
+
+def restart(stack: Stack, name: str) -> None:
+    stack.compose("restart", "--timeout", "40", name)
+
+
+def pause(stack: Stack, name: str) -> None:
+    """For so long that checks of health notice."""
+    stack.compose("pause", name)
+    time.sleep(15)
+    stack.compose("unpause", name)
+
+
+@pytest.mark.parametrize("fault", [kill, restart, pause], ids=lambda fault: str(fault.__name__))
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_service_that_fails_is_healthy_within_half_a_minute(
+    stack: Stack, name: str, fault: Callable[[Stack, str], None]
+):
+    fault(stack, name)
+    began = time.monotonic()
+    stack.up()
+    assert time.monotonic() - began < HEALTHY_S
+    assert stack.post("/v1/nodes/predict", nodes=[17]).json()["predictions"][0]["label"] == 7
+    wait_until(lambda: stack.get("/v1/jobs").status_code == 200, HEALTHY_S)
+    made = stack.post("/v1/jobs", kind="predict", nodes=[17])
+    assert made.status_code == 202, made.text
+    job = f"/v1/jobs/{made.json()['id']}"
+    wait_until(lambda: stack.get(job).json()["state"] == "done", HEALTHY_S)
+
+
+@pytest.mark.parametrize("name", ["worker", "redis", "prometheus"])
+def test_a_pause_of_anything_else_costs_no_prediction(stack: Stack, name: str):
+    stack.compose("pause", name)
+    try:
+        for _ in range(5):
+            answer = stack.post("/v1/nodes/predict", nodes=[17], mode="exact")
+            assert answer.status_code == 200, answer.text
+            time.sleep(0.5)
+    finally:
+        stack.compose("unpause", name)
+    stack.up()
+
+
+def test_what_it_is_asked_before_a_release_is_answered(stack: Stack):
+    said = run("scripts/image-test.sh", IMAGE, environment=stack.environment)
+    assert "answers are right" in said
 
 
 def test_a_stop_is_a_clean_end(stack: Stack):
