@@ -9,7 +9,7 @@ LOCKED := --constraint constraints.txt
 NATIVE := $(wildcard CMakeLists.txt sampling/kernels/csrc/*)
 
 .PHONY: help demo test nightly load faults soak check sanitize format bench serve clean
-.PHONY: image image-test up down lock audit sbom wheels
+.PHONY: image image-test pin up down lock audit sbom wheels
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ down: ## stop what `make up` started; the data stays
 
 sbom: ## list what the image holds (CycloneDX) in build/sbom.json
 	scripts/sbom.sh $(or $(IMAGE),gnn-service:cpu) build/sbom.json
+
+pin: ## write the digests of base images and torch's hash into docker/pins.env (needs the network)
+	python3 scripts/pin.py docker/pins.env
 
 lock: $(VENV)/release-tools ## resolve the newest allowed versions into the lock files
 	UV=$(BIN)/uv TORCH=$(TORCH) scripts/lock.sh

@@ -6,8 +6,12 @@
 #                             packages (mmdebstrap), where no image registry can be reached
 #   TORCH_INDEX=URL           where torch comes from
 #   TORCH_WHEELS=FOLDER       the same: a folder that holds its wheel, served on loopback meanwhile
+#   TORCH_SHA256=…            the hash that torch's wheel has to have (target cpu)
 #   CA_BUNDLE=FILE            certificates that pip trusts during the build
 #   REVISION=…, CREATED=…     labels; of git when left out
+#
+# docker/pins.env, where `make pin` wrote it, gives BASE and TORCH_SHA256 to a build that names neither
+# another base nor another torch.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 target=${1:-cpu}
@@ -18,6 +22,11 @@ given=(--build-arg "REVISION=${REVISION:-$(git rev-parse HEAD 2>/dev/null || ech
 index_argument=TORCH_INDEX
 [ "$target" = cuda ] && index_argument=TORCH_CUDA_INDEX
 
+if [ -f docker/pins.env ]; then
+  pinned() { sed -n "s/^$1=//p" docker/pins.env; }
+  BASE=${BASE:-$(pinned BASE)}
+  [ -n "${TORCH_WHEELS:-}${TORCH_INDEX:-}" ] || TORCH_SHA256=${TORCH_SHA256:-$(pinned TORCH_SHA256)}
+fi
 if ! docker info >/dev/null 2>&1; then
   echo "docker reaches no engine; start one, set DOCKER_HOST, or on Debian as root:" \
     "scripts/engine.sh start" >&2
@@ -40,6 +49,7 @@ if [ -n "${TORCH_WHEELS:-}" ]; then
 fi
 [ -n "${BASE:-}" ] && given+=(--build-arg "BASE=$BASE")
 [ -n "${TORCH_INDEX:-}" ] && given+=(--build-arg "$index_argument=$TORCH_INDEX")
+[ -n "${TORCH_SHA256:-}" ] && given+=(--build-arg "TORCH_SHA256=$TORCH_SHA256")
 [ -n "${CA_BUNDLE:-}" ] && given+=(--secret "id=ca,src=$CA_BUNDLE")
 
 # The network of the host: the loopback index above is there, and an engine without a bridge works.
