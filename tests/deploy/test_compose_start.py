@@ -82,3 +82,21 @@ def test_records_and_report_of_the_load_stay_in_a_volume_that_is_its_own():
     assert "--html=/results/report.html" in load["command"]
     image = (ROOT / "docker/Dockerfile").read_text().split(" AS load\n")[1].split("FROM")[0]
     assert "chown 10001:10001 /results" in image
+
+
+def test_green_is_the_service_on_another_port():
+    blue, green = SERVICES["service"], SERVICES["green"]
+    differing = {key for key in green.keys() | blue.keys() if green.get(key) != blue.get(key)}
+    assert differing == {"profiles", "ports"}
+    assert not set(green["ports"]) & set(blue["ports"])
+
+
+def test_the_backup_of_the_runbook_holds_every_volume_that_is_not_made_again():
+    volumes = {entry.split(":")[1] for name in ("service", "worker")
+               for entry in SERVICES[name]["volumes"]}  # fmt: skip
+    assert volumes <= {entry.split(":")[1] for entry in SERVICES["gnn"]["volumes"]}
+    packed = " ".join(sorted(path.removeprefix("/data/") for path in volumes))
+    assert packed == "graphs jobs models routing"
+    assert (
+        "-cf - graphs models jobs routing > data.tar" in (ROOT / "docs/operations.md").read_text()
+    )
