@@ -85,23 +85,29 @@ def describe_access(app: FastAPI, document: dict[str, Any], settings: Settings) 
         "bearer": {"type": "http", "scheme": "bearer"},
         "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
     }
-    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/"
-               "ProblemResponse"}}}  # fmt: skip
-    refusals = {
-        "401": {"description": "No valid key came with the request.", "content": problem},
-        "403": {"description": "The key has not the scope.", "content": problem},
-        "429": {"description": "Too many wrong keys, or jobs; see Retry-After.",
-                "content": problem},
-    }  # fmt: skip
     for route in app.routes:
         need = _need(app, route, settings)
-        operations = document["paths"].get(getattr(route, "path_format", ""), {})
+        path = getattr(route, "path_format", "")
+        operations = document["paths"].get(path, {})
         for method in getattr(route, "methods", None) or ():
             if need is not None and method.lower() in operations:
                 operation = operations[method.lower()]
                 operation["security"] = [{"bearer": []}, {"header": []}]
-                operation["responses"] |= refusals
+                operation["responses"] |= _refusals(path)
                 operation["x-scope"] = need
+
+
+def _refusals(path: str) -> dict[str, dict[str, Any]]:
+    """What keys refuse; under `/v2` in the form of its protocol."""
+    is_v2 = path.split("/")[1] == "v2"
+    media, schema = ("json", "ErrorBody") if is_v2 else ("problem+json", "ProblemResponse")
+    content = {f"application/{media}": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+    return {
+        "401": {"description": "No valid key came with the request.", "content": content},
+        "403": {"description": "The key has not the scope.", "content": content},
+        "429": {"description": "Too many wrong keys, or jobs; see Retry-After.",
+                "content": content},
+    }  # fmt: skip
 
 
 class _Guard:

@@ -698,7 +698,8 @@ def from_validation(error: ValidationError) -> RequestError:
     if first["type"] == "too_long":
         context = first["ctx"]
         where = ".".join(str(part) for part in first["loc"])
-        return LimitError(where, context["max_length"], int(context["actual_length"]))
+        got = context["actual_length"] or len(first["input"])  # objects are not counted to the end
+        return LimitError(where, context["max_length"], got)
     listed = _by_place(faults)[:MAX_FAULTS]
     place = ".".join(str(part) for part in listed[0]["loc"])
     got = f", got {listed[0]['got']!r}" if "got" in listed[0] else ""

@@ -21,6 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "service"))
 from faults.processes import wait_for
 from world import World, make_world, running
 
+from service.keys import new_key
+
 MANY = int(os.environ.get("GNN_FUZZ_CASES", "20000"))
 TIMEOUTS = {"header_timeout_s": 2.0, "body_timeout_s": 2.0, "write_timeout_s": 2.0}
 nightly = [pytest.mark.nightly, pytest.mark.timeout(3600)]
@@ -140,6 +142,57 @@ def test_a_body_of_exactly_the_limit_is_read_and_a_byte_more_is_not(client, over
         assert client.get("/health/live").status_code == 200
 
 
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+URLS = [
+    "/", "*", "//", "/%00", "/docs", "/metrics", "/health/ready", "/page/../main.js", "/v1/graph",
+    "/v1/graph/nodes/105", "/v1/graph/nodes/%ff/neighbors?limit=-1", "/v1/models/..%2f..",
+    "/v1/models/default/map/points", "/v1/nodes/predict", "/v1/links/predict?a=b",
+    "/v1/jobs?limit=1e9", "/v1/jobs/%0d%0a/result", "/v1/aliases/x;y", "/v2/models/default/infer",
+    "http://elsewhere.example/v1/graph",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_on_every_address_is_answered(client: httpx.Client, method: str):
+    for url in URLS:
+        for body in (b"", BODY):
+            head = f"{method} {url} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n"
+            head += f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+            got = statuses(answers(client, head.encode() + body))
+            assert got, (method, url)
+            assert 200 <= got[0] < 500, (method, url, got)
+    assert client.get("/health/live").status_code == 200
+
+
+@pytest.mark.parametrize("seconds", [1, pytest.param(60, marks=nightly)])
+def test_a_thousand_wrong_keys_a_second_shut_nobody_out(world: World, seconds: int):
+    secret, line = new_key("tests", ["read"])
+    wrong = b"GET /v1/graph HTTP/1.1\r\nhost: x\r\nx-api-key: wrong\r\n\r\n"
+    settings = world.settings(api_keys=line, wrong_keys_per_minute=30)
+    with running(settings) as client, connect(client) as connection:
+        got = list[int]()
+        for _ in range(10 * seconds):
+            began = time.monotonic()
+            connection.sendall(wrong * 100)
+            got += answered(connection, 100)
+            right = client.get("/v1/graph", headers={"x-api-key": secret})
+            assert right.status_code == 200
+            time.sleep(max(0.0, began + 0.1 - time.monotonic()))
+        assert len(got) == 1000 * seconds
+        assert set(got) == {401, 429}
+        assert got.count(401) <= 30 + seconds
+
+
+def answered(connection: socket.socket, count: int) -> list[int]:
+    """The statuses of the next answers on a connection that stays open."""
+    got = b""
+    while got.count(b'"request_id"') < count:
+        part = connection.recv(65536)
+        assert part, "the connection was closed"
+        got += part
+    return statuses(got)
+
+
 def fuzz(client: httpx.Client, cases: range) -> set[int]:
     """Send damaged requests; which statuses came. None may fail, hang, or stop the server."""
     samples = [
@@ -187,8 +240,8 @@ DAWDLERS = {
 }
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(500, marks=nightly)])
-def test_slow_clients_of_every_kind_are_all_cut_off(client: httpx.Client, count: int):
+@pytest.mark.parametrize(("count", "readers"), [(20, 2), pytest.param(500, 500, marks=nightly)])
+def test_slow_clients_of_every_kind_are_all_cut_off(client: httpx.Client, count: int, readers: int):
     before = handles(client)
     with ExitStack() as stack, selectors.DefaultSelector() as open_ones:
         for start, drip in DAWDLERS.values():
@@ -197,7 +250,7 @@ def test_slow_clients_of_every_kind_are_all_cut_off(client: httpx.Client, count:
                 connection.sendall(start)
                 connection.setblocking(False)
                 open_ones.register(connection, selectors.EVENT_READ, drip)
-        slow_readers(client, stack, count)
+        slow_readers(client, stack, readers)
         ends = time.monotonic() + 120
         while open_ones.get_map():
             assert time.monotonic() < ends, f"{len(open_ones.get_map())} are still connected"
@@ -211,7 +264,7 @@ def slow_readers(client: httpx.Client, stack: ExitStack, count: int) -> None:
     """Clients that ask for megabytes and read nothing of them."""
     nodes = json.dumps({"nodes": list(range(100, 1600)) * 6, "include": ["embedding"]}).encode()
     ask = POST + b"content-length: %d\r\n\r\n%s" % (len(nodes), nodes)
-    for _ in range(max(count // 10, 2)):
+    for _ in range(count):
         reader = stack.enter_context(connect(client, SO_RCVBUF=4096))
         reader.sendall(ask)
 

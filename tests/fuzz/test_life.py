@@ -48,6 +48,9 @@ NAMES = st.sampled_from(["a", "b"])
 class Life(RuleBasedStateMachine):
     """Steps that users take, and what must be true after each."""
 
+    restarts = 1
+    """Of this many restarts that are drawn one happens."""
+
     def __init__(self) -> None:
         super().__init__()
         self.root = Path(tempfile.mkdtemp(prefix="life-"))
@@ -79,7 +82,7 @@ class Life(RuleBasedStateMachine):
         graph = Graph.from_edges(src - FIRST, dst - FIRST, num_nodes=NODES)
         self.plain = Dataset.in_memory(graph, features=rows, ids=NodeIds.range(NODES, FIRST))
         self.train("a")
-        self.restart()
+        self.start()
 
     @rule(name=NAMES)
     def train(self, name: str) -> None:
@@ -113,8 +116,13 @@ class Life(RuleBasedStateMachine):
         publish_table(folder, name, version)
         self.published[name, version] = self.models[name][version]
 
-    @rule()
-    def restart(self) -> None:
+    @rule(number=st.integers(0, 999))
+    def restart(self, number: int) -> None:
+        """Every now and then."""
+        if number % self.restarts == 0:
+            self.start()
+
+    def start(self) -> None:
         """Another process: nothing is known but what is on disk."""
         given = Settings(graph=self.root / "graph", models=self.root / "models",
                          default_model="a")  # fmt: skip
@@ -195,16 +203,22 @@ class Life(RuleBasedStateMachine):
             return model.encode(blocks, x.gather(blocks[0].src_nodes)).numpy()[place]
 
 
+class LongLife(Life):
+    """The same with one restart in a thousand steps; one rule of eight draws them."""
+
+    restarts = 125
+
+
 def newest(versions: dict[int, GNN]) -> GNN:
     return versions[max(versions)]
 
 
-def live(runs: int, steps: int) -> None:
+def live(runs: int, steps: int, kind: type[Life] = Life) -> None:
     chosen = settings(
         max_examples=runs, stateful_step_count=steps, deadline=None, database=None,
         derandomize=runs == 1, print_blob=True, suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    run_state_machine_as_test(Life, settings=chosen)
+    run_state_machine_as_test(kind, settings=chosen)
 
 
 def test_fifty_steps_agree_with_a_dictionary():
@@ -212,6 +226,7 @@ def test_fifty_steps_agree_with_a_dictionary():
 
 
 @pytest.mark.nightly
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(6 * 3600)
 def test_many_steps_agree_with_a_dictionary():
-    live(int(os.environ.get("GNN_FUZZ_CASES", "2000")) // 50, 50)
+    """As many as Qdrant takes, and as few restarts."""
+    live(max(int(os.environ.get("GNN_FUZZ_CASES", "200000")) // 50, 2), 50, LongLife)

@@ -30,7 +30,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from tritonclient.http import InferenceServerClient
 
-PROMOTIONS = 40
+MANY = [pytest.mark.nightly, pytest.mark.timeout(3600)]
 NODES = 60
 
 
@@ -120,7 +120,10 @@ class Load(threading.Thread):
                 self.answers.append((nodes, answer["model_version"], np.array(rows)))
 
 
-def test_promotions_under_load_lose_and_mix_nothing(client: httpx.Client, world: World, keys: Any):
+@pytest.mark.parametrize("promotions", [40, pytest.param(200, marks=MANY)])
+def test_promotions_under_load_lose_and_mix_nothing(
+    client: httpx.Client, world: World, keys: Any, promotions: int
+):
     wanted = {version: truth(world, version) for version in (1, 2)}
     assert np.abs(wanted[1] - wanted[2]).max(1)[:NODES].min() > 1e-3, "they can be told apart"
     followed(client, lead(client, version=1))
@@ -128,7 +131,7 @@ def test_promotions_under_load_lose_and_mix_nothing(client: httpx.Client, world:
     loads = [Load(client.base_url, keys[1]["client"], number, stop) for number in range(3)]
     for load in loads:
         load.start()
-    for promotion in range(PROMOTIONS):
+    for promotion in range(promotions):
         here, there = (2, 1) if promotion % 2 == 0 else (1, 2)
         canary = {"version": 2, "share": 0.3} if promotion % 5 == 0 and here == 1 else None
         revision = lead(client, version=here, canary=canary)
@@ -143,7 +146,7 @@ def test_promotions_under_load_lose_and_mix_nothing(client: httpx.Client, world:
     assert [text for load in loads for text in load.refused] == []
     answers = [answer for load in loads for answer in load.answers]
     assert {version for _, version, _ in answers} == {1, 2}
-    assert len(answers) > PROMOTIONS
+    assert len(answers) > promotions
     for nodes, version, rows in answers:
         assert np.abs(rows - wanted[version][np.array(nodes) - 100]).max() < 1e-5
 
