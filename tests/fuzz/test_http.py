@@ -6,6 +6,7 @@ import json
 import os
 import selectors
 import socket
+import struct
 import sys
 import time
 from collections.abc import Iterator
@@ -62,6 +63,7 @@ def statuses(answer: bytes) -> list[int]:
     return [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]]
 
 
+TCP_REPAIR = 19
 BODY = b'{"nodes": [105]}'
 POST = b"POST /v1/nodes/predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
 GET = b"GET /health/live HTTP/1.1\r\nhost: x\r\n"
@@ -124,7 +126,7 @@ def test_a_hundred_requests_in_one_piece_are_answered_in_order(client: httpx.Cli
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("over", [0, 1])
+@pytest.mark.parametrize("over", [-1, 0, 1])
 def test_a_body_of_exactly_the_limit_is_read_and_a_byte_more_is_not(client, over: int):
     size = (8 << 20) + over
     body = BODY + b" " * (size - len(BODY))
@@ -136,10 +138,25 @@ def test_a_body_of_exactly_the_limit_is_read_and_a_byte_more_is_not(client, over
     whole = head + b"content-length: %d\r\n\r\n" % size + body
     pieces = head + b"transfer-encoding: chunked\r\n\r\n" + chunks + b"0\r\n\r\n"
     # who is still sending when refused may see the connection reset before the answer
-    wanted = [[413], []] if over else [[200]]
+    wanted = [[413], []] if over > 0 else [[200]]
     for sent in (whole, pieces):
         assert statuses(answers(client, sent)) in wanted
         assert client.get("/health/live").status_code == 200
+
+
+def test_a_body_that_will_be_too_large_is_refused_before_it_is_sent(client: httpx.Client):
+    with connect(client) as connection:
+        began = time.monotonic()
+        connection.sendall(POST + b"content-length: %d\r\n\r\n" % ((8 << 20) + 1))
+        assert statuses(connection.recv(65536)) == [413]
+        assert time.monotonic() - began < 1
+
+
+def test_a_hundred_thousand_ids_are_refused_by_number(client: httpx.Client):
+    response = client.post("/v1/nodes/predict", json={"nodes": list(range(100_000))})
+    problem = response.json()
+    assert (response.status_code, problem["code"]) == (422, "limit_exceeded")
+    assert problem["limit"] == 10_000 < problem["got"]
 
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
@@ -283,6 +300,31 @@ def drip_and_drop(open_ones: selectors.BaseSelector) -> None:
             continue
         except OSError:
             open_ones.unregister(connection)
+
+
+VANISHED = {"unsent": b"", "header": POST, "body": POST + b"content-length: 5000\r\n\r\n{",
+            "answer": GET + b"\r\n"}  # fmt: skip
+
+
+@pytest.mark.parametrize("sent", VANISHED.values(), ids=list(VANISHED))
+@pytest.mark.parametrize("silently", [False, True])
+def test_peers_that_vanish_leave_nothing_behind(client: httpx.Client, sent: bytes, silently: bool):
+    """A reset, or not even that: the server is not told that the other side is gone."""
+    before = handles(client)
+    for _ in range(20):
+        connection = connect(client)
+        connection.sendall(sent)
+        if silently:
+            try:
+                connection.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+            except PermissionError:
+                connection.close()
+                pytest.skip("without CAP_NET_ADMIN no socket can be dropped in silence")
+        else:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+    wait_for(lambda: handles(client) <= before + 1, 30)
+    assert client.get("/v1/graph").status_code == 200
 
 
 def handles(client: httpx.Client) -> int:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import json
 import pkgutil
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from inprocess import InProcess, in_process
 from pydantic import ValidationError
+from world import World
 
 import gnn
 import sampling
@@ -30,6 +35,7 @@ from service.errors import (
 from service.exchange import problem_response
 from service.schemas import PredictRequest, limited
 
+SECRET = "/secret/path.py: SELECT secret"
 ROOMS = ("sampling", "gnn", "service")
 OPTIONAL = {"gnn.bridges.pyg", "gnn.bridges.dgl"}
 
@@ -95,6 +101,48 @@ def test_what_is_our_fault_tells_the_client_the_request_id_and_nothing_else(erro
     assert response.status_code == 500
     assert b"secret" not in response.body
     assert b"r1" in response.body
+
+
+def raisable() -> list[Exception]:
+    """Whatever may go wrong inside: errors of our own that are not the client's, and Python's."""
+    found = [kind for kind, p in PROBLEMS.items() if p.status >= 500 and not p.public]
+    found += [kind for kind in vars(builtins).values() if isinstance(kind, type)]
+    errors = list[Exception]()
+    for kind in found:
+        if issubclass(kind, Exception) and not issubclass(kind, Warning | BaseExceptionGroup):
+            error = kind.__new__(kind, SECRET)
+            with suppress(TypeError):
+                error.args = (SECRET,)
+            errors.append(error)
+    return errors
+
+
+@pytest.fixture(scope="module")
+def failing(world: World) -> Iterator[InProcess]:
+    """A service with an endpoint under each face that raises what it is told to."""
+    with in_process(world.settings()) as client:
+
+        async def fail() -> None:
+            raise client.app.state.error
+
+        for path in ("/v1/fail", "/v2/fail"):
+            client.app.add_api_route(path, fail)
+        yield client
+
+
+@pytest.mark.parametrize("error", raisable(), ids=lambda error: type(error).__name__)
+def test_no_failure_tells_what_failed(failing: InProcess, error: Exception):
+    failing.app.state.error = error
+    for path in ("/v1/fail", "/v2/fail"):
+        response = failing.get(path)
+        assert 500 <= response.status_code < 600
+        assert response.headers["x-request-id"] in response.text
+        for word in ("secret", "Traceback", ".py", "SELECT", type(error).__name__):
+            assert word not in response.text
+
+
+def test_failures_of_fifty_kinds_are_tried():
+    assert len({type(error) for error in raisable()}) >= 50
 
 
 def test_a_subclass_without_a_place_of_its_own_is_treated_as_its_parent():
