@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from gnn.embeddings import INDEX_FILE, EmbeddingTable
 from gnn.errors import MissingPackageError
 
-__all__ = ["SimilarIndex", "build_index", "exact_neighbors", "ranked"]
+__all__ = ["SimilarIndex", "build_index", "can_index", "exact_neighbors", "ranked"]
 
 REMEDY = "install it with `pip install usearch`, or leave --index out"
 ROWS_AT_ONCE = 1 << 14
@@ -27,6 +28,11 @@ SEARCHED = 128
 
 Rows = NDArray[np.float32]
 Nodes = NDArray[np.int64]
+
+
+def can_index() -> bool:
+    """Whether the package that builds and reads indexes is installed."""
+    return find_spec("usearch") is not None
 
 
 def build_index(

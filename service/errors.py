@@ -397,7 +397,8 @@ class NoIndexError(ServiceError):
         self.num_rows, self.limit = num_rows, limit
         super().__init__(
             f"the table has {num_rows} rows and no index, and is searched without one up to "
-            f"{limit}; run `gnn embed … --index` and restart, or raise GNN_SIMILAR_EXACT_ROWS"
+            f"{limit}; with the package usearch installed, run a job that publishes, or "
+            "`gnn embed … --index` and restart; or raise GNN_SIMILAR_EXACT_ROWS"
         )
 
     def members(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gnn import EmbeddingTable
-from gnn.similar import SimilarIndex, exact_neighbors
+from gnn.similar import SimilarIndex, can_index, exact_neighbors
 from service.errors import NoIndexError, OverloadedError
 
 __all__ = ["Found", "Similarity"]
@@ -47,8 +47,12 @@ class Similarity:
         Raises:
             NoIndexError: it is.
         """
-        if table.meta.index is None and len(table.embeddings) > self.exact_rows:
+        if not self.has_index(table) and len(table.embeddings) > self.exact_rows:
             raise NoIndexError(len(table.embeddings), self.exact_rows)
+
+    def has_index(self, table: EmbeddingTable) -> bool:
+        """Whether a table is searched by an index: it brought one, and there is what reads it."""
+        return table.meta.index is not None and can_index()
 
     async def of_nodes(self, table: EmbeddingTable, nodes: NDArray[np.int64], k: int) -> Found:
         """The k nearest other nodes of every node."""
@@ -65,7 +69,7 @@ class Similarity:
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _search(self, table: EmbeddingTable, queries: NDArray[np.float32], k: int) -> Found:
-        if table.meta.index is None:
+        if not self.has_index(table):
             return exact_neighbors(table, queries, k)
         return self._index(table).neighbors(queries, k)
 

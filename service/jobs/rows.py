@@ -25,6 +25,7 @@ from gnn.errors import ResumeError
 from gnn.layerwise import tile_rows_for
 from gnn.projection import MAP_ROWS
 from gnn.rowfile import Journal, RowFile
+from gnn.similar import can_index
 from sampling import Graph
 from service.cost import exact_costs
 from service.jobs.folder import JobFolder, read_ids
@@ -105,6 +106,7 @@ def _embedded(
     predictions: bool,
     is_shown: bool,
 ) -> Iterator[Progress]:
+    """What is shown, that is published, has all that is asked of a table: outputs, index, map."""
     reports = embed(
         model.saved,
         predictor.data,
@@ -113,6 +115,7 @@ def _embedded(
         resume=True,
         tile_rows=predictor.settings.job_tile_rows or None,
         num_threads=predictor.settings.threads,
+        index=is_shown and can_index(),
         make_map=is_shown and predictor.data.graph.num_nodes <= MAP_ROWS,
     )
     for report in reports:

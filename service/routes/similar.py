@@ -86,7 +86,7 @@ async def _answer(request: Request, body: SimilarRequest) -> Answer:
         "model": body.model,
         "model_version": model.version,
         "graph_version": predictor.data.meta.version,
-        "source": "exact" if table.meta.index is None else "index",
+        "source": "index" if similarity.has_index(table) else "exact",
         **answer,
     }
 

@@ -280,6 +280,29 @@ def test_every_metric_of_jobs_and_every_reason_to_fail_is_documented(client: htt
         assert f"`{code}`" in text
 
 
+def test_a_published_table_has_an_index_and_a_map(world: World, tmp_path: Path):
+    settings = world.settings(
+        embeddings=world.embeddings, jobs=tmp_path / "jobs", similar_exact_rows=len(EVERY)
+    )
+    body = {"node": 105, "k": 5}
+    with running(settings) as client:
+        exact = client.post("/v1/nodes/similar", json=body).json()
+        assert exact["source"] == "exact"
+        done(client, submit(client, publish=True))
+
+        def indexed() -> Any:
+            found = client.post("/v1/nodes/similar", json=body).json()
+            return found["source"] == "index" and found
+
+        found = wait_for(indexed, 10.0)
+        near, nearest = ([n["score"] for n in f["neighbors"]] for f in (found, exact))
+        assert near == pytest.approx(nearest, abs=1e-3)
+        assert client.get("/v1/models/default/map").json()["stored"]
+    # the index alone answers where the table is too large for any other search
+    with running(settings.model_copy(update={"similar_exact_rows": len(EVERY) - 1})) as client:
+        assert client.post("/v1/nodes/similar", json=body).json()["source"] == "index"
+
+
 # --- canceling, killing, publishing -----------------------------------------------------------
 
 
