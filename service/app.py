@@ -65,6 +65,7 @@ from service.routes.paths import WholeRoute
 from service.routing_file import RoutingFile
 from service.routing_metrics import RoutingMetrics
 from service.schemas import ProblemResponse
+from service.selftest import SelfTest
 from service.settings import Settings
 from service.shadow import ShadowMetrics, Shadows, shadowing
 from service.shared import RedisCache
@@ -100,6 +101,7 @@ class Resources:
     shadows: Shadows
     shadow_predictor: Predictor
     maps: Maps
+    self_test: SelfTest
     shared: RedisCache | None = None
     keys: LiveKeys | None = None
 
@@ -124,11 +126,12 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         opened = predictor or open_predictor(
             settings.graph, settings.models, settings.embeddings, settings
         )
-        opened.self_test()
         registry = opened.registry
         of_graphs = GraphPredictor(
             GraphModels(settings, registry.index, registry.routing), settings
         )
+        opened.self_test()
+        of_graphs.self_test()
         rollout = _rollout(settings, opened, of_graphs, telemetry, routing_metrics)
         door = JobDoor(open_queue(settings), opened, settings)
         async with (
@@ -147,6 +150,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                 _similarity(settings) as similarity,
                 draining_on_signals(settings.drain_delay_s) as draining,
             ):
+                self_test = SelfTest(opened, batcher, of_graphs, queue.probe)
                 app.state.resources = Resources(
                     settings,
                     opened,
@@ -161,13 +165,17 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                     shadows,
                     _without_caches(opened),
                     Maps(),
+                    self_test,
                     shared,
                     keys,
                 )
                 # what is loaded by now stays: the collector need not look at it again
                 gc.freeze()
                 log.info("ready", graph=opened.data.meta.name, models=opened.registry.names)
-                yield {"settings": settings, "gate": _gate(settings, telemetry)}
+                try:
+                    yield {"settings": settings, "gate": _gate(settings, telemetry)}
+                finally:
+                    await self_test.close()
         gc.unfreeze()
         if tracing is not None:
             await asyncio.to_thread(tracing.close)

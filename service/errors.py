@@ -34,7 +34,7 @@
         ├── NonFiniteError        a model answered with NaN or infinity
         ├── OverloadedError       the queue is full
         ├── ClientGoneError       the client left before the answer
-        ├── NotReadyError         the server is starting or stopping
+        ├── NotReadyError         the server is starting or stopping, or no model answers
         ├── DeadlineError         the time that the client gave has passed
         ├── TooManyJobsError      too many jobs wait
         ├── JobStoreError         the rows of jobs cannot be read or written
@@ -459,11 +459,14 @@ class ClientGoneError(ServiceError):
 
 
 class NotReadyError(ServiceError):
-    """The server is starting or stopping."""
+    """The server is starting or stopping, or no model answers."""
 
-    def __init__(self) -> None:
-        self.retry_after_s = 1
-        super().__init__("the server is starting or stopping; try again in 1 s")
+    def __init__(self, reason: str = "", failed: Mapping[str, str] | None = None) -> None:
+        self.retry_after_s, self.failed = 1, dict(failed or {})
+        super().__init__(f"{reason or 'the server is starting or stopping'}; try again in 1 s")
+
+    def members(self) -> dict[str, Any]:
+        return {"failed": self.failed} if self.failed else {}
 
 
 class DeadlineError(ServiceError):

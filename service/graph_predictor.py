@@ -126,6 +126,17 @@ class GraphPredictor:
             raise NonFiniteError(saved.info.name, saved.info.version)
         return answers, rows
 
+    def self_test(self) -> None:
+        """Compute a prediction of every open model.
+
+        Raises:
+            GnnError: it cannot be done.
+        """
+        for name in self.models.names:
+            saved = self.models.opened(name)
+            if saved is not None:
+                self.test(saved)
+
     def test(self, saved: SavedModel) -> None:
         """Compute a prediction for a graph of one node.
 

@@ -160,6 +160,7 @@ class MicroBatcher:
         self.queue_limit, self.queue_limit_cost = queue_limit, queue_limit_cost
         self._waiting: deque[_Ticket] = deque()
         self._waiting_cost = 0
+        self._probes: deque[tuple[Hashable, NDArray[np.int64], asyncio.Future[None]]] = deque()
         self._rate = FIRST_RATE
         self._was_busy = False
         self._wake = asyncio.Event()
@@ -183,6 +184,9 @@ class MicroBatcher:
         for ticket in self._waiting:
             if not ticket.done.done():
                 ticket.done.set_exception(NotReadyError())
+        for _, _, done in self._probes:
+            if not done.done():
+                done.set_exception(NotReadyError())
         await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
 
     @property
@@ -245,6 +249,20 @@ class MicroBatcher:
         batches = tuple(ticket.batches)
         return Computed(ticket.rows, ticket.seconds, outputs=ticket.outputs, batches=batches)
 
+    async def probe(self, key: Hashable, nodes: NDArray[np.int64]) -> None:
+        """Have some nodes computed in the thread, before all that waits; no limit refuses it.
+
+        Raises:
+            NotReadyError: the queue has been closed.
+            Exception: what `compute` raises.
+        """
+        if not self.is_open:
+            raise NotReadyError
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._probes.append((key, nodes, done))
+        self._wake.set()
+        await done
+
     def _admit(self, ticket: _Ticket) -> None:
         full = len(self._waiting) >= self.queue_limit
         dear = self._waiting and self._waiting_cost + ticket.left > self.queue_limit_cost
@@ -263,14 +281,35 @@ class MicroBatcher:
     async def _run(self) -> None:
         while True:
             await self._wake.wait()
+            while self._probes:
+                await self._probe(*self._probes.popleft())
             await self._linger()
             shares = self._take()
             if shares:
                 await self._compute(shares)
-            if not self._waiting:
+            if not self._waiting and not self._probes:
                 self._wake.clear()
             else:
                 await asyncio.sleep(0)
+
+    async def _probe(
+        self, key: Hashable, nodes: NDArray[np.int64], done: asyncio.Future[None]
+    ) -> None:
+        loop, failed = asyncio.get_running_loop(), None
+        try:
+            await loop.run_in_executor(self._thread, self.compute, key, nodes)
+        except asyncio.CancelledError:
+            if not done.done():
+                done.set_exception(NotReadyError())
+            raise
+        except Exception as error:
+            failed = error
+        if done.done():
+            return
+        if failed is None:
+            done.set_result(None)
+        else:
+            done.set_exception(failed)
 
     async def _linger(self) -> None:
         """Wait for company, unless there is enough already or the service was idle."""

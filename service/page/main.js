@@ -155,7 +155,7 @@ function startStatus() {
       const health = await get("/health/ready", { keyless: true });
       if (health.checks.redis === "degraded") [kind, said] = ["warn", "Ready, without Redis"];
     } catch (error) {
-      [kind, said] = ["bad", error.status === 503 ? "Stopping" : "Not reachable"];
+      [kind, said] = ["bad", error.status === 503 ? "Not ready" : "Not reachable"];
     }
     dot.className = `dot ${kind}`;
     if (text.textContent !== said) text.textContent = said;

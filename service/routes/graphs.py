@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -61,6 +62,7 @@ class GraphQueue:
     ) -> None:
         self.predictor, self.limit, self.shadows, self.metrics = predictor, limit, shadows, metrics
         self.waiting, self.is_open = 0, True
+        self._began: float | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="graphs")
 
     async def answer(self, body: GraphsRequest) -> dict[str, Any]:
@@ -83,6 +85,21 @@ class GraphQueue:
             self.shadows.offer(answered)
         return answer
 
+    async def probe(self, test: Callable[[], None]) -> None:
+        """Run a test in the thread; while that is at work, see that it is not for too long.
+
+        Raises:
+            NotReadyError: the queue has been closed, or its thread is stuck.
+            Exception: what the test raises.
+        """
+        if not self.is_open:
+            raise NotReadyError
+        began, limit_s = self._began, self.predictor.settings.request_timeout_ms / 1e3
+        if not self.waiting:
+            await asyncio.wrap_future(self._thread.submit(test))
+        elif began is not None and time.perf_counter() - began > limit_s:
+            raise NotReadyError(f"a request for whole graphs has been at work for over {limit_s} s")
+
     def close(self) -> None:
         """Finish what is at work, and nothing else."""
         self.is_open = False
@@ -92,6 +109,13 @@ class GraphQueue:
         self.waiting -= 1
 
     def _work(self, body: GraphsRequest) -> tuple[dict[str, Any], Answered | None]:
+        self._began = time.perf_counter()
+        try:
+            return self._answer(body)
+        finally:
+            self._began = None
+
+    def _answer(self, body: GraphsRequest) -> tuple[dict[str, Any], Answered | None]:
         started, models = time.perf_counter(), self.predictor.models
         choice = _chosen(models, body)
         saved = choice.model or models.get(body.model, body.version)

@@ -12,8 +12,9 @@ from service.errors import NotReadyError
 from service.exchange import json_response
 from service.routes.documented import problems
 from service.schemas import HealthResponse
+from service.selftest import Tested
 
-__all__ = ["add_routes"]
+__all__ = ["add_routes", "check_ready"]
 
 
 def add_routes(app: FastAPI) -> None:
@@ -32,19 +33,36 @@ def add_routes(app: FastAPI) -> None:
     )
     @needs(None)
     async def ready(request: Request) -> Response:
-        """Graph and models are open, and a test prediction was computed at the start.
+        """A model answers: a test prediction was computed at the start, and is again when asked.
 
         Where keys are set, `checks` is empty for those who send none.
         """
-        resources = request.app.state.resources
-        if not resources.batcher.is_open or resources.draining.has_begun:
-            raise NotReadyError
-        is_stranger = resources.keys is not None and key_of(request, resources.keys) is None
-        checks = {} if is_stranger else _checks(resources)
+        tested = await check_ready(request)
+        checks = {} if _is_stranger(request) else _checks(request.app.state.resources, tested)
         return json_response({"status": "ready", "checks": checks})
 
 
-def _checks(resources: Any) -> dict[str, Any]:
+async def check_ready(request: Request) -> Tested:
+    """What the self-test found, where requests are answered.
+
+    Raises:
+        NotReadyError: they are not; it names models to those who may know them.
+    """
+    resources = request.app.state.resources
+    if not resources.batcher.is_open or resources.draining.has_begun:
+        raise NotReadyError
+    tested: Tested = await resources.self_test.result()
+    if not tested.answers:
+        raise NotReadyError(tested.reason, {} if _is_stranger(request) else tested.failed)
+    return tested
+
+
+def _is_stranger(request: Request) -> bool:
+    keys = request.app.state.resources.keys
+    return keys is not None and key_of(request, keys) is None
+
+
+def _checks(resources: Any, tested: Tested) -> dict[str, Any]:
     predictor, meta = resources.predictor, resources.predictor.data.meta
     registry = predictor.registry
     opened = [registry.opened(name) for name in registry.names]
@@ -52,7 +70,8 @@ def _checks(resources: Any) -> dict[str, Any]:
     return {
         "graph": {"name": meta.name, "version": meta.version},
         "models": models,
-        "self_test": "passed",
+        "self_test": "failed" if tested.failed else "passed",
+        "failed": tested.failed,
         "table": _table(registry.table, opened),
         "queue": {"waiting": resources.batcher.depth},
         "redis": "none" if resources.shared is None else resources.shared.state,

@@ -20,12 +20,13 @@ from starlette.responses import Response
 from gnn.tasks import WITHOUT_OUTPUTS
 from service.access import needs
 from service.answers import outputs_of, rows_of
-from service.errors import NotReadyError, RequestError, VersionNotFoundError
+from service.errors import RequestError, VersionNotFoundError
 from service.exchange import json_response, read_bytes
 from service.oip import InferBody, InferRequest, OutputTensor, encode_answer, read_request
 from service.plan import Plan, Query
 from service.registry import ModelRegistry, ServedModel
 from service.routes.documented import DirectRoute, body_of
+from service.routes.health import check_ready
 from service.routes.planning import SMALL, chosen, planned, shadowed
 from service.settings import Settings
 
@@ -96,10 +97,8 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
 
     @needs(None)
     async def ready(request: Request) -> Response:
-        """Models are loaded and have computed a test prediction."""
-        resources = request.app.state.resources
-        if not resources.batcher.is_open or resources.draining.has_begun:
-            raise NotReadyError
+        """A model computes a test prediction."""
+        await check_ready(request)
         return json_response({"ready": True})
 
     async def server(request: Request) -> Response:
@@ -136,9 +135,8 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
 
     add = partial(app.router.add_api_route, tags=["v2"], route_class_override=DirectRoute)
     bad: Responses = {status: {"model": ErrorBody} for status in (400, 404, 409)}
-    none: Responses = {
-        503: {"model": ErrorBody, "description": "The server is starting or stopping."}
-    }
+    why = "The server is starting or stopping, or no model answers."
+    none: Responses = {503: {"model": ErrorBody, "description": why}}
     get = partial(add, methods=["GET"])
     get("/v2", server, responses={200: {"model": ServerMetadata}})
     get("/v2/health/live", live)
