@@ -37,6 +37,7 @@ from service.jobs.process import open_queue
 from service.jobs.tending import tending
 from service.lane import LanedApp, open_lanes
 from service.live_keys import KeyMetrics, LiveKeys, following_keys
+from service.loop_watch import LoopWatch, watched_loop
 from service.maps import Maps
 from service.microbatch import Batch, MicroBatcher
 from service.predictor import Predictor, open_predictor
@@ -102,6 +103,7 @@ class Resources:
     shadow_predictor: Predictor
     maps: Maps
     self_test: SelfTest
+    loop_watch: LoopWatch
     shared: RedisCache | None = None
     keys: LiveKeys | None = None
 
@@ -148,6 +150,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
             with (
                 closing(graph_queue) as queue,
                 _similarity(settings) as similarity,
+                watched_loop(telemetry.loop_lag.set) as loop_watch,
                 draining_on_signals(settings.drain_delay_s) as draining,
             ):
                 self_test = SelfTest(opened, batcher, of_graphs, queue.probe)
@@ -166,6 +169,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                     _without_caches(opened),
                     Maps(),
                     self_test,
+                    loop_watch,
                     shared,
                     keys,
                 )

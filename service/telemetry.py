@@ -143,6 +143,12 @@ class Telemetry:
             registry, "gnn_redis_degraded", "Processes whose Redis is lost or full."
         )
         self.queue_depth = _gauge(registry, "gnn_queue_depth", "Requests that wait.")
+        self.loop_lag = Gauge(
+            "gnn_event_loop_lag_seconds",
+            "The longest of the last minute that the event loop took to turn.",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self.graph_info = _gauge(
             registry, "gnn_graph_info", "The graph served.", ["name", "version", "fingerprint"]
         )

@@ -23,9 +23,10 @@ def add_routes(app: FastAPI) -> None:
     @app.head("/health/live", include_in_schema=False)
     @app.get("/health/live", tags=["health"], response_model=HealthResponse)
     @needs(None)
-    async def live() -> Response:
-        """The event loop turns."""
-        return json_response({"status": "live", "checks": {}})
+    async def live(request: Request) -> Response:
+        """The event loop turns; `checks` says how late it was, but to strangers."""
+        checks = {} if _is_stranger(request) else _lag(request.app.state.resources)
+        return json_response({"status": "live", "checks": checks})
 
     @app.head("/health/ready", include_in_schema=False)
     @app.get(
@@ -62,6 +63,10 @@ def _is_stranger(request: Request) -> bool:
     return keys is not None and key_of(request, keys) is None
 
 
+def _lag(resources: Any) -> dict[str, float]:
+    return {"event_loop_lag_s": round(resources.loop_watch.worst_s, 4)}
+
+
 def _checks(resources: Any, tested: Tested) -> dict[str, Any]:
     predictor, meta = resources.predictor, resources.predictor.data.meta
     registry = predictor.registry
@@ -74,6 +79,7 @@ def _checks(resources: Any, tested: Tested) -> dict[str, Any]:
         "failed": tested.failed,
         "table": _table(registry.table, opened),
         "queue": {"waiting": resources.batcher.depth},
+        **_lag(resources),
         "redis": "none" if resources.shared is None else resources.shared.state,
     }
 
