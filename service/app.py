@@ -21,6 +21,7 @@ from starlette.responses import Response
 from sampling.errors import GnnError
 from service.access import close_routes, describe_access, keys_of
 from service.cache import MemoryCache
+from service.deadlines import describe_deadlines, keep_deadlines
 from service.draining import Draining, draining_on_signals
 from service.errors import Problem, RequestError, problem_body, problem_of
 from service.exchange import (
@@ -217,6 +218,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
     stats.add_routes(app)
     docs.add_routes(app)
     page.add_routes(app)
+    keep_deadlines(app, settings)
     close_routes(app, keys, settings, key_metrics)
     if not settings.cors_origins:
         open_lanes(app, LANES, ExchangeMiddleware(app, *observed), _answer_to)
@@ -398,6 +400,7 @@ def _describe_bodies(
             kinds = [(model, "validation") for model in (*requests, ProblemResponse)]
             _, schemas = models_json_schema(kinds, ref_template=template)  # type: ignore[arg-type]
             document["components"]["schemas"] |= schemas["$defs"]
+            describe_deadlines(document)
             if needs_keys:
                 describe_access(app, document, settings)
             app.openapi_schema = document

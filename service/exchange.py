@@ -25,7 +25,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import (
     BodyTooLargeError,
     ClientGoneError,
-    DeadlineError,
     MediaTypeError,
     RequestError,
     from_validation,
@@ -37,6 +36,7 @@ from service.telemetry import STAGES, Telemetry
 from service.tracing import Tracing
 
 __all__ = [
+    "TIMEOUT",
     "WRITE",
     "Exchange",
     "ExchangeMiddleware",
@@ -150,12 +150,6 @@ class ExchangeMiddleware:
             await send(message)
 
         try:
-            if _has_no_time(scope):
-                late = in_dialect(
-                    scope["path"], problem_response(exchange.request_id, DeadlineError(0))
-                )
-                await late(scope, receive, send_with_headers)
-                return
             await self.app(scope, receive, send_with_headers)
         except Exception as error:
             log.error("failed", request_id=exchange.request_id, exc_info=error)
@@ -281,12 +275,6 @@ def parse(model: type[ModelT], body: bytes) -> ModelT:
         return model.model_validate_json(body)
     except ValidationError as error:
         raise from_validation(error) from None
-
-
-def _has_no_time(scope: Scope) -> bool:
-    """Whether the client gives no time at all, which is over wherever it asks."""
-    header = header_of(scope, TIMEOUT)
-    return header is not None and set(header) == set(b"0")
 
 
 def timeout_ms(request: Request, settings: Settings) -> float:

@@ -14,7 +14,7 @@ from service.exchange import send_response
 from service.routes.paths import WholeRoute
 from service.schemas import ProblemResponse
 
-__all__ = ["DirectRoute", "body_of", "problems"]
+__all__ = ["TIMEOUT_HEADER", "DirectRoute", "body_of", "problems"]
 
 REASONS = {
     400: "The body is not JSON.",
@@ -34,6 +34,15 @@ REASONS = {
     503: "The queue is full, jobs cannot be reached, or the server is not ready; see Retry-After.",
     504: "The deadline has passed.",
     507: "The disk is full.",
+}
+
+TIMEOUT_HEADER: dict[str, Any] = {
+    "name": "X-Request-Timeout-Ms",
+    "in": "header",
+    "required": False,
+    "description": "Milliseconds after which the answer is of no use; more than the server's "
+    "own limit counts as that limit.",
+    "schema": {"type": "integer", "minimum": 0},
 }
 
 
@@ -68,15 +77,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def body_of(model: type[BaseModel]) -> dict[str, Any]:
     """The `openapi_extra` of a route whose body is a `model`."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    timeout = {
-        "name": "X-Request-Timeout-Ms",
-        "in": "header",
-        "required": False,
-        "description": "Milliseconds after which the answer is of no use; more than the server's "
-        "own limit counts as that limit.",
-        "schema": {"type": "integer", "minimum": 0},
-    }
     return {
         "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
-        "parameters": [timeout],
+        "parameters": [TIMEOUT_HEADER],
     }
