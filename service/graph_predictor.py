@@ -6,6 +6,7 @@ training reads, so a posted graph gets the answer that it would get in a collect
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -111,17 +112,29 @@ class GraphPredictor:
         return graph_entries(saved, answers, rows, include)
 
     def outputs(
-        self, saved: SavedModel, graphs: Sequence[PostedGraph]
+        self,
+        saved: SavedModel,
+        graphs: Sequence[PostedGraph],
+        seconds: dict[str, float] | None = None,
     ) -> tuple[NDArray[np.float32], Tensor]:
         """Probabilities or values, (len(graphs), d_out), and embeddings, (len(graphs), d).
+
+        Args:
+            saved: the model.
+            graphs: as they were sent.
+            seconds: takes the time to `gather` what was sent, and to `compute`.
 
         Raises:
             GnnError: as `predict`.
         """
+        began = time.perf_counter()
         posted = _side_by_side(saved, graphs, self.settings)
+        gathered = time.perf_counter()
         with torch.inference_mode():
             rows = saved.model.encode_graphs(posted.block, posted.x)
             answers: NDArray[np.float32] = outputs(saved.info.task, saved.model.head(rows)).numpy()
+        if seconds is not None:
+            seconds |= {"gather": gathered - began, "compute": time.perf_counter() - gathered}
         if not np.isfinite(answers).all():
             raise NonFiniteError(saved.info.name, saved.info.version)
         return answers, rows

@@ -176,7 +176,11 @@ class Telemetry:
             self.looked_up("hidden", str(layer), *outcomes)
         for hop, nodes in enumerate(batch.computed.frontier):
             self.frontier.labels(str(hop)).observe(nodes)
-        for stage, seconds in batch.computed.seconds.items():
+        self.worked(batch.computed.seconds)
+
+    def worked(self, stages: Mapping[str, float]) -> None:
+        """Count the seconds of each stage."""
+        for stage, seconds in stages.items():
             self.stage_seconds.labels(stage).observe(seconds)
 
     def queued(self, seconds: float) -> None:

@@ -65,8 +65,14 @@ class GraphQueue:
         self._began: float | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="graphs")
 
-    async def answer(self, body: GraphsRequest) -> dict[str, Any]:
+    async def answer(
+        self, body: GraphsRequest, spent: Callable[[dict[str, float]], None] = lambda _: None
+    ) -> dict[str, Any]:
         """What the model says of the graphs.
+
+        Args:
+            body: the request.
+            spent: told the seconds of each stage.
 
         Raises:
             OverloadedError: too many requests wait.
@@ -78,9 +84,11 @@ class GraphQueue:
             raise OverloadedError(self.waiting, self.limit, 1)
         loop = asyncio.get_running_loop()
         self.waiting += 1
-        work = self._thread.submit(self._work, body)
+        seconds, arrived = dict[str, float](), time.perf_counter()
+        work = self._thread.submit(self._work, body, seconds, arrived)
         work.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
         answer, answered = await asyncio.wrap_future(work)
+        spent(seconds)
         if answered is not None:
             self.shadows.offer(answered)
         return answer
@@ -108,18 +116,23 @@ class GraphQueue:
     def _leave(self) -> None:
         self.waiting -= 1
 
-    def _work(self, body: GraphsRequest) -> tuple[dict[str, Any], Answered | None]:
+    def _work(
+        self, body: GraphsRequest, seconds: dict[str, float], arrived: float
+    ) -> tuple[dict[str, Any], Answered | None]:
         self._began = time.perf_counter()
+        seconds["queue"] = self._began - arrived
         try:
-            return self._answer(body)
+            return self._answer(body, seconds)
         finally:
             self._began = None
 
-    def _answer(self, body: GraphsRequest) -> tuple[dict[str, Any], Answered | None]:
+    def _answer(
+        self, body: GraphsRequest, seconds: dict[str, float]
+    ) -> tuple[dict[str, Any], Answered | None]:
         started, models = time.perf_counter(), self.predictor.models
         choice = _chosen(models, body)
         saved = choice.model or models.get(body.model, body.version)
-        rows, embeddings = self._outputs(saved, choice, body)
+        rows, embeddings = self._outputs(saved, choice, body, seconds)
         answer = {
             "model": saved.info.name,
             "model_version": saved.info.version,
@@ -127,16 +140,20 @@ class GraphQueue:
         }
         if choice.shadow is None:
             return answer, None
-        seconds = time.perf_counter() - started
-        return answer, self._answered(body, saved, choice.name, choice.shadow, rows, seconds)
+        taken_s = time.perf_counter() - started
+        return answer, self._answered(body, saved, choice.name, choice.shadow, rows, taken_s)
 
     def _outputs(
-        self, saved: SavedModel, choice: Choice[SavedModel], body: GraphsRequest
+        self,
+        saved: SavedModel,
+        choice: Choice[SavedModel],
+        body: GraphsRequest,
+        seconds: dict[str, float],
     ) -> tuple[NDArray[np.float32], Tensor]:
         failed: Exception | None = None
         try:
             check_include(saved, body.include)
-            return self.predictor.outputs(saved, body.graphs)
+            return self.predictor.outputs(saved, body.graphs, seconds)
         except Exception as error:
             failed = error
             raise
@@ -191,11 +208,15 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         queue: GraphQueue = request.app.state.resources.graphs
         limit_ms = timeout_ms(request, settings)
         left = exchange_of(request).started + limit_ms / 1e3 - time.perf_counter()
-        work = asyncio.wait_for(queue.answer(body), max(left, 0))
+        seconds = dict[str, float]()
+        work = asyncio.wait_for(queue.answer(body, seconds.update), max(left, 0))
         try:
-            return json_response(await while_connected(request, work))
+            answer = await while_connected(request, work)
         except TimeoutError:
             raise DeadlineError(limit_ms) from None
+        exchange_of(request).spent(seconds)
+        request.app.state.resources.telemetry.worked(seconds)
+        return json_response(answer)
 
     post = partial(
         app.router.add_api_route,

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from service.access import needs
 from service.errors import RequestError
 from service.exchange import json_response, parse, read_bytes
+from service.graph_predictor import GraphModels
 from service.repository import ModelRepository
 from service.rollout import Rollout
 from service.routes.documented import body_of
@@ -20,6 +21,8 @@ from service.routes.v2 import ErrorBody
 from service.settings import Settings
 
 __all__ = ["add_routes", "request_models"]
+
+OF_GRAPHS = "answers for whole graphs, which are sent to /v1/graphs/predict"
 
 ModelName = Annotated[str, Path(description="A model's own name.")]
 
@@ -130,8 +133,11 @@ def _index(rollout: Rollout) -> list[dict[str, str]]:
 
 
 def _entry(models: ModelRepository[Any], name: str, version: int) -> dict[str, str]:
-    """A version that was not tried yet counts as ready: it is opened when it is asked for."""
-    reason = ""
+    """A version that was not tried yet counts as ready: it is opened when it is asked for.
+
+    Models of whole graphs are never ready here: the protocol's tensors hold node ids alone.
+    """
+    reason = OF_GRAPHS if isinstance(models, GraphModels) else ""
     if models.routing.is_unloaded(name, version):
         reason = "unloaded"
     elif models.why_refused(name, version) is not None:

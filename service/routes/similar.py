@@ -76,12 +76,15 @@ async def _answer(request: Request, body: SimilarRequest) -> Answer:
     similarity.check(table)
     if body.embedding:
         vector = _vector(body.embedding, table.meta.dim)
-        [found] = await similarity.of_vector(table, vector, body.k)
+        [found], seconds = await similarity.of_vector(table, vector, body.k)
         answer: Answer = {"neighbors": _listed(predictor.data.ids, *found)}
     else:
         asked = body.nodes if body.node is None else [body.node]
-        lists = await similarity.of_nodes(table, _dense(predictor.data.ids, asked), body.k)
+        dense = _dense(predictor.data.ids, asked)
+        lists, seconds = await similarity.of_nodes(table, dense, body.k)
         answer = _by_node(predictor.data.ids, asked, lists, body.node is not None)
+    exchange_of(request).spent(seconds)
+    resources.telemetry.worked(seconds)
     return {
         "model": body.model,
         "model_version": model.version,

@@ -15,7 +15,7 @@ from service.app import Resources, create_app
 from service.server import _config
 from service.settings import Settings
 
-__all__ = ["Serving", "serving"]
+__all__ = ["Serving", "serving", "stages_of"]
 
 
 @dataclass(frozen=True)
@@ -46,3 +46,9 @@ def serving(settings: Settings) -> Iterator[Serving]:
         server.should_exit = True
         thread.join(30)
         assert not thread.is_alive(), "the server did not stop"
+
+
+def stages_of(answer: httpx.Response) -> dict[str, float]:
+    """The milliseconds of every stage that an answer names."""
+    parts = answer.headers["server-timing"].split(", ")
+    return {name: float(ms) for name, ms in (part.split(";dur=") for part in parts)}

@@ -15,6 +15,7 @@ import pytest
 import torch
 from inprocess import InProcess, in_process
 from prometheus_client import CollectorRegistry
+from serving import serving, stages_of
 
 from gnn import build_model, save_model
 from gnn.architecture import architecture_for
@@ -173,13 +174,13 @@ class Slow(GraphPredictor):
         super().__init__(models, settings)
         self.go, self.at_work, self.most, self.answered = threading.Event(), 0, 0, 0
 
-    def outputs(self, saved: Any, graphs: Any) -> Any:
+    def outputs(self, saved: Any, graphs: Any, seconds: Any = None) -> Any:
         self.at_work += 1
         self.most = max(self.most, self.at_work)
         assert self.go.wait(60)
         self.at_work -= 1
         self.answered += 1
-        return super().outputs(saved, graphs)
+        return super().outputs(saved, graphs, seconds)
 
 
 def queue_of(root: Path, limit: int) -> tuple[GraphQueue, Slow]:
@@ -226,9 +227,9 @@ def test_work_that_nobody_waits_for_does_not_pile_up(root: Path):
 def test_a_deadline_that_passes_while_a_thread_works_is_504(client: InProcess):
     real, go = client.resources.graphs.predictor.outputs, threading.Event()
 
-    def slow(saved: Any, graphs: Any) -> Any:
+    def slow(saved: Any, graphs: Any, seconds: Any) -> Any:
         assert go.wait(60)
-        return real(saved, graphs)
+        return real(saved, graphs, seconds)
 
     client.resources.graphs.predictor.outputs = slow  # type: ignore[method-assign]
     headers = {"x-request-timeout-ms": "50"}
@@ -238,3 +239,31 @@ def test_a_deadline_that_passes_while_a_thread_works_is_504(client: InProcess):
     go.set()
     wait_for(client, lambda: client.resources.graphs.waiting == 0)
     assert version_of(client) == 1
+
+
+def test_the_protocol_and_its_index_agree_on_what_answers(root: Path):
+    with serving(settings_of(root)) as server:
+        client = server.client
+        [entry] = client.post("/v2/repository/index").json()
+        assert (entry["name"], entry["state"]) == ("toxic", "UNAVAILABLE")
+        assert "/v1/graphs/predict" in entry["reason"]
+        assert client.post("/v2/repository/index", json={"ready": True}).json() == []
+        assert client.get("/v2/models/toxic/ready").status_code == 400
+        assert client.post("/v1/graphs/predict", json={"graphs": [SENT]}).status_code == 200
+
+
+def test_server_timing_and_metrics_have_the_stages_of_whole_graphs(root: Path):
+    with serving(settings_of(root)) as server:
+        large = {
+            "node_features": [[1.0, 2.0, 3.0]] * 5000,
+            "edges": [[i, i + 1] for i in range(4999)],
+        }
+        answer = server.client.post("/v1/graphs/predict", json={"graphs": [large]})
+        stages = stages_of(answer)
+        assert list(stages) == ["queue", "sample", "gather", "compute"]
+        assert min(stages["queue"], stages["gather"], stages["compute"]) > 0
+        assert stages["sample"] == 0
+        assert sum(stages.values()) <= answer.elapsed.total_seconds() * 1e3
+        for stage in ("queue", "gather", "compute"):
+            counted = f'gnn_stage_seconds_count{{stage="{stage}"}} 1.0'
+            assert counted in server.client.get("/metrics").text

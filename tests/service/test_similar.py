@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from inprocess import InProcess, in_process
+from serving import serving, stages_of
 from world import World
 
 from gnn import EmbeddingTable, embed, load_model
@@ -220,3 +221,16 @@ def test_an_index_of_parquet_parts_is_refused(world: World, tmp_path: Path):
     saved = load_model(world.models / "default")
     with pytest.raises(InputError, match="npy"):
         next(embed(saved, world.data, tmp_path / "e", format="parquet", index=True))
+
+
+def test_server_timing_and_metrics_have_the_stages_of_a_search(world: World):
+    with serving(world.settings(embeddings=world.embeddings)) as server:
+        body = {"nodes": list(range(100, 200)), "k": 50}
+        answer = server.client.post("/v1/nodes/similar", json=body)
+        stages = stages_of(answer)
+        assert stages["queue"] > 0
+        assert stages["compute"] > 0.5
+        assert sum(stages.values()) <= answer.elapsed.total_seconds() * 1e3
+        text = server.client.get("/metrics").text
+        assert 'gnn_stage_seconds_count{stage="compute"} 1.0' in text
+        assert 'gnn_stage_seconds_count{stage="queue"} 1.0' in text
