@@ -71,6 +71,7 @@ from service.selftest import SelfTest
 from service.settings import Settings
 from service.shadow import ShadowMetrics, Shadows, shadowing
 from service.shared import RedisCache
+from service.side import SideWork
 from service.similarity import Similarity
 from service.telemetry import Telemetry, configure_logging
 from service.tracing import Tracing, open_tracing
@@ -81,6 +82,8 @@ __all__ = ["Resources", "create_app"]
 LANES = ("/v1/nodes/predict", "/v1/nodes/embed", "/v1/links/predict")
 SMALL_EDGES = 10_000
 """About a millisecond of work: less than handing it to a thread and back adds to an answer."""
+SIDE_THREADS, SIDE_LIMIT = 4, 64
+"""For neighborhoods, maps and the like: at work at once, and in all."""
 CODES = {404: "not_found", 405: "method_not_allowed"}
 
 log = structlog.get_logger()
@@ -105,6 +108,8 @@ class Resources:
     maps: Maps
     self_test: SelfTest
     loop_watch: LoopWatch
+    side: SideWork
+    planning: SideWork
     shared: RedisCache | None = None
     keys: LiveKeys | None = None
 
@@ -151,6 +156,8 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
             with (
                 closing(graph_queue) as queue,
                 _similarity(settings) as similarity,
+                closing(_side("side", SIDE_LIMIT, telemetry)) as side,
+                closing(_side("planning", settings.queue_limit, telemetry)) as planning,
                 watched_loop(telemetry.loop_lag.set) as loop_watch,
                 draining_on_signals(settings.drain_delay_s) as draining,
             ):
@@ -168,9 +175,11 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                     routing_metrics,
                     shadows,
                     _without_caches(opened),
-                    Maps(),
+                    Maps(side),
                     self_test,
                     loop_watch,
+                    side,
+                    planning,
                     shared,
                     keys,
                 )
@@ -309,6 +318,11 @@ def _similarity(settings: Settings) -> Iterator[Similarity]:
         yield similarity
     finally:
         similarity.close()
+
+
+def _side(name: str, limit: int, telemetry: Telemetry) -> SideWork:
+    """Threads for what is not computed in a batch; `where` of the metric is their name."""
+    return SideWork(name, SIDE_THREADS, limit, telemetry.refused.labels(name).inc)
 
 
 def _without_caches(predictor: Predictor) -> Predictor:

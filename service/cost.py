@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 
 from sampling import Graph
 
-__all__ = ["exact_costs", "sampled_costs"]
+__all__ = ["are_soon_counted", "exact_costs", "sampled_costs"]
 
 WALKS_AT_ONCE = 1 << 21
+SOON = 1 << 16
+"""Walks that are followed in a millisecond or so."""
+HOP = 1024
+"""Walks that take as long as a hop does without any."""
 
 Array = NDArray[np.int64]
 
@@ -37,6 +41,23 @@ def exact_costs(graph: Graph, nodes: Array, num_layers: int, limit: int) -> Arra
     parts = [nodes[start : start + step] for start in range(0, len(nodes), step)]
     costs = [_exact_costs(graph, part, num_layers, limit) for part in parts]
     return np.concatenate(costs) if costs else np.zeros(0, np.int64)
+
+
+def are_soon_counted(graph: Graph, nodes: Array, num_layers: int, limit: int) -> bool:
+    """Whether `exact_costs` of the same takes no more than a millisecond or so.
+
+    To count the walks of one more hop is to follow those that are known: of the first hop their
+    number is the sum of the degrees, without that of nodes which are over the limit at once.
+
+    Cost: at most that long itself.
+    """
+    followed = 0
+    for hops in range(1, num_layers):
+        known = exact_costs(graph, nodes, hops, limit)
+        followed += int(known[known <= limit].sum()) + hops * HOP
+        if followed > SOON:
+            return False
+    return True
 
 
 def sampled_costs(graph: Graph, nodes: Array, fanouts: Sequence[int]) -> Array:

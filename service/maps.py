@@ -20,6 +20,7 @@ from gnn.projection import evenly, project
 from gnn.tasks import WITHOUT_OUTPUTS
 from service.errors import NoMapError, NoTableError
 from service.registry import ServedModel
+from service.side import SideWork
 
 __all__ = ["MOST_POINTS", "Maps", "NodeMap"]
 
@@ -67,9 +68,14 @@ class NodeMap:
 
 
 class Maps:
-    """Makes maps, each once, and keeps the last ones."""
+    """Makes maps, each once, and keeps the last ones.
 
-    def __init__(self) -> None:
+    Args:
+        side: where they are made.
+    """
+
+    def __init__(self, side: SideWork) -> None:
+        self.side = side
         self._tasks: OrderedDict[tuple[str, str], asyncio.Task[NodeMap]] = OrderedDict()
 
     async def get(self, model: ServedModel) -> NodeMap:
@@ -78,6 +84,7 @@ class Maps:
         Raises:
             NoTableError: there is none.
             NoMapError: it has no map and too many rows.
+            OverloadedError: too much waits to be done beside predictions.
         """
         table = model.table
         if table is None:
@@ -87,7 +94,7 @@ class Maps:
         key = (str(table.path), table.meta.digest)
         task = self._tasks.get(key)
         if task is None or (task.done() and task.exception() is not None):
-            work = asyncio.to_thread(_map_of, model, table)
+            work = self.side.run(_map_of, model, table)
             task = self._tasks[key] = asyncio.create_task(work)
         self._tasks.move_to_end(key)
         while len(self._tasks) > KEPT:

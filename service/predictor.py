@@ -31,7 +31,7 @@ from sampling import Block, Dataset, FeatureTable, Graph
 from sampling.errors import UnknownNodeError
 from service.answers import entries_of
 from service.cache import EmbeddingCache, MemoryCache, space_of
-from service.cost import exact_costs, sampled_costs
+from service.cost import are_soon_counted, exact_costs, sampled_costs
 from service.described import (
     Described,
     NodeDescription,
@@ -121,6 +121,17 @@ class Predictor:
         for work in plan.work:
             plan.finish(work, self._compute_all(work))
         return plan
+
+    def plans_soon(self, query: Query, model: ServedModel) -> bool:
+        """Whether the plan of a query with few ids takes no longer than an event loop may."""
+        if query.is_dear_to_plan:
+            return False
+        has_table = model.table is not None and query.mode == "auto"
+        if has_table or query.mode in ("table", "sampled"):
+            return True
+        dense = self.data.ids.find(list(query.nodes))
+        limit = self._exact_limit(query.mode)
+        return are_soon_counted(self.data.graph, dense[dense >= 0], model.num_layers, limit)
 
     def plan(self, query: Query, model: ServedModel) -> Plan:
         """What answers at once, and what is left to compute.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import replace
 from typing import Any
@@ -44,17 +43,17 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         is_named = "model" in body.model_fields_set
         name = body.model if is_named else default_for_links(predictor.registry)
         query = LinkQuery(body.pairs, name, body.version, body.mode, body.relation)
-        choice = _chosen(predictor, query)
+        choice, planning = _chosen(predictor, query), request.app.state.resources.planning
         model = choice.model
         if model is None:
-            model = await asyncio.to_thread(predictor.registry.get, query.model, query.version)
+            model = await planning.run(predictor.registry.get, query.model, query.version)
         nodes = query.of_nodes(model, settings.max_ids_per_request)
         plan = await planned(request, nodes, settings, replace(choice, model=model))
         types = predictor.data.graph.edge_types
         if len(query.pairs) <= SMALL:
             entries = link_entries(query, plan, types)
         else:
-            entries = await asyncio.to_thread(link_entries, query, plan, types)
+            entries = await planning.run(link_entries, query, plan, types)
         _shadowed(request, query, choice, model, entries)
         head = {
             "model": query.model,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any
 
 import numpy as np
@@ -27,7 +26,7 @@ Points = Annotated[
     Query(max_length=100, description="Numbers of points; may be repeated."),
 ]
 Node = Annotated[str | None, Query(min_length=1, description="The node of this id.")]
-STATUSES = (404, 409, 422, 500)
+STATUSES = (404, 409, 422, 500, 503)
 
 
 def add_routes(app: FastAPI) -> None:
@@ -49,7 +48,7 @@ def add_routes(app: FastAPI) -> None:
     async def points(request: Request, name: ModelPath, version: VersionQuery = None) -> Response:
         """`num_points` pairs of float32, then as many codes of uint16, little-endian."""
         _, found = await _map(request, name, version)
-        content = await asyncio.to_thread(found.to_bytes)
+        content = await request.app.state.resources.side.run(found.to_bytes)
         return Response(content, media_type="application/octet-stream")
 
     @app.get(
@@ -86,7 +85,7 @@ def add_routes(app: FastAPI) -> None:
 
 async def _map(request: Request, name: str, version: int | None) -> tuple[ServedModel, NodeMap]:
     resources = request.app.state.resources
-    model = await asyncio.to_thread(resources.predictor.registry.get, name, version)
+    model = await resources.side.run(resources.predictor.registry.get, name, version)
     return model, await resources.maps.get(model)
 
 

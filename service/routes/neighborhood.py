@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request
@@ -39,7 +38,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         "/v1/graph/nodes/{id:text}/neighborhood",
         tags=["graph"],
         response_model=NeighborhoodResponse,
-        responses=problems(404, 409, 422, 500),
+        responses=problems(404, 409, 422, 500, 503),
     )
     async def neighborhood(
         request: Request,
@@ -64,7 +63,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
             head = _head(predictor.data, served, model)
             return head | {"node": key, "mode": mode, "seed": seed} | _body(predictor.data, found)
 
-        return json_response(await asyncio.to_thread(read))
+        return json_response(await request.app.state.resources.side.run(read))
 
 
 def _head(data: Dataset, model: ServedModel, name: str) -> dict[str, Any]:

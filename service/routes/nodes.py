@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -34,6 +33,7 @@ from service.schemas import (
     limited,
 )
 from service.settings import Settings
+from service.side import SideWork
 
 __all__ = ["OF_POST", "add_routes", "request_models"]
 
@@ -65,7 +65,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         if len(plan.ids) <= SMALL:
             response = _predicted(predictor, plan)
         else:
-            response = await asyncio.to_thread(_predicted, predictor, plan)
+            response = await request.app.state.resources.planning.run(_predicted, predictor, plan)
         shadowed(request, plan, choice)
         return response
 
@@ -75,7 +75,8 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         query = _query(body, ["embedding"])
         plan = await planned(request, query, settings, chosen(request, query))
         encode = _arrow if ARROW in request.headers.get("accept", "") else _embedded
-        return await asyncio.to_thread(encode, _predictor(request), plan)
+        planning: SideWork = request.app.state.resources.planning
+        return await planning.run(encode, _predictor(request), plan)
 
     post = partial(
         app.router.add_api_route,

@@ -22,6 +22,7 @@ from service.routing import content_of
 from service.settings import Settings
 from service.shadow import Answered, Kind
 from service.shared import RedisCache
+from service.side import SideWork
 
 __all__ = ["SMALL", "chosen", "planned", "shadowed"]
 
@@ -105,11 +106,12 @@ async def _planned(
         raise DeadlineError(limit_ms)
     predictor: Predictor = request.app.state.resources.predictor
     try:
-        if model is None or len(query.nodes) > SMALL or query.is_dear_to_plan:
-            async with asyncio.timeout(deadline - time.perf_counter()):
-                plan = await asyncio.to_thread(_plan, predictor, query, model)
-        else:
+        if model is not None and len(query.nodes) <= SMALL and predictor.plans_soon(query, model):
             plan = predictor.plan(query, model)
+        else:
+            side: SideWork = request.app.state.resources.planning
+            async with asyncio.timeout(deadline - time.perf_counter()):
+                plan = await side.run(_plan, predictor, query, model)
         _count_memory(request, plan)
         if plan.work:
             await while_connected(request, _work(request, plan, deadline))

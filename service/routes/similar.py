@@ -71,7 +71,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
 async def _answer(request: Request, body: SimilarRequest) -> Answer:
     resources = request.app.state.resources
     predictor = resources.predictor
-    model = await asyncio.to_thread(predictor.registry.get, body.model, body.version)
+    model = await resources.side.run(predictor.registry.get, body.model, body.version)
     similarity, table = resources.similarity, _table(model)
     similarity.check(table)
     if body.embedding:

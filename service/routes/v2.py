@@ -6,7 +6,6 @@ with a request is 400, as the protocol says.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -29,6 +28,7 @@ from service.routes.documented import DirectRoute, body_of
 from service.routes.health import check_ready
 from service.routes.planning import SMALL, chosen, planned, shadowed
 from service.settings import Settings
+from service.side import SideWork
 
 __all__ = ["ErrorBody", "add_routes", "request_models"]
 
@@ -107,11 +107,11 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
 
     async def metadata(request: Request) -> Response:
         """Inputs and outputs of a model."""
-        return json_response(await asyncio.to_thread(_metadata, _registry(request), request))
+        return json_response(await _side(request).run(_metadata, _registry(request), request))
 
     async def model_ready(request: Request) -> Response:
         """The model answers."""
-        model = await asyncio.to_thread(_model, _registry(request), request)
+        model = await _side(request).run(_model, _registry(request), request)
         return json_response({"name": model.name, "version": str(model.version), "ready": True})
 
     async def infer(request: Request) -> Response:
@@ -122,14 +122,14 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         name, version = request.path_params["name"], _version(request)
         include = [output for output, _ in asked.outputs]
         if not include:
-            include = _usual(await asyncio.to_thread(_model, _registry(request), request))
+            include = _usual(await _side(request).run(_model, _registry(request), request))
         query = Query(asked.nodes, name, version, asked.mode, include, asked.seed)
         choice = chosen(request, query)
         plan = await planned(request, query, settings, choice)
         if len(plan.ids) <= SMALL:
             response = _answer(plan, asked)
         else:
-            response = await asyncio.to_thread(_answer, plan, asked)
+            response = await request.app.state.resources.planning.run(_answer, plan, asked)
         shadowed(request, plan, choice)
         return response
 
@@ -142,13 +142,14 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
     get("/v2/health/live", live)
     get("/v2/health/ready", ready, responses=none)
     late: Responses = {s: {"model": ErrorBody} for s in (408, 413, 415, 500, 503, 504)}
+    told: Responses = {**bad, 503: {"model": ErrorBody}}
     answered: Responses = {200: {"model": InferAnswer, "content": {BINARY: {}}}}
     for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
         extra = {"parameters": _path_parameters(path)}
         body = body_of(InferBody)
         body["parameters"] = [*body["parameters"], *extra["parameters"]]
-        get(path, metadata, responses={200: {"model": ModelMetadata}, **bad}, openapi_extra=extra)
-        get(f"{path}/ready", model_ready, responses=bad, openapi_extra=extra)
+        get(path, metadata, responses={200: {"model": ModelMetadata}, **told}, openapi_extra=extra)
+        get(f"{path}/ready", model_ready, responses=told, openapi_extra=extra)
         add(
             f"{path}/infer",
             infer,
@@ -163,6 +164,11 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
     names = re.findall(r"{(\w+)}", path)
     return [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}}
             for n in names]  # fmt: skip
+
+
+def _side(request: Request) -> SideWork:
+    side: SideWork = request.app.state.resources.side
+    return side
 
 
 def _registry(request: Request) -> ModelRegistry:

@@ -13,6 +13,7 @@ from service.errors import LimitError, NoMapError, NoTableError
 from service.maps import ON_DEMAND_ROWS, Maps
 from service.neighborhood import Neighborhood, neighborhood_of
 from service.predictor import Predictor, open_predictor
+from service.side import SideWork
 
 MANY = 10_000
 
@@ -77,7 +78,7 @@ def test_a_neighborhood_that_is_too_large_is_refused(predictor: Predictor):
 
 
 def test_a_map_is_made_once_and_refused_for_large_tables(predictor: Predictor):
-    model, maps = predictor.registry.get("default"), Maps()
+    model, maps = predictor.registry.get("default"), Maps(SideWork("side", 1, 4))
 
     async def ask() -> None:
         first, second = await asyncio.gather(maps.get(model), maps.get(model))
