@@ -97,7 +97,7 @@ class GNN(nn.Module):
                              "layers needs one width for all")  # fmt: skip
         self.widths = carried_widths(config.jumping, self.active)
         self.readout = make_readout(config, self.widths[-1])
-        self.pools = nn.ModuleList(make_pools(config))
+        self.pools = nn.ModuleList(make_pools(config, self.active))
         self.virtual = make_virtual_node(config, self.active)
         self.project = make_head(config, self.d_embedding)
         self.decoder = make_decoder(config, self.d_embedding)

@@ -58,15 +58,17 @@ def make_readout(config: ModelConfig, width: int) -> nn.Module | None:
     return None if config.readout == "none" else build_readout(config.readout, width)
 
 
-def make_pools(config: ModelConfig) -> list[nn.Module]:
-    """One pooling between every two layers; none where the architecture has none."""
+def make_pools(config: ModelConfig, active: Sequence[int]) -> list[nn.Module]:
+    """One pooling between every two layers, of rows as wide as the layer before gives them; none
+    where the architecture has none.
+    """
     kinds: dict[str, Callable[[int], nn.Module]] = {
         "topk": TopKPool,
         "sag": SAGPool,
         "matching": lambda width: MatchingPool(),
     }
-    count = 0 if config.pooling == "none" else config.num_layers - 1
-    return [kinds[config.pooling](config.d_hidden) for _ in range(count)]
+    widths = [] if config.pooling == "none" else active[1:-1]
+    return [kinds[config.pooling](width) for width in widths]
 
 
 def make_virtual_node(config: ModelConfig, active: list[int]) -> VirtualNode | None:

@@ -37,6 +37,8 @@ UNCOUNTED = frozenset({"name", "version", "provenance", "fingerprint"})
 OPTIONAL = frozenset({"feature_widths"})
 """Fields that a fingerprint counts where they are set: graphs without them keep theirs."""
 
+REALS = {"edge_weight", "edge_features", "positions"}
+
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
@@ -290,6 +292,9 @@ def _dataset(path: Path, meta: GraphMeta, arrays: dict[str, NDArray[Any]]) -> Da
             raise DamagedError(
                 path, f"{name}.npy", f"has shape {arrays[name].shape} instead of {expected}"
             )
+    for name in sorted(REALS & arrays.keys()):
+        if arrays[name].dtype != np.float32:
+            raise DamagedError(path, f"{name}.npy", f"holds {arrays[name].dtype} and not float32")
     graph = Graph(
         arrays["indptr"],
         arrays["indices"],

@@ -101,9 +101,12 @@ def test_renumbered_nodes_and_shuffled_graphs_have_the_same_answers(shapes, conv
         assert (got - expected[order]).abs().max() <= 1e-5 * max(1.0, expected.abs().max())
 
 
-@pytest.mark.parametrize("pooling", ["topk", "sag", "matching"])
-def test_pooled_models_train_and_do_not_see_the_order_of_nodes(shapes, pooling):
-    model = model_of(shapes, "gcn", pooling=pooling, jumping="none")
+@pytest.mark.parametrize(
+    ("conv", "pooling"),
+    [("gcn", "topk"), ("gcn", "sag"), ("gcn", "matching"), ("sgc", "topk"), ("lightgcn", "sag")],
+)
+def test_pooled_models_train_and_do_not_see_the_order_of_nodes(shapes, conv, pooling):
+    model = model_of(shapes, conv, pooling=pooling, jumping="none")
     list(train(model, shapes, settings(epochs=3)))
     other = rings_and_stars(shuffled=2)
     every = np.arange(COUNT)

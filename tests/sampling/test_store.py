@@ -190,6 +190,20 @@ def test_wrong_content_with_right_checksums_is_refused(stored, name, value, word
         GraphStore.open(stored)
 
 
+@pytest.mark.parametrize("name", ["edge_weight", "edge_features", "positions"])
+def test_numbers_of_another_type_with_right_checksums_are_refused(tmp_path, name):
+    graph = Graph.from_edges([0, 1, 2], [1, 2, 0], edge_weight=np.ones(3, np.float32),
+                             edge_features=np.ones((3, 2), np.float32))  # fmt: skip
+    places = np.zeros((3, 3), np.float32)
+    GraphStore.write(tmp_path / "g", Dataset.in_memory(graph, positions=places))
+    stored = tmp_path / "g"
+    raw = (stored / f"{name}.npy").read_bytes().replace(b"'<f4'", b"'<i4'")
+    (stored / f"{name}.npy").write_bytes(raw)
+    manifest(stored, lambda c: c["arrays"][name].update(dtype="<i4"))
+    with pytest.raises(DamagedError, match=rf"{name}.npy holds int32 and not float32"):
+        GraphStore.open(stored)
+
+
 @pytest.mark.parametrize(
     "change",
     [
