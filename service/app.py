@@ -159,7 +159,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                 closing(_side("side", SIDE_LIMIT, telemetry)) as side,
                 closing(_side("planning", settings.queue_limit, telemetry)) as planning,
                 watched_loop(telemetry.loop_lag.set) as loop_watch,
-                draining_on_signals(settings.drain_delay_s) as draining,
+                draining_on_signals(settings.drain_s) as draining,
             ):
                 self_test = SelfTest(opened, batcher, of_graphs, queue.probe)
                 app.state.resources = Resources(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import multiprocessing
 import os
 import shutil
@@ -72,8 +71,7 @@ def _listening(settings: Settings) -> Iterator[list[Socket] | None]:
 def _check_access(settings: Settings) -> None:
     """Refuse to be open to a network by accident, and keys that cannot be used."""
     keys = keys_of(settings)
-    is_local = settings.uds is not None or _is_loopback(settings.host)
-    if keys is None and not is_local and not settings.allow_anonymous:
+    if keys is None and not settings.is_local and not settings.allow_anonymous:
         raise InputError(
             f"host {settings.host} is open to the network and no API keys are set; make one with "
             "`gnn key NAME --file keys.txt` and give --api-keys-file keys.txt, or --allow-anonymous"
@@ -172,13 +170,6 @@ def _announce(host: str, address: Any) -> None:
     shown = f"[{host}]" if ":" in host else host
     where = f"unix:{address}" if isinstance(address, str) else f"http://{shown}:{address[1]}"
     print(f"serving on {where}", flush=True)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @contextmanager

@@ -6,6 +6,7 @@ sentences make up `docs/settings.md`.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +18,8 @@ __all__ = ["Settings"]
 
 MIB = 1 << 20
 SHARES = r"^([a-z0-9][a-z0-9._-]{0,63}@[1-9][0-9]{0,8}:(100|[0-9]{1,2}(\.[0-9]{1,6})?)%(,|$))*$"
+DRAIN_S = 5.0
+"""Long enough for a load balancer that looks every two seconds to see it twice."""
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -193,6 +196,13 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         8 * MIB, ge=1024, le=1024 * MIB, description="Bytes in a request body; more is 413."
     )
+    max_response_bytes: int = Field(
+        64 * MIB,
+        ge=1024,
+        le=1 << 40,
+        description="Bytes of one answer, as rows and their widths foretell them; more is 422 "
+        "before any work.",
+    )
     max_header_bytes: int = Field(
         64 * 1024, ge=1024, le=MIB, description="Bytes in request line and headers; more is 431."
     )
@@ -302,11 +312,12 @@ class Settings(BaseSettings):
     write_timeout_s: float = Field(
         30.0, gt=0, le=3600, description="Seconds a client may leave an answer unread."
     )
-    drain_delay_s: float = Field(
-        0.0,
+    drain_delay_s: float | None = Field(
+        None,
         ge=0,
         le=3600,
-        description="Seconds after SIGTERM in which `/health/ready` is 503 and all else goes on.",
+        description="Seconds after SIGTERM in which `/health/ready` is 503 and all else goes on; "
+        "when left out 5, or 0 on a loopback address or a Unix socket, where no balancer looks.",
     )
     drain_timeout_s: float = Field(
         25.0,
@@ -374,6 +385,18 @@ class Settings(BaseSettings):
     )
 
     @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return self.uds is not None or is_loopback(self.host)
+
+    @property
+    def drain_s(self) -> float:
+        """Seconds between not being ready and closing the door."""
+        if self.drain_delay_s is not None:
+            return self.drain_delay_s
+        return 0.0 if self.is_local else DRAIN_S
+
+    @property
     def jobs_directory(self) -> Path:
         """Where jobs and their results are."""
         return self.jobs or self.models.absolute().parent / "jobs"
@@ -398,6 +421,14 @@ class Settings(BaseSettings):
         prefix = self.model_config["env_prefix"]
         values = self.model_dump(mode="json", exclude_none=True)
         return {f"{prefix}{name}".upper(): _text(value) for name, value in values.items()}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is one of this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _text(value: object) -> str:

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from torch import Tensor
 
 from gnn import SavedModel
+from service.answer_size import DOUBLE, HEAD, check_answer_size
 from service.errors import DeadlineError, NotReadyError, OverloadedError
 from service.exchange import (
     exchange_of,
@@ -132,6 +133,7 @@ class GraphQueue:
         started, models = time.perf_counter(), self.predictor.models
         choice = _chosen(models, body)
         saved = choice.model or models.get(body.model, body.version)
+        self._check_size(saved, body)
         rows, embeddings = self._outputs(saved, choice, body, seconds)
         answer = {
             "model": saved.info.name,
@@ -142,6 +144,11 @@ class GraphQueue:
             return answer, None
         taken_s = time.perf_counter() - started
         return answer, self._answered(body, saved, choice.name, choice.shadow, rows, taken_s)
+
+    def _check_size(self, saved: SavedModel, body: GraphsRequest) -> None:
+        numbers = saved.model.config.d_out * 2
+        numbers += saved.model.d_embedding if "embedding" in body.include else 0
+        check_answer_size(self.predictor.settings, len(body.graphs), HEAD + numbers * DOUBLE)
 
     def _outputs(
         self,

@@ -48,7 +48,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         if model is None:
             model = await planning.run(predictor.registry.get, query.model, query.version)
         nodes = query.of_nodes(model, settings.max_ids_per_request)
-        plan = await planned(request, nodes, settings, replace(choice, model=model))
+        plan = await planned(request, nodes, settings, replace(choice, model=model), number=0)
         types = predictor.data.graph.edge_types
         if len(query.pairs) <= SMALL:
             entries = link_entries(query, plan, types)

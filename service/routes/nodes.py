@@ -11,6 +11,7 @@ import pyarrow as pa
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from service.answer_size import BINARY, JSON
 from service.answers import rows_of
 from service.errors import LimitError
 from service.exchange import (
@@ -73,8 +74,9 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
         """The embedding of every node, in the order sent; JSON, or Arrow where it is accepted."""
         body = parse(embed_model, await read_body(request, settings))
         query = _query(body, ["embedding"])
-        plan = await planned(request, query, settings, chosen(request, query))
-        encode = _arrow if ARROW in request.headers.get("accept", "") else _embedded
+        is_binary = ARROW in request.headers.get("accept", "")
+        encode, number = (_arrow, BINARY) if is_binary else (_embedded, JSON)
+        plan = await planned(request, query, settings, chosen(request, query), number)
         planning: SideWork = request.app.state.resources.planning
         return await planning.run(encode, _predictor(request), plan)
 

@@ -10,6 +10,7 @@ import numpy as np
 from fastapi import Request
 from numpy.typing import NDArray
 
+from service.answer_size import JSON, check_answer_size, row_bytes
 from service.answers import outputs_of
 from service.errors import DeadlineError, OverloadedError
 from service.exchange import exchange_of, timeout_ms, while_connected
@@ -48,7 +49,11 @@ def chosen(request: Request, query: Query) -> Choice[ServedModel]:
 
 
 async def planned(
-    request: Request, query: Query, settings: Settings, choice: Choice[ServedModel]
+    request: Request,
+    query: Query,
+    settings: Settings,
+    choice: Choice[ServedModel],
+    number: int = JSON,
 ) -> Plan:
     """The plan of a query with no work left, within the deadline.
 
@@ -57,12 +62,13 @@ async def planned(
         query: what it asks.
         settings: with the longest deadline.
         choice: what answers; see `chosen`.
+        number: bytes of each number of an embedding in the answer; 0 where none is in it.
 
     Raises:
         ServiceError: the query cannot be answered, or not in time.
     """
     try:
-        plan = await _planned(request, query, settings, choice.model)
+        plan = await _planned(request, query, settings, choice.model, number)
     except Exception as error:
         _count(request, choice, choice.model, error)
         raise
@@ -98,7 +104,7 @@ def shadowed(request: Request, plan: Plan, choice: Choice[ServedModel]) -> None:
 
 
 async def _planned(
-    request: Request, query: Query, settings: Settings, model: ServedModel | None
+    request: Request, query: Query, settings: Settings, model: ServedModel | None, number: int
 ) -> Plan:
     limit_ms = timeout_ms(request, settings)
     deadline = exchange_of(request).started + limit_ms / 1e3
@@ -107,11 +113,11 @@ async def _planned(
     predictor: Predictor = request.app.state.resources.predictor
     try:
         if model is not None and len(query.nodes) <= SMALL and predictor.plans_soon(query, model):
-            plan = predictor.plan(query, model)
+            plan = _plan(predictor, query, model, number)
         else:
             side: SideWork = request.app.state.resources.planning
             async with asyncio.timeout(deadline - time.perf_counter()):
-                plan = await side.run(_plan, predictor, query, model)
+                plan = await side.run(_plan, predictor, query, model, number)
         _count_memory(request, plan)
         if plan.work:
             await while_connected(request, _work(request, plan, deadline))
@@ -130,8 +136,11 @@ def _count_memory(request: Request, plan: Plan) -> None:
     request.app.state.resources.telemetry.looked_up("memory", "last", hits, misses)
 
 
-def _plan(predictor: Predictor, query: Query, model: ServedModel | None) -> Plan:
-    return predictor.plan(query, model or predictor.registry.get(query.model, query.version))
+def _plan(predictor: Predictor, query: Query, model: ServedModel | None, number: int) -> Plan:
+    served = model or predictor.registry.get(query.model, query.version)
+    rows = len(query.nodes) + len(query.new_nodes)
+    check_answer_size(predictor.settings, rows, row_bytes(served, query.include, number))
+    return predictor.plan(query, served)
 
 
 async def _work(request: Request, plan: Plan, deadline: float) -> None:

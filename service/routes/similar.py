@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from gnn import EmbeddingTable
 from sampling.errors import UnknownNodeError
+from service.answer_size import HEAD, check_answer_size
 from service.errors import DeadlineError, NoTableError, RequestError
 from service.exchange import (
     exchange_of,
@@ -74,6 +75,7 @@ async def _answer(request: Request, body: SimilarRequest) -> Answer:
     model = await resources.side.run(predictor.registry.get, body.model, body.version)
     similarity, table = resources.similarity, _table(model)
     similarity.check(table)
+    check_answer_size(predictor.settings, len(body.nodes) or 1, body.k * HEAD)
     if body.embedding:
         vector = _vector(body.embedding, table.meta.dim)
         [found], seconds = await similarity.of_vector(table, vector, body.k)

@@ -18,6 +18,8 @@ from starlette.responses import Response
 
 from gnn.tasks import WITHOUT_OUTPUTS
 from service.access import needs
+from service.answer_size import BINARY as FLOAT_BYTES
+from service.answer_size import JSON
 from service.answers import outputs_of, rows_of
 from service.errors import RequestError, VersionNotFoundError
 from service.exchange import json_response, read_bytes
@@ -125,7 +127,9 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
             include = _usual(await _side(request).run(_model, _registry(request), request))
         query = Query(asked.nodes, name, version, asked.mode, include, asked.seed)
         choice = chosen(request, query)
-        plan = await planned(request, query, settings, choice)
+        is_binary = dict(asked.outputs).get("embedding", asked.all_binary)
+        number = FLOAT_BYTES if is_binary else JSON
+        plan = await planned(request, query, settings, choice, number)
         if len(plan.ids) <= SMALL:
             response = _answer(plan, asked)
         else:

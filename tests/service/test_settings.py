@@ -65,3 +65,13 @@ def test_an_empty_path_of_embeddings_is_none(monkeypatch: pytest.MonkeyPatch):
     assert Settings(graph=Path("g"), models=Path("m")).embeddings is None
     monkeypatch.setenv("GNN_EMBEDDINGS", "table")
     assert Settings(graph=Path("g"), models=Path("m")).embeddings == Path("table")
+
+
+def test_the_drain_delay_is_for_those_whom_a_balancer_may_look_at():
+    given = {"graph": "g", "models": "m"}
+    assert Settings(**given).drain_s == 0
+    assert Settings(**given, host="::1").drain_s == 0
+    assert Settings(**given, host="0.0.0.0", uds="s").drain_s == 0
+    assert Settings(**given, host="0.0.0.0").drain_s == 5
+    assert Settings(**given, host="10.0.0.7", drain_delay_s=0).drain_s == 0
+    assert Settings(**given, drain_delay_s=2).drain_s == 2
