@@ -81,6 +81,7 @@ def test_a_file_of_settings_and_keys_of_the_command_line(world: World, tmp_path:
     file.write_text(
         f'graph = "{world.graph}"\nmodels = "/not/there"\nport = 0\nhost = "0.0.0.0"\n'
         f'api_keys_file = "{keys}"\nmax_neighbors = 3\nmax_ids_per_request = 7\n'
+        "drain_delay_s = 0\n"
     )
     environment = {"GNN_MAX_NEIGHBORS": "4", "GNN_LOG_LEVEL": "warning"}
     with serving("--config", file, "--models", world.models, **environment) as (address, _):
