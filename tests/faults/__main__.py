@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 import tempfile
 from pathlib import Path
 
@@ -24,7 +25,7 @@ ELSEWHERE = Outcome("F13", "whole containers killed, paused and restarted",
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, default=1.0, help="of the full counts")
-    parser.add_argument("--only", default="", help="part of a fault's name, as in F3")
+    parser.add_argument("--only", default="", help="first words of names, as in F3")
     parser.add_argument("--write", action="store_true", help="into docs/reliability.md")
     given = parser.parse_args()
     outcomes, failures = [], 0
@@ -34,6 +35,8 @@ def main() -> int:
         for fault, outcome, seconds, wrong in run_all(world, folder, given.share, given.only):
             print(f"{fault}: {wrong or outcome.row()} ({seconds:.0f} s)", flush=True)
             failures += bool(wrong)
+            for target in () if wrong else outcome.missed:
+                print(f"{fault}: {target}", file=sys.stderr, flush=True)
             if wrong:
                 outcome.not_run = f"FAILED: {wrong.splitlines()[0][:200]}"
             outcomes.append(outcome)

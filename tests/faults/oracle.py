@@ -54,10 +54,15 @@ class Oracle:
             rows = [model.encode(b, x.gather(b[0].src_nodes)).numpy() for b in (full, *drawn)]
         self.exact, self.sampled = rows[0], rows[1:]
 
-    def question(self, number: int) -> Question:
-        """The request of this number: mostly few nodes, seldom many, of both modes and doors."""
+    def question(self, number: int, ids: int | None = None) -> Question:
+        """The request of this number: mostly few nodes, seldom many, of both modes and doors.
+
+        Args:
+            number: seeds all else.
+            ids: how many nodes, where that is not for the number to say.
+        """
         rng = np.random.default_rng(number)
-        size = int(rng.choice([1, 1, 1, 10, 200]))
+        size = int(rng.choice([1, 1, 1, 10, 200])) if ids is None else ids
         nodes = rng.integers(self.num_nodes, size=size)
         seed, exact, embeds = int(rng.integers(SEEDS)), bool(rng.integers(2)), rng.integers(2)
         if self.mode != "mixed":

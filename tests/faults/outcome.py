@@ -8,9 +8,38 @@ from dataclasses import dataclass, field
 
 from faults.load import RIGHT, WRONG, Load
 
-__all__ = ["Outcome", "table", "times"]
+__all__ = ["Outcome", "Target", "table", "times"]
 
-HEAD = "| | fault | answers | wrong | jobs lost | failed requests | recovered after |"
+HEAD = "| | fault | answers | wrong | jobs lost | failed requests | recovered after | targets |"
+RULE = "|---|---|---:|---:|---:|---|---:|---|"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A figure that was promised, and the one that was measured.
+
+    Attributes:
+        what: is measured.
+        got: that was.
+        bound: that it may reach.
+        unit: of both.
+        at_least: the bound is the least, not the most.
+    """
+
+    what: str
+    got: float
+    bound: float
+    unit: str = ""
+    at_least: bool = False
+
+    @property
+    def is_kept(self) -> bool:
+        return self.got >= self.bound if self.at_least else self.got <= self.bound
+
+    def __str__(self) -> str:
+        unit = self.unit if self.unit in ("", "%") else f" {self.unit}"
+        sign, verdict = "≥" if self.at_least else "≤", "kept" if self.is_kept else "**missed**"
+        return f"{verdict}: {self.what} {self.got:,.4g}{unit} ({sign} {self.bound:,.4g}{unit})"
 
 
 @dataclass(slots=True)
@@ -26,6 +55,8 @@ class Outcome:
         failed: what else became of requests, by kind.
         allowed: kinds of failure that this fault may cause, each with how many.
         recovery_s: the longest time until all was as before.
+        recovery_limit_s: what that may be; None: nothing was promised.
+        targets: other figures that were promised.
         note: one more thing to know.
         not_run: why it was not, if so.
     """
@@ -38,6 +69,8 @@ class Outcome:
     failed: Counter[str] = field(default_factory=Counter)
     allowed: Mapping[str, int] = field(default_factory=dict)
     recovery_s: float = 0.0
+    recovery_limit_s: float | None = None
+    targets: list[Target] = field(default_factory=list)
     note: str = ""
     not_run: str = ""
 
@@ -53,6 +86,19 @@ class Outcome:
     def recovered(self) -> str:
         return f"{self.recovery_s:.1f} s" if self.recovery_s else ""
 
+    @property
+    def promises(self) -> list[Target]:
+        """Every target, that of the recovery first."""
+        if self.recovery_limit_s is None:
+            return self.targets
+        recovery = Target("recovered after", self.recovery_s, self.recovery_limit_s, "s")
+        return [recovery, *self.targets]
+
+    @property
+    def missed(self) -> list[Target]:
+        """Targets that were not kept: said, but no failure, since machines differ."""
+        return [target for target in self.promises if not target.is_kept]
+
     def check(self) -> None:
         """Fail where an answer was wrong, a job lost, or more went wrong than may."""
         assert not self.not_run, self.not_run
@@ -63,11 +109,12 @@ class Outcome:
     def row(self) -> str:
         """As a row of the table."""
         if self.not_run:
-            return f"| {self.name} | {self.did} | not run: {self.not_run} | | | | |"
+            return f"| {self.name} | {self.did} | not run: {self.not_run} | | | | | |"
         failed = ", ".join(f"{n} {kind}" for kind, n in sorted(self.failed.items())) or "0"
         did = f"{self.did}; {self.note}" if self.note else self.did
         counts = f"{self.answers:,} | {self.wrong} | {self.lost}"
-        return f"| {self.name} | {did} | {counts} | {failed} | {self.recovered} |"
+        targets = "; ".join(map(str, self.promises))
+        return f"| {self.name} | {did} | {counts} | {failed} | {self.recovered} | {targets} |"
 
 
 def times(count: int) -> str:
@@ -77,5 +124,4 @@ def times(count: int) -> str:
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """All of them in Markdown."""
-    rows = [outcome.row() for outcome in outcomes]
-    return "\n".join([HEAD, "|---|---|---:|---:|---:|---|---:|", *rows])
+    return "\n".join([HEAD, RULE, *(outcome.row() for outcome in outcomes)])

@@ -1,4 +1,4 @@
-"""All faults with the counts that a full run gives them."""
+"""All loads and faults with the counts that a full run gives them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from faults import disk, kills, machine, redis_faults
+from faults import disk, kills, loads, machine, redis_faults
 from faults.outcome import Outcome
 from faults.proxy import MODES
 from faults.worlds import World
@@ -17,6 +17,12 @@ __all__ = ["FAULTS", "run_all"]
 Fault = Callable[[World, Path, int], Outcome]
 
 FAULTS: dict[str, tuple[Fault, int]] = {
+    "L1 saturation": (loads.saturate, 10),
+    "L2 steady load": (loads.steady, 1800),
+    "L3 overload": (loads.overload, 600),
+    "L4 connections held": (loads.held_connections, 600),
+    "L7 connection storm": (loads.connection_storm, 10_000),
+    "L8 sizes mixed": (loads.mixed_sizes, 60),
     "F1 worker killed": (kills.kill_a_worker, 20),
     "F2 service killed": (partial(kills.kill_the_service, publishes=10), 50),
     **{
@@ -37,7 +43,7 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "F11 clock jumps": (machine.clock_jumps, 10),
     **{f"F12 network {mode}": (partial(redis_faults.bad_network, mode=mode), 3) for mode in MODES},
 }
-"""Name to what does it and how often a full run does."""
+"""Name to what does it, and how often a full run does, or for how many seconds (L)."""
 
 
 def run_all(
@@ -49,10 +55,10 @@ def run_all(
         world: what is served.
         folder: for logs and jobs of each.
         share: of the full counts; at least one of each.
-        chosen: part of the names of those to run.
+        chosen: the first words of the names of those to run; "" is all.
     """
     for name, (fault, full) in FAULTS.items():
-        if chosen not in name:
+        if chosen and not f"{name} ".startswith(f"{chosen} "):
             continue
         place = folder / name.replace(" ", "-").replace("`", "")
         place.mkdir()

@@ -1,0 +1,88 @@
+"""Loads in small: what they would see is shown to them, and a healthy service passes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "service"))
+from faults.client import StrictClient
+from faults.loads import _handles, _left_over, _normal_again, connection_storm, overload
+from faults.loads import mixed_sizes as mixed
+from faults.outcome import Outcome, Target
+from faults.processes import service
+from faults.storm import Reply, Storm, run_storm, statuses
+from faults.worlds import World, make_world
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("loads"))
+
+
+def test_connections_that_come_and_go_leave_nothing(world: World, tmp_path: Path):
+    done = connection_storm(world, tmp_path, 200)
+    done.check()
+    assert done.answers == 100
+    assert [target.what for target in done.targets] == ["slowest", "descriptors left"]
+
+
+def test_connections_that_stay_are_seen(world: World, tmp_path: Path):
+    with service(world, tmp_path) as api:
+        api.get("/health/live")
+        before = _handles(api.workers())
+        clients = [StrictClient(api.port) for _ in range(20)]
+        for client in clients:
+            client.get("/health/live")
+        assert _left_over(api, before, within_s=1.0) == 20
+        for client in clients:
+            client.close()
+        assert _left_over(api, before) == 0
+
+
+def test_what_is_too_much_is_refused_politely(world: World, tmp_path: Path):
+    done = overload(world, tmp_path, 2)
+    done.check()
+    assert done.answers > 0
+    assert done.failed["503"] > 0
+    assert "goodput" in done.row()
+
+
+def test_one_id_is_answered_beside_a_thousand(world: World, tmp_path: Path):
+    done = mixed(world, tmp_path, 1)
+    done.check()
+    [target] = done.targets
+    assert target.got > 0
+    assert target.bound > 0
+
+
+def test_a_storm_names_what_became_of_every_request(world: World, tmp_path: Path):
+    ask = b"GET %s HTTP/1.1\r\nhost: x\r\n\r\n"
+    with service(world, tmp_path, workers=1) as api:
+        requests = [ask % b"/health/live", ask % b"/v1/nowhere"]
+        replies = run_storm(Storm(api.port, requests, 0.5, 2, rate=100.0))
+        found = statuses(replies)
+        assert found["200"] == found["404"] == 25
+        api.kill()
+        assert set(statuses(run_storm(Storm(api.port, requests, 0.2, 1)))) == {"cut"}
+
+
+def reply(due: float, seconds: float, status: int = 200) -> Reply:
+    return Reply(due, seconds, seconds, status, False, 0)
+
+
+def test_it_is_normal_behind_the_last_second_that_is_not():
+    calm = [reply(n / 10, 0.01) for n in range(70)]
+    assert _normal_again(calm, 50.0) == 0.0
+    assert _normal_again([*calm, reply(2.5, 0.01, 503)], 50.0) == 3.0
+    assert _normal_again([*calm, reply(4.5, 0.2)], 50.0) == 5.0
+
+
+def test_a_target_that_is_missed_is_said_and_is_no_failure():
+    done = Outcome("F0", "in small", recovery_s=6.0, recovery_limit_s=5.0)
+    done.targets = [Target("goodput", 91.0, 90, "%", at_least=True), Target("p99", 9.0, 10, "ms")]
+    done.check()
+    assert [target.what for target in done.missed] == ["recovered after"]
+    assert "**missed**: recovered after 6 s (≤ 5 s); kept: goodput 91% (≥ 90%)" in done.row()
