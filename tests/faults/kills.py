@@ -14,22 +14,22 @@ from typing import Any
 
 import psutil
 from faults.client import NoAnswerError
-from faults.load import CLIENTS, Load, loading
+from faults.load import CLIENTS, Load, loading, normal_rate
 from faults.oracle import Oracle
-from faults.outcome import Outcome, times
+from faults.outcome import Outcome, Target, times
 from faults.processes import Service, service, wait_for, worker
 from faults.worlds import World
 from redisserver import redis_server
 
 __all__ = ["kill_a_worker", "kill_the_runner", "kill_the_service", "leave", "roll", "run_job"]
 
-PAUSE_S = 5.0
+ANSWERS_A_RESTART = 2000
 
 
 def kill_a_worker(world: World, folder: Path, count: int) -> Outcome:
     """F1: only what that worker held fails, and another takes its place."""
     done = Outcome("F1", f"`kill -9` of one API worker of two, {times(count)}",
-                   allowed={"cut": CLIENTS * count})  # fmt: skip
+                   allowed={"cut": CLIENTS * count}, recovery_limit_s=5.0)  # fmt: skip
     with service(world, folder) as api, loading(api.port, Oracle(world)) as load:
         for _ in range(count):
             ready, began = api.said("ready"), time.monotonic()
@@ -55,12 +55,13 @@ def kill_the_service(world: World, folder: Path, count: int, publishes: int = 0)
     did = (
         f"`kill -9` of the whole service at once, {times(count)}, {publishes} of them in a publish"
     )
-    done = Outcome("F2", did, allowed={"cut": 2 * CLIENTS * count, "refused": 10**9})
+    done = Outcome("F2", did, allowed={"cut": 2 * CLIENTS * count, "refused": 10**9},
+                   recovery_limit_s=10.0)  # fmt: skip
     # twice: a client that connects again meets the other worker while that dies
     given: dict[str, Any] = {"jobs": folder / "jobs", "job_lease_s": 1.0, "job_max_attempts": 10}
     oracle, sent = Oracle(world, "exact"), []
     with service(world, folder, **given) as api:
-        load = Load(api.port, oracle, 40.0)
+        load = Load(api.port, oracle, normal_rate(api.port, oracle))
         load.start()
         try:
             for turn in range(count):
@@ -105,30 +106,70 @@ JOBS: dict[str, Any] = {"job_tile_rows": 4, "job_lease_s": 1.0, "job_max_attempt
 
 def kill_the_runner(world: World, folder: Path, count: int) -> Outcome:
     """F4: a job whose runner dies again and again ends in the bytes of one that was left alone."""
-    done = Outcome("F4", f"`kill -9` of `gnn worker` at {count} random moments of jobs")
+    did = f"`kill -9` of `gnn worker` at {count} random moments of jobs"
+    done = Outcome("F4", did, recovery_limit_s=30.0)
     with ExitStack() as stack:
         redis = stack.enter_context(redis_server(folder))
         given = {"redis_url": redis.url, "jobs": folder / "jobs", **JOBS}
         api = stack.enter_context(service(world, folder, **given))
         whole, took = run_job(api, folder, given)
         load, killed = stack.enter_context(loading(api.port, Oracle(world))), 0
+        tiles = _Tiles(folder)
         while killed < count:
             job = api.post("/v1/jobs", kind="embed").json()["id"]
+            tiles.forget()
             while killed < count and _state(api, job) not in ("done", "failed"):
-                killed += _kill_one(api, folder, given, took)
+                killed += _kill_one(api, folder, given, took, tiles)
             began = time.monotonic()
-            digest = finish(api, folder, given, job)
+            digest = finish(api, folder, given, job, tiles.counted())
             done.recovery_s = max(done.recovery_s, time.monotonic() - began)
             done.lost += digest != whole
+            tiles.count()
         load.end()
-        return done.count(load)
+    done.count(load)
+    assert tiles.written, "the hook has counted no tile"
+    done.note = f"{tiles.written:,} tiles written, {tiles.repeated} of them again"
+    done.targets = [Target("tiles repeated by one run", tiles.most_repeated, 1)]
+    return done
 
 
-def _kill_one(api: Service, folder: Path, given: dict[str, Any], took: float) -> bool:
+class _Tiles:
+    """What runners wrote of one job, tile by tile, and how much of that a run before had written.
+
+    A tile is counted when it is computed; one that a kill met before that is not seen.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.log, self.written, self.repeated, self.most_repeated = folder / "tiles", 0, 0, 0
+        self._known: set[str] = set()
+
+    def forget(self) -> None:
+        """Begin another job."""
+        self.count()
+        self._known = set()
+
+    def counted(self) -> dict[str, Any]:
+        """How a runner is started whose tiles are counted."""
+        self.count()
+        return {"module": "faults.hooked", "environment": {"GNN_TEST_TILES": str(self.log)}}
+
+    def count(self) -> None:
+        """Take over what the last runner wrote."""
+        now = self.log.read_text().splitlines() if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        again = sum(tile in self._known for tile in now)
+        self.written, self.repeated = self.written + len(now), self.repeated + again
+        self.most_repeated = max(self.most_repeated, again)
+        self._known |= set(now)
+
+
+def _kill_one(
+    api: Service, folder: Path, given: dict[str, Any], took: float, tiles: _Tiles
+) -> bool:
     """Let a runner begin, and kill it somewhere in the time that the whole job takes."""
     log = folder / "worker.log"
     begun = _said(log, "job_started")
-    with worker(api.world, log=log, **given) as process:
+    with worker(api.world, log=log, **tiles.counted(), **given) as process:
         wait_for(lambda: _said(log, "job_started") > begun or process.poll() is not None)
         time.sleep(random.random() * took)
         process.kill()
@@ -143,9 +184,15 @@ def run_job(api: Service, folder: Path, given: dict[str, Any]) -> tuple[str, flo
     return digest, _seconds(row["finished"]) - _seconds(row["started"])
 
 
-def finish(api: Service, folder: Path, given: dict[str, Any], job: str) -> str:
+def finish(
+    api: Service,
+    folder: Path,
+    given: dict[str, Any],
+    job: str,
+    started: dict[str, Any] | None = None,
+) -> str:
     """Run what waits until the job has ended; the SHA-256 of its result's bytes."""
-    with worker(api.world, log=folder / "worker.log", **given):
+    with worker(api.world, log=folder / "worker.log", **(started or {}), **given):
         state = wait_for(lambda: _ended(api, job))
     if state != "done":
         return str(state)
@@ -166,13 +213,13 @@ def _said(log: Path, event: str) -> int:
 
 def leave(world: World, folder: Path, count: int) -> Outcome:
     """F9: SIGTERM under load; clients that heed `/health/ready` lose nothing."""
-    done = Outcome(
-        "F9", f"SIGTERM under load, {times(count)}, to clients that heed `/health/ready`"
-    )
+    did = f"SIGTERM under load, {times(count)}, to clients that heed `/health/ready`"
+    done = Outcome("F9", did, recovery_limit_s=30.0)
     oracle, given = Oracle(world), {"drain_delay_s": 1.0}
     with service(world, folder, **given) as api:
+        rate = normal_rate(api.port, oracle)
         for _ in range(count):
-            with _heeding(api, oracle) as load:
+            with _heeding(api, oracle, rate) as load:
                 load.answer_more(30)
                 began = time.monotonic()
                 code = api.terminate()
@@ -186,7 +233,7 @@ def leave(world: World, folder: Path, count: int) -> Outcome:
 
 
 @contextmanager
-def _heeding(api: Service, oracle: Oracle) -> Iterator[Load]:
+def _heeding(api: Service, oracle: Oracle, rate: float) -> Iterator[Load]:
     """Load that asks only while the service says that it is ready, as behind a load balancer."""
     draining = []
 
@@ -198,7 +245,7 @@ def _heeding(api: Service, oracle: Oracle) -> Iterator[Load]:
             draining.append(True)
         return not draining
 
-    load = Load(api.port, oracle, 60.0, may_send)
+    load = Load(api.port, oracle, rate, may_send)
     load.start()
     try:
         yield load
@@ -221,9 +268,13 @@ def roll(world: World, folder: Path, count: int) -> Outcome:
             api.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
             wait_for(lambda before=before: _replaced(api, before))
             done.recovery_s = max(done.recovery_s, time.monotonic() - began)
-            load.answer_more()
+            load.answer_more(ANSWERS_A_RESTART, within_s=300.0)
         load.end()
-        return done.count(load)
+    done.count(load)
+    wanted = count * ANSWERS_A_RESTART
+    done.targets = [Target("answers", done.answers, wanted, at_least=True),
+                    Target("failed", done.failed.total(), 0)]  # fmt: skip
+    return done
 
 
 def _replaced(api: Service, before: set[int]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from faults.client import NoAnswerError, StrictClient
 from faults.oracle import Oracle
 
-__all__ = ["Event", "Load", "loading", "saturation"]
+__all__ = ["Event", "Load", "loading", "normal_rate", "saturation"]
 
 CLIENTS = 6
 SHARE = 0.6
@@ -74,6 +75,12 @@ class Load:
         took = [e.seconds for e in self.events if e.sent >= since and e.what == RIGHT]
         return max(took, default=0.0)
 
+    def p99_ms(self, since: float, until: float = math.inf) -> float:
+        """Of the right answers to what was sent in this time; 0 where there was none."""
+        events = [e for e in self.events if since <= e.sent < until and e.what == RIGHT]
+        took = sorted(event.seconds for event in events)
+        return took[min(int(len(took) * 0.99), len(took) - 1)] * 1e3 if took else 0.0
+
     def answer_more(self, count: int = 20, within_s: float = 60.0) -> None:
         """Wait until so many more answers were right."""
         wanted, ends = self.count()[RIGHT] + count, time.monotonic() + within_s
@@ -121,11 +128,15 @@ def saturation(port: int, oracle: Oracle, seconds: float = 2.0) -> float:
     return max(len(load.events) / seconds, 1.0)
 
 
+def normal_rate(port: int, oracle: Oracle) -> float:
+    """Requests per second under which faults are done: 60 % of what the service can bear."""
+    return min(SHARE * saturation(port, oracle), MOST_PER_S)
+
+
 @contextmanager
 def loading(port: int, oracle: Oracle) -> Iterator[Load]:
-    """60 % of what the service can bear, while the context lives."""
-    rate = min(SHARE * saturation(port, oracle), MOST_PER_S)
-    load = Load(port, oracle, rate)
+    """The normal load, while the context lives."""
+    load = Load(port, oracle, normal_rate(port, oracle))
     load.start()
     try:
         load.answer_more()

@@ -39,7 +39,8 @@ class Target:
     def __str__(self) -> str:
         unit = self.unit if self.unit in ("", "%") else f" {self.unit}"
         sign, verdict = "≥" if self.at_least else "≤", "kept" if self.is_kept else "**missed**"
-        return f"{verdict}: {self.what} {self.got:,.4g}{unit} ({sign} {self.bound:,.4g}{unit})"
+        got, bound = (f"{value:,.2f}".rstrip("0").rstrip(".") for value in (self.got, self.bound))
+        return f"{verdict}: {self.what} {got}{unit} ({sign} {bound}{unit})"
 
 
 @dataclass(slots=True)

@@ -84,6 +84,10 @@ class Service:
         servers = [p for p in own if "multiprocessing.forkserver" in _words(p)]
         return [worker for server in servers for worker in server.children()]
 
+    def family(self) -> list[psutil.Process]:
+        """Every process of it, the first included."""
+        return [psutil.Process(self.pid), *_family(self.pid)]
+
     def kill(self) -> None:
         """kill -9 of everything at once."""
         if self.process is not None:
@@ -115,6 +119,15 @@ class Service:
         client = StrictClient(self.port)
         try:
             return client.post(path, json.dumps(body).encode())
+        finally:
+            client.close()
+
+    def put(self, path: str, **body: Any) -> Any:
+        """What a fresh connection gets."""
+        client, content = StrictClient(self.port), json.dumps(body).encode()
+        head = f"PUT {path} HTTP/1.1\r\nhost: faults\r\ncontent-type: application/json\r\n"
+        try:
+            return client.send(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
         finally:
             client.close()
 
@@ -185,13 +198,14 @@ def worker(
     log: Path,
     command: Sequence[str] = (),
     environment: dict[str, str] | None = None,
+    module: str = "service.cli",
     **settings: Any,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A `gnn worker`; killed at the end."""
     given = world.settings(log_level="info", verify_graph=False, **settings).environment()
     with log.open("ab") as said:
         process = subprocess.Popen(
-            [*command, sys.executable, "-m", "service.cli", "worker", *options],
+            [*command, sys.executable, "-m", module, "worker", *options],
             env=plain_environment() | given | (environment or {}),
             stdout=said, stderr=said, cwd=ROOT, start_new_session=True,
         )  # fmt: skip

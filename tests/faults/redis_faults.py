@@ -6,30 +6,35 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from faults.load import Load, loading
 from faults.oracle import Oracle
-from faults.outcome import Outcome, times
+from faults.outcome import Outcome, Target, times
 from faults.processes import Service, service, wait_for, worker
 from faults.proxy import MODES, proxying
 from faults.worlds import World
 from redisserver import RedisServer, redis_server
 
-__all__ = ["JOURNALED", "REDIS_FAULTS", "bad_network", "lose_no_jobs", "redis_fault"]
+__all__ = [
+    "JOURNALED",
+    "REDIS_FAULTS",
+    "bad_network",
+    "freeze_redis",
+    "lose_no_jobs",
+    "redis_fault",
+]
 
 CACHE = {"redis_retry_s": 0.5, "cache_bytes": 0}
 JOURNALED = ("--appendonly", "yes", "--appendfsync", "always")
+BACK_S = 10.0
+USUAL_S = 3.0
 BREAKS_S = 5.0
 """No answer takes longer than this on a slow machine; `redis_timeout_ms` is 250."""
 
 Fault = Callable[[RedisServer], Callable[[], object]]
 """Does harm, and returns what undoes it."""
-
-
-def _stop(redis: RedisServer) -> Callable[[], object]:
-    redis.signal(signal.SIGSTOP)
-    return lambda: redis.signal(signal.SIGCONT)
 
 
 def _kill_and_start_empty(redis: RedisServer) -> Callable[[], object]:
@@ -80,7 +85,6 @@ def _take_all_connections(redis: RedisServer) -> Callable[[], object]:
 
 
 REDIS_FAULTS: dict[str, Fault] = {
-    "SIGSTOP": _stop,
     "`kill -9`, started again empty": _kill_and_start_empty,
     "full, `noeviction`": _fill,
     "`CLIENT PAUSE`": _pause,
@@ -91,24 +95,45 @@ REDIS_FAULTS: dict[str, Fault] = {
 
 def redis_fault(world: World, folder: Path, count: int, name: str) -> Outcome:
     """F3: no fault of Redis fails a prediction or makes one wrong."""
-    done = Outcome("F3", f"Redis: {name}, {times(count)}")
+    done = Outcome("F3", f"Redis: {name}, {times(count)}", recovery_limit_s=BACK_S)
     with redis_server(folder) as redis:
         given = {"redis_url": redis.url, **CACHE}
         with service(world, folder, **given) as api, loading(api.port, Oracle(world)) as load:
             for _ in range(count):
+                time.sleep(USUAL_S)
                 undo = REDIS_FAULTS[name](redis)
                 _degraded_and_back(api, load, undo, done)
             load.end()
             return done.count(load)
 
 
-def _degraded_and_back(api: Service, load: Load, undo: Callable[[], object], done: Outcome) -> None:
-    """Answers go on while Redis is away and after it is back; notes how long both took."""
+def freeze_redis(world: World, folder: Path, seconds: int) -> Outcome:
+    """F3: a Redis that stands still for long, three times."""
+    done = Outcome("F3", f"Redis: SIGSTOP for {seconds} s, 3 times", recovery_limit_s=BACK_S)
+    with redis_server(folder) as redis:
+        given = {"redis_url": redis.url, **CACHE}
+        with service(world, folder, **given) as api, loading(api.port, Oracle(world)) as load:
+            for _ in range(3):
+                time.sleep(USUAL_S)
+                redis.signal(signal.SIGSTOP)
+                undo = partial(redis.signal, signal.SIGCONT)
+                _degraded_and_back(api, load, undo, done, away_s=seconds)
+            load.end()
+            return done.count(load)
+
+
+def _degraded_and_back(
+    api: Service, load: Load, undo: Callable[[], object], done: Outcome, away_s: float = 0.0
+) -> None:
+    """Answers go on while Redis is away and after it is back; notes how long all took."""
     began = time.monotonic()
     wait_for(lambda: api.redis_is("degraded"))
+    opened = time.monotonic()
     load.answer_more()
+    time.sleep(max(0.0, opened + away_s - time.monotonic()))
     undo()
     back = time.monotonic()
+    _note_added(done, load, began, opened, back)
     wait_for(lambda: api.redis_is("ok"))
     done.recovery_s = max(done.recovery_s, time.monotonic() - back)
     load.answer_more()
@@ -118,14 +143,27 @@ def _degraded_and_back(api: Service, load: Load, undo: Callable[[], object], don
     done.note = f"slowest answer {max(before, slowest):.1f} s"
 
 
+def _note_added(done: Outcome, load: Load, began: float, opened: float, back: float) -> None:
+    """By how much p99 was longer than before, until every worker knew and from then on."""
+    usual = load.p99_ms(began - USUAL_S, began)
+    added = [load.p99_ms(began, opened) - usual, load.p99_ms(opened, back) - usual]
+    if done.targets:
+        added = [max(now, known.got) for now, known in zip(added, done.targets, strict=True)]
+    done.targets = [
+        Target("added to p99 until the breakers opened", added[0], 300, "ms"),
+        Target("added to p99 while they were open", added[1], 10, "ms"),
+    ]
+
+
 def bad_network(world: World, folder: Path, count: int, mode: str) -> Outcome:
     """F12: the network to Redis fails in one way."""
-    done = Outcome("F12", f"network to Redis: {mode}, {times(count)}")
+    done = Outcome("F12", f"network to Redis: {mode}, {times(count)}", recovery_limit_s=BACK_S)
     assert mode in MODES
     with redis_server(folder) as redis, proxying(redis.port) as network:
         given = {"redis_url": f"redis://127.0.0.1:{network.port}/0", **CACHE}
         with service(world, folder, **given) as api, loading(api.port, Oracle(world)) as load:
             for _ in range(count):
+                time.sleep(USUAL_S)
                 network.mode = mode
                 _degraded_and_back(api, load, lambda: setattr(network, "mode", ""), done)
             load.end()
@@ -134,7 +172,8 @@ def bad_network(world: World, folder: Path, count: int, mode: str) -> Outcome:
 
 def lose_no_jobs(world: World, folder: Path, count: int) -> Outcome:
     """F3: a Redis with its append-only file, killed while jobs wait and run, loses none."""
-    done = Outcome("F3", f"Redis with `appendonly yes`: `kill -9` while jobs run, {times(count)}")
+    did = f"Redis with `appendonly yes`: `kill -9` while jobs run, {times(count)}"
+    done = Outcome("F3", did, recovery_limit_s=BACK_S)
     with redis_server(folder, *JOURNALED) as redis:
         given = {"redis_url": redis.url, "jobs": folder / "jobs", "job_lease_s": 2.0,
                  "job_max_attempts": 50, **CACHE}  # fmt: skip

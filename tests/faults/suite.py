@@ -29,6 +29,7 @@ FAULTS: dict[str, tuple[Fault, int]] = {
         f"F3 Redis {name}": (partial(redis_faults.redis_fault, name=name), 3)
         for name in redis_faults.REDIS_FAULTS
     },
+    "F3 Redis SIGSTOP": (redis_faults.freeze_redis, 30),
     "F3 jobs kept": (redis_faults.lose_no_jobs, 10),
     "F4 runner killed": (kills.kill_the_runner, 50),
     "F6 disk of jobs full": (disk.disk_full, 6),
@@ -43,7 +44,7 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "F11 clock jumps": (machine.clock_jumps, 10),
     **{f"F12 network {mode}": (partial(redis_faults.bad_network, mode=mode), 3) for mode in MODES},
 }
-"""Name to what does it, and how often a full run does, or for how many seconds (L)."""
+"""Name to what does it, and how often a full run does, or for how many seconds (L, SIGSTOP)."""
 
 
 def run_all(

@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "service"))
 from faults.client import StrictClient
+from faults.kills import _Tiles
 from faults.loads import _handles, _left_over, _normal_again, connection_storm, overload
 from faults.loads import mixed_sizes as mixed
 from faults.outcome import Outcome, Target
@@ -86,3 +87,15 @@ def test_a_target_that_is_missed_is_said_and_is_no_failure():
     done.check()
     assert [target.what for target in done.missed] == ["recovered after"]
     assert "**missed**: recovered after 6 s (≤ 5 s); kept: goodput 91% (≥ 90%)" in done.row()
+
+
+def test_a_tile_that_is_written_twice_is_counted(tmp_path: Path):
+    tiles = _Tiles(tmp_path)
+    for lines in (["a 0", "a 4"], ["a 4", "a 8"], ["b 0"]):
+        tiles.log.write_text("\n".join(lines))
+        tiles.count()
+    assert (tiles.written, tiles.repeated, tiles.most_repeated) == (5, 1, 1)
+    tiles.forget()
+    tiles.log.write_text("a 0")
+    tiles.count()
+    assert tiles.repeated == 1
