@@ -8,12 +8,13 @@ missing=()
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v promtool >/dev/null || missing+=(prometheus)
 command -v chromium >/dev/null || missing+=(chromium)
+command -v fiu-run >/dev/null || missing+=(fiu-utils)
 if [ ${#missing[@]} -eq 0 ] && command -v kustomize >/dev/null; then
   exit 0
 fi
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
   command -v kustomize >/dev/null || missing+=(kustomize)
-  echo "missing: ${missing[*]}; tests of shared caches, jobs, deployment and the console fail without" >&2
+  echo "missing: ${missing[*]}; tests of shared caches, jobs, deployment, failing disks and the console fail without" >&2
   exit 0
 fi
 # The packages would start servers of their own, which no test uses.

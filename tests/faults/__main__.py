@@ -13,7 +13,7 @@ from pathlib import Path
 
 from faults.outcome import Outcome, table
 from faults.suite import run_all
-from faults.worlds import make_world
+from faults.worlds import every_model
 from world import ROOT
 
 DOCUMENT = ROOT / "docs" / "reliability.md"
@@ -31,7 +31,7 @@ def main() -> int:
     outcomes, failures = [], 0
     with tempfile.TemporaryDirectory(prefix="faults-") as name:
         folder = Path(name)
-        world = make_world(folder / "world")
+        world = every_model(folder / "world")
         for fault, outcome, seconds, wrong in run_all(world, folder, given.share, given.only):
             print(f"{fault}: {wrong or outcome.row()} ({seconds:.0f} s)", flush=True)
             failures += bool(wrong)

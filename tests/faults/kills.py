@@ -59,7 +59,7 @@ def kill_the_service(world: World, folder: Path, count: int, publishes: int = 0)
                    recovery_limit_s=10.0)  # fmt: skip
     # twice: a client that connects again meets the other worker while that dies
     given: dict[str, Any] = {"jobs": folder / "jobs", "job_lease_s": 1.0, "job_max_attempts": 10}
-    oracle, sent = Oracle(world, "exact"), []
+    oracle, sent = Oracle(world, "tables"), []
     with service(world, folder, **given) as api:
         load = Load(api.port, oracle, normal_rate(api.port, oracle))
         load.start()
@@ -76,11 +76,16 @@ def kill_the_service(world: World, folder: Path, count: int, publishes: int = 0)
             for job in sent:
                 state = wait_for(lambda job=job: _ended(api, job))
                 done.lost += state != "done"
+            if sent:
+                wait_for(lambda: load.from_tables)
         finally:
             load.end()
         unusable = api.said("table_unusable")
     done.wrong += unusable
-    done.note = f"{len(sent)} publishing jobs all finished, tables unusable: {unusable}"
+    done.note = (
+        f"{len(sent)} publishing jobs all finished, tables unusable: {unusable}, "
+        f"{load.from_tables} answers that only a table can give"
+    )
     return done.count(load)
 
 

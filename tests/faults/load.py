@@ -19,13 +19,13 @@ __all__ = ["Event", "Load", "loading", "normal_rate", "saturation"]
 CLIENTS = 6
 SHARE = 0.6
 MOST_PER_S = 120.0
-RIGHT, WRONG = "right", "wrong"
+RIGHT, WRONG, NO_TABLE = "right", "wrong", "no table"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """One request: when it was sent, how long it took, and what became of it: right, wrong, a
-    status, or why there was no answer.
+    status, why there was no answer, or that there is no table where only one can answer.
     """
 
     sent: float
@@ -35,6 +35,10 @@ class Event:
 
 class Load:
     """Clients that ask by a schedule until told to stop.
+
+    Attributes:
+        events: what became of every request.
+        from_tables: answers that only a fresh table can give.
 
     Args:
         port: of the service, or what says it before each request.
@@ -53,6 +57,7 @@ class Load:
         self.port = port if callable(port) else lambda: port
         self.oracle, self.rate, self.may_send = oracle, rate, may_send
         self.events: list[Event] = []
+        self.from_tables = 0
         self.stop = threading.Event()
         self._numbers = itertools.count()
         self._threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(CLIENTS)]
@@ -116,6 +121,9 @@ class Load:
             what = str(answer.status)
             if answer.status == 200:
                 what = RIGHT if self.oracle.is_right(question, answer) else WRONG
+                self.from_tables += question.needs_table
+            elif question.needs_table and answer.json()["code"] == "no_table":
+                what = NO_TABLE
         self.events.append(Event(sent, time.monotonic() - sent, what))
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from faults.load import RIGHT, WRONG, Load
+from faults.load import NO_TABLE, RIGHT, WRONG, Load
 
 __all__ = ["Outcome", "Target", "table", "times"]
 
@@ -80,6 +80,7 @@ class Outcome:
         found = load.count()
         self.answers += found.pop(RIGHT, 0)
         self.wrong += found.pop(WRONG, 0)
+        found.pop(NO_TABLE, 0)  # a true answer, and of no use
         self.failed += found
         return self
 

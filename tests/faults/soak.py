@@ -24,7 +24,7 @@ from faults.client import NoAnswerError
 from faults.load import RIGHT, Load, saturation
 from faults.oracle import Oracle
 from faults.processes import Service, service
-from faults.worlds import World, make_world
+from faults.worlds import World, every_model
 
 __all__ = ["Limits", "Sample", "judge", "soak"]
 
@@ -194,7 +194,7 @@ def main() -> int:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
-        world = make_world(folder / "world")
+        world = every_model(folder / "world")
         samples, counts = soak(world, folder, given.minutes, given.leak_bytes)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     draw(samples, given.out)

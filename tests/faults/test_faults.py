@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import httpx
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "service"))
-from faults.client import NoAnswerError, StrictClient
+from faults.client import Answer, NoAnswerError, StrictClient
 from faults.load import Load, loading
-from faults.oracle import Oracle
+from faults.oracle import Oracle, Question
 from faults.outcome import Outcome
 from faults.processes import service, wait_for
 from faults.proxy import proxying
 from faults.suite import FAULTS
-from faults.worlds import World, make_world
+from faults.worlds import World, every_model
 from redisserver import redis_server
 from world import running
 
@@ -28,7 +30,7 @@ SHARE = float(os.environ.get("GNN_FAULTS_SHARE", "0.1"))
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("faults"))
+    return every_model(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.mark.nightly
@@ -108,7 +110,7 @@ def StrictSocket(port: int) -> socket.socket:  # noqa: N802 - reads as what it m
 def test_the_oracle_sees_a_wrong_answer_and_the_load_one_that_is_cut(world: World, tmp_path: Path):
     oracle = Oracle(world)
     questions = [q for q in map(oracle.question, range(99)) if len(q.ids) == 1]
-    first, other = [q for q in questions if q.path.endswith("predict")][:2]
+    first, other = [q for q in questions if q.path == "/v1/nodes/predict"][:2]
     with service(world, tmp_path, workers=1) as api:
         client = StrictClient(api.port)
         answer = client.post(first.path, first.body)
@@ -124,3 +126,24 @@ def test_the_oracle_sees_a_wrong_answer_and_the_load_one_that_is_cut(world: Worl
     outcome = Outcome("F2", "in small").count(load)
     with pytest.raises(AssertionError, match="failed, allowed are"):
         outcome.check()
+
+
+def test_the_oracle_asks_at_every_door_and_sees_what_belongs_to_another_question(
+    world: World, tmp_path: Path
+):
+    oracle, seen = Oracle(world, "tables"), Counter[tuple[str, bool]]()
+    kept: dict[str, tuple[Question, Answer]] = {}
+    with service(world, tmp_path, embeddings=world.embeddings, workers=1) as api:
+        for question in map(oracle.question, range(150)):
+            answer = api.post(question.path, **json.loads(question.body))
+            assert answer.status == 200, (question.body, answer.body)
+            assert oracle.is_right(question, answer), (question.body, answer.body)
+            seen[question.path, question.needs_table] += 1
+            before = kept.setdefault(question.path, (question, answer))
+            if before[0].body != question.body:
+                assert not oracle.is_right(question, before[1])
+    assert seen.keys() == {
+        ("/v1/nodes/predict", False), ("/v1/nodes/predict", True),
+        ("/v1/nodes/embed", False), ("/v1/nodes/embed", True),
+        ("/v1/nodes/similar", True), ("/v1/links/predict", False), ("/v1/graphs/predict", False),
+    }  # fmt: skip

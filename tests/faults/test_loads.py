@@ -15,12 +15,12 @@ from faults.loads import mixed_sizes as mixed
 from faults.outcome import Outcome, Target
 from faults.processes import service
 from faults.storm import Reply, Storm, run_storm, statuses
-from faults.worlds import World, make_world
+from faults.worlds import World, every_model
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("loads"))
+    return every_model(tmp_path_factory.mktemp("loads"))
 
 
 def test_connections_that_come_and_go_leave_nothing(world: World, tmp_path: Path):

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "service"))
 from faults.soak import Sample, judge, soak
-from faults.worlds import make_world
+from faults.worlds import every_model
 
 
 def samples(
@@ -54,7 +54,7 @@ def test_what_grows_is_said(grows: dict[str, float], said: str):
 @pytest.mark.parametrize("leak_bytes", [0, 32 * 1024])
 def test_a_leak_of_a_real_service_is_seen_and_its_absence_too(tmp_path: Path, leak_bytes: int):
     """32 KB a request, so that a few minutes of a slow machine show what 1 KB does in an hour."""
-    world = make_world(tmp_path)
+    world = every_model(tmp_path)
     seen, counts = soak(world, tmp_path, 4.0, leak_bytes, every_s=2.0)
     assert set(counts) == {"right"}
     grown = [failure for failure in judge(seen) if failure.startswith("memory")]
