@@ -28,7 +28,7 @@ nightly: $(VENV)/test-tools ## run the long tests: faults, fuzzing, load
 load: $(VENV)/test-tools ## five minutes of mixed load on a server of its own (ARGS="--minutes 30 --rate 150")
 	$(BIN)/python load_tests $(ARGS)
 
-faults: $(VENV)/test-tools ## kill, stop, fill and cut everything under load; writes docs/reliability.md (an hour)
+faults: $(VENV)/test-tools ## load, kill, fill and damage everything; writes docs/reliability.md (four hours)
 	@scripts/test-programs.sh
 	PYTHONPATH=tests $(BIN)/python -m faults --write $(ARGS)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from faults import disk, kills, loads, machine, redis_faults
+from faults import corruption, disk, kills, loads, machine, redis_faults
 from faults.outcome import Outcome
 from faults.proxy import MODES
 from faults.worlds import World
@@ -46,6 +46,9 @@ FAULTS: dict[str, tuple[Fault, int]] = {
     "F10 compute stuck": (machine.stuck_compute, 3),
     "F11 clock jumps": (machine.clock_jumps, 10),
     **{f"F12 network {mode}": (partial(redis_faults.bad_network, mode=mode), 3) for mode in MODES},
+    "C1 files damaged": (corruption.damage, corruption.CASES),
+    "C2 crash states": (corruption.crash_states, 1),
+    "C3 steps in any order": (corruption.live_on, corruption.STEPS),
 }
 """Name to what does it, and how often a full run does, or for how many seconds (L, SIGSTOP)."""
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "service"))
+from faults.__main__ import MARKS, keep, run_on
 from faults.client import StrictClient
 from faults.kills import _Tiles
 from faults.loads import _handles, _left_over, _normal_again, connection_storm, overload
@@ -99,3 +101,15 @@ def test_a_tile_that_is_written_twice_is_counted(tmp_path: Path):
     tiles.log.write_text("a 0")
     tiles.count()
     assert tiles.repeated == 1
+
+
+def test_a_row_that_is_run_again_replaces_its_own_and_no_other(tmp_path: Path):
+    record, document = tmp_path / "record.json", tmp_path / "page.md"
+    document.write_text(f"before\n{MARKS[0]}\n{MARKS[1]}\nafter\n")
+    keep("F2 service killed", "| F2 | old |", record, document)
+    keep("F1 worker killed", "| F1 | kept |", record, document)
+    keep("F2 service killed", "| F2 | new |", record, document)
+    lines = document.read_text().splitlines()
+    assert lines[4:6] == ["| F1 | kept |", "| F2 | new |"]
+    assert (lines[0], lines[-1]) == ("before", "after")
+    assert run_on(datetime(2026, 3, 1, tzinfo=UTC), 0.1) == "2026-03-01, 0.1 of it"

@@ -46,7 +46,14 @@ NAMES = st.sampled_from(["a", "b"])
 
 
 class Life(RuleBasedStateMachine):
-    """Steps that users take, and what must be true after each."""
+    """Steps that users take, and what must be true after each.
+
+    Attributes:
+        steps: taken by all of them so far, in this process.
+        restarts: among them.
+    """
+
+    steps = restarts = 0
 
     restarts = 1
     """Of this many restarts that are drawn one happens."""
@@ -124,6 +131,7 @@ class Life(RuleBasedStateMachine):
 
     def start(self) -> None:
         """Another process: nothing is known but what is on disk."""
+        Life.restarts += 1
         given = Settings(graph=self.root / "graph", models=self.root / "models",
                          default_model="a")  # fmt: skip
         self.predictor = open_predictor(given.graph, given.models, None, given)
@@ -185,6 +193,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def the_disk_is_sound(self) -> None:
         """Nothing unfinished lies about."""
+        Life.steps += 1
         hidden = [p for p in self.root.rglob(".*") if p.name != ".tables"]
         assert not hidden, hidden
 
