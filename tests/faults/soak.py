@@ -13,6 +13,7 @@ import json
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -32,6 +33,7 @@ EVERY_S = 5.0
 WARM = 0.25
 """Part of a run that is warm-up: caches fill and allocators find their size."""
 HALF = 0.5
+JOB_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,29 +80,80 @@ def soak(
     module = "faults.hooked" if leak_bytes else "service.cli"
     with service(world, folder, module=module, environment=leak, **given) as api:
         load = Load(api.port, oracle, HALF * saturation(api.port, oracle))
-        stop = threading.Event()
-        jobs = threading.Thread(target=_send_jobs, args=(api, stop))
         load.start()
-        jobs.start()
         try:
-            samples = _watch(api, load, minutes * 60, every_s)
+            with _Beside(api) as beside:
+                samples = _watch(api, load, minutes * 60, every_s)
         finally:
-            stop.set()
-            jobs.join()
             load.end()
-        return samples, dict(load.count())
+        return samples, dict(load.count()) | beside.counts()
 
 
-def _send_jobs(api: Service, stop: threading.Event) -> None:
-    """A job every ten seconds; its result is discarded before the next."""
-    while not stop.wait(10):
-        try:
-            said = api.post("/v1/jobs", kind="predict", nodes=list(range(100, 400)))
-            stop.wait(5)
-            if said.status == 202:
-                api.delete(f"/v1/jobs/{said.json()['id']}")
-        except NoAnswerError:
-            continue
+class _Beside:
+    """What is asked beside the load: jobs, neighbors, and requests that make no sense.
+
+    Attributes:
+        jobs: that were done, their results discarded.
+        wrong: what else became of anything.
+    """
+
+    def __init__(self, api: Service) -> None:
+        self.api, self.jobs, self.wrong = api, 0, Counter[str]()
+        self._stop = threading.Event()
+        works = (self._send_jobs, self._ask)
+        self._threads = [threading.Thread(target=work) for work in works]
+
+    def __enter__(self) -> _Beside:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def counts(self) -> dict[str, int]:
+        """What went wrong; that no job was done is wrong too."""
+        return dict(self.wrong) | ({} if self.jobs else {"no job was done": 1})
+
+    def _send_jobs(self) -> None:
+        """One after the other, ten seconds apart."""
+        while not self._stop.is_set():
+            try:
+                said = self.api.post("/v1/jobs", kind="predict", nodes=list(range(100, 400)))
+                what = str(said.status) if said.status != 202 else self._outcome(said.json()["id"])
+            except NoAnswerError as error:
+                what = error.kind
+            if what == "done":
+                self.jobs += 1
+            else:
+                self.wrong[f"job: {what}"] += 1
+            self._stop.wait(10)
+
+    def _outcome(self, job: str) -> str:
+        """How it ended; then it is discarded."""
+        ends = time.monotonic() + JOB_S
+        while (state := self.api.get(f"/v1/jobs/{job}").json()["state"]) in ("queued", "running"):
+            if time.monotonic() > ends:
+                return "not done in time"
+            time.sleep(0.2)
+        self.api.delete(f"/v1/jobs/{job}")
+        return str(state)
+
+    def _ask(self) -> None:
+        """Neighbors of a node, and two requests that must be refused."""
+        while not self._stop.wait(0.2):
+            try:
+                for path, status in (("/v1/graph/nodes/100/neighbors", 200),
+                                     ("/v1/graph/nodes/7/neighbors", 404)):  # fmt: skip
+                    got = self.api.get(path).status
+                    self.wrong[f"{path}: {got}"] += got != status
+                got = self.api.post("/v1/nodes/predict", nodes=["x"]).status
+                self.wrong[f"bad input: {got}"] += got != 422
+            except NoAnswerError as error:
+                self.wrong[error.kind] += 1
+        self.wrong = +self.wrong
 
 
 def _watch(api: Service, load: Load, seconds: float, every_s: float) -> list[Sample]:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "service"))
-from faults.soak import Sample, judge, soak
+from faults.processes import service, wait_for
+from faults.soak import Sample, _Beside, judge, soak
 from faults.worlds import every_model
 
 
@@ -59,3 +60,15 @@ def test_a_leak_of_a_real_service_is_seen_and_its_absence_too(tmp_path: Path, le
     assert set(counts) == {"right"}
     grown = [failure for failure in judge(seen) if failure.startswith("memory")]
     assert bool(grown) == bool(leak_bytes), (grown, seen[0], seen[-1])
+
+
+def test_jobs_run_beside_the_load_and_a_refused_one_is_said(tmp_path: Path):
+    world = every_model(tmp_path)
+    with service(world, tmp_path, workers=1, jobs=tmp_path / "jobs") as api:
+        with _Beside(api) as beside:
+            wait_for(lambda: beside.jobs or beside.wrong)
+        assert beside.counts() == {}
+    with service(world, tmp_path, workers=1, jobs=tmp_path / "jobs", max_job_ids=1) as api:
+        with _Beside(api) as beside:
+            wait_for(lambda: beside.wrong["job: 422"])
+        assert beside.counts() == {"job: 422": 1, "no job was done": 1}
