@@ -51,12 +51,11 @@ class Life(RuleBasedStateMachine):
     Attributes:
         steps: taken by all of them so far, in this process.
         restarts: among them.
+        drawn_per_restart: of so many restarts that are drawn one happens.
     """
 
     steps = restarts = 0
-
-    restarts = 1
-    """Of this many restarts that are drawn one happens."""
+    drawn_per_restart = 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -126,7 +125,7 @@ class Life(RuleBasedStateMachine):
     @rule(number=st.integers(0, 999))
     def restart(self, number: int) -> None:
         """Every now and then."""
-        if number % self.restarts == 0:
+        if number % self.drawn_per_restart == 0:
             self.start()
 
     def start(self) -> None:
@@ -159,9 +158,9 @@ class Life(RuleBasedStateMachine):
             [node + FIRST for node in nodes], model=name, mode=mode, seed=seed,
             include=["embedding"],
         )  # fmt: skip
-        version = max(self.known["a" if name == "default" else name])
-        assert answer.model_version == version
-        wanted = self.rows(self.known[answer.model][version], nodes, mode, seed)
+        versions = self.known["a" if name == "default" else name]
+        assert (answer.model, answer.model_version) == (name, max(versions))
+        wanted = self.rows(newest(versions), nodes, mode, seed)
         got = np.array([entry["embedding"] for entry in answer.predictions])
         assert np.abs(got - wanted).max() < 1e-5
 
@@ -215,7 +214,7 @@ class Life(RuleBasedStateMachine):
 class LongLife(Life):
     """The same with one restart in a thousand steps; one rule of eight draws them."""
 
-    restarts = 125
+    drawn_per_restart = 125
 
 
 def newest(versions: dict[int, GNN]) -> GNN:
