@@ -13,7 +13,7 @@ from faults.worlds import World
 from fuzz import test_crashstates as publishing
 from fuzz.campaign import MODES, fuzz, originals
 from fuzz.files import CASE_S
-from fuzz.test_life import Life, live
+from fuzz.test_life import Life, LongLife, live
 from world import make_world
 
 __all__ = ["crash_states", "damage", "live_on"]
@@ -57,7 +57,7 @@ def crash_states(world: World, folder: Path, count: int) -> Outcome:
 def live_on(world: World, folder: Path, count: int) -> Outcome:
     """C3: steps in any order, restarts among them, beside a plain dictionary."""
     Life.steps = Life.restarts = 0
-    live(max(2, count // STEPS_A_RUN), STEPS_A_RUN)
+    live(max(2, count // STEPS_A_RUN), STEPS_A_RUN, LongLife)
     done = Outcome("C3", "steps in any order against a plain dictionary")
     done.note = f"{Life.restarts:,} restarts among them, 0 differences"
     done.targets = [Target("steps", Life.steps, STEPS, at_least=True)]
