@@ -10,17 +10,32 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "service"))
-from world import ROOT, World, make_world, running
+from world import DIM, ROOT, World, add_model, running
+
+from gnn import embed, load_model
+from sampling import Dataset, Graph, GraphStore
 
 HEALTH = ROOT / "docker/health.py"
+NODES = 100_000
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return make_world(tmp_path_factory.mktemp("health"))
+    """A graph that takes a worker a while, row by row."""
+    root, rng = tmp_path_factory.mktemp("health"), np.random.default_rng(0)
+    graph = Graph.from_edges(*rng.integers(0, NODES, (2, NODES)), num_nodes=NODES)
+    rows = rng.standard_normal((NODES, DIM)).astype(np.float32)
+    data = Dataset.in_memory(graph, features=rows, labels=rng.integers(0, 3, NODES))
+    GraphStore.write(root / "graph", data)
+    data = GraphStore.open(root / "graph")
+    add_model(root / "models" / "default", data, seed=1)
+    for _ in embed(load_model(root / "models" / "default"), data, root / "embeddings"):
+        pass
+    return World(root / "graph", root / "models", root / "embeddings", data)
 
 
 @pytest.fixture
