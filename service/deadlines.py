@@ -47,8 +47,10 @@ def describe_deadlines(document: dict[str, Any]) -> None:
             given = operation.setdefault("parameters", [])
             if all(parameter["name"] != TIMEOUT_HEADER["name"] for parameter in given):
                 given.append(TIMEOUT_HEADER)
+            responses = operation["responses"]
             for code, answer in answers.items():
-                operation["responses"].setdefault(code, answer)
+                if code not in responses or _is_of_framework(responses[code]):
+                    responses[code] = answer
 
 
 class _InTime:
@@ -80,6 +82,12 @@ class _InTime:
             if not clock.expired():
                 raise
             raise DeadlineError(limit_ms) from None
+
+
+def _is_of_framework(response: dict[str, Any]) -> bool:
+    """Whether FastAPI put it there by itself, in a form that nothing here answers with."""
+    schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+    return str(schema.get("$ref", "")).endswith("/HTTPValidationError")
 
 
 def _face(path: str) -> str:

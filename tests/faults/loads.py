@@ -267,7 +267,7 @@ def connection_storm(world: World, folder: Path, count: int) -> Outcome:
     slowest = 0.0
     with service(world, folder) as api:
         assert api.get("/health/live").status == OK
-        before = _handles(api.workers())
+        before = _settled(api)
         for number in range(count):
             began = time.perf_counter()
             if number % 2:
@@ -292,6 +292,15 @@ def _asked_once(api: Service) -> bool:
 
 def _handles(workers: Sequence[psutil.Process]) -> int:
     return sum(worker.num_fds() for worker in workers)
+
+
+def _settled(api: Service) -> int:
+    """File descriptors, once connections of before have gone."""
+    before, now = -1, _handles(api.workers())
+    while now != before:
+        time.sleep(0.3)
+        before, now = now, _handles(api.workers())
+    return now
 
 
 def _left_over(api: Service, before: int, within_s: float = 10.0) -> int:

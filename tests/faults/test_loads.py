@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "service"))
 from faults.__main__ import MARKS, keep, run_on
 from faults.client import StrictClient
 from faults.kills import _Tiles
-from faults.loads import _handles, _left_over, _normal_again, connection_storm, overload
+from faults.loads import _left_over, _normal_again, _settled, connection_storm, overload
 from faults.loads import mixed_sizes as mixed
 from faults.outcome import Outcome, Target
 from faults.processes import service
@@ -35,13 +36,11 @@ def test_connections_that_come_and_go_leave_nothing(world: World, tmp_path: Path
 def test_connections_that_stay_are_seen(world: World, tmp_path: Path):
     with service(world, tmp_path) as api:
         api.get("/health/live")
-        before = _handles(api.workers())
-        clients = [StrictClient(api.port) for _ in range(20)]
-        for client in clients:
-            client.get("/health/live")
-        assert _left_over(api, before, within_s=1.0) == 20
-        for client in clients:
-            client.close()
+        before = _settled(api)
+        with ExitStack() as stack:
+            for _ in range(20):
+                stack.enter_context(closing(StrictClient(api.port))).get("/health/live")
+            assert _left_over(api, before, within_s=1.0) == 20
         assert _left_over(api, before) == 0
 
 

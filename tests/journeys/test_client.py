@@ -41,7 +41,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     world = make_world(tmp_path_factory.mktemp("client"))
     add_model(world.models / "value", world.data, seed=4, task="node-regression")
     many = world.data.meta.labels.model_copy(update={"kind": "multi"})
-    topics = replace(world.data, meta=world.data.meta.model_copy(update={"labels": many}))
+    rows = np.random.default_rng(0).integers(0, 2, (world.data.graph.num_nodes, 3), np.uint8)
+    meta = world.data.meta.model_copy(update={"labels": many})
+    topics = replace(world.data, meta=meta, labels=rows)
     add_model(world.models / "topics", topics, seed=5)
     add_model(
         world.models / "links", world.data, seed=6, task="link-prediction", decoder="mlp",
