@@ -9,6 +9,8 @@ connection that is free or new, and it is late from then on.
 from __future__ import annotations
 
 import http.client
+import select
+import socket
 import time
 import zlib
 from urllib.parse import urlsplit
@@ -95,7 +97,7 @@ class OpenLoopUser(User):
 
     def _exchange(self, ask: Ask) -> tuple[int, bytes]:
         """Send over a connection that is free, else a new one; nothing is sent twice."""
-        connection = self.free.pop() if self.free else self._connect()
+        connection = self._free() or self._connect()
         try:
             headers = {**ask.headers, **self.environment.key_headers}
             connection.request(ask.method, ask.path, ask.body, headers)
@@ -110,7 +112,23 @@ class OpenLoopUser(User):
             self.free.append(connection)
         return answer
 
+    def _free(self) -> http.client.HTTPConnection | None:
+        """A connection that waits; not one that the server has closed, as it may when idle."""
+        while self.free:
+            connection = self.free.pop()
+            if not _is_readable(connection.sock):
+                return connection
+            connection.close()
+        return None
+
     def _connect(self) -> http.client.HTTPConnection:
         address = urlsplit(self.host or self.environment.host)
         port = address.port or 80
         return http.client.HTTPConnection(address.hostname or "", port, timeout=self.deadline_s)
+
+
+def _is_readable(sock: socket.socket) -> bool:
+    """Whether something came that nobody asked for: the end of the connection."""
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))

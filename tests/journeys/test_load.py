@@ -18,18 +18,23 @@ from faults.worlds import FIRST_ID, every_model
 from world import ROOT, running
 
 from service.keys import new_key
+from service.settings import Settings
 
 ROOMY = {"max-p99-ms": 20_000, "max-heavy-p99-ms": 20_000, "max-late-share": 1}
 KEY, LINE = new_key("load", ["read", "predict"])
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     world = every_model(tmp_path_factory.mktemp("load"))
-    settings = world.settings(
+    return world.settings(
         jobs=world.graph.parent / "jobs", default_model="default", exact_edge_budget=300,
         api_keys=LINE,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def client(settings: Settings) -> Iterator[httpx.Client]:
     with running(settings) as client:
         yield client
 
@@ -84,6 +89,13 @@ def test_a_service_with_keys_is_asked_with_one_of_them(client, tmp_path: Path):
     done = locust(client, tmp_path / "records.csv", key="")
     assert done.returncode != 0
     assert "/v1/graph answers 401; set LOAD_KEY to a key of it" in done.stdout + done.stderr
+
+
+def test_connections_that_the_server_closed_meanwhile_are_no_errors(settings, tmp_path: Path):
+    with running(settings.model_copy(update={"header_timeout_s": 1})) as client:
+        code, said = load(client, tmp_path / "records.csv", rate=1)
+    assert (code, said["summary"]["all"]["errors"]) == (0, 0), said
+    assert said["summary"]["lookup"]["count"] >= 3
 
 
 def test_jobs_without_results_fail_the_run():
