@@ -251,15 +251,22 @@ def pause(stack: Stack, name: str) -> None:
     stack.compose("unpause", name)
 
 
+def is_up(stack: Stack) -> bool:
+    """Whether all are healthy; compose does not wait for what is still ill from before."""
+    try:
+        stack.up()
+    except AssertionError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("fault", [kill, restart, pause], ids=lambda fault: str(fault.__name__))
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_service_that_fails_is_healthy_within_half_a_minute(
     stack: Stack, name: str, fault: Callable[[Stack, str], None]
 ):
     fault(stack, name)
-    began = time.monotonic()
-    stack.up()
-    assert time.monotonic() - began < HEALTHY_S
+    wait_until(lambda: is_up(stack), HEALTHY_S)
     assert stack.post("/v1/nodes/predict", nodes=[17]).json()["predictions"][0]["label"] == 7
     wait_until(lambda: stack.get("/v1/jobs").status_code == 200, HEALTHY_S)
     made = stack.post("/v1/jobs", kind="predict", nodes=[17])
@@ -278,7 +285,7 @@ def test_a_pause_of_anything_else_costs_no_prediction(stack: Stack, name: str):
             time.sleep(0.5)
     finally:
         stack.compose("unpause", name)
-    stack.up()
+    wait_until(lambda: is_up(stack), HEALTHY_S)
 
 
 def test_what_it_is_asked_before_a_release_is_answered(stack: Stack):
