@@ -99,8 +99,8 @@ def _key_headers() -> dict[str, str]:
 
 def _served(host: str, first_id: int, headers: dict[str, str]) -> Served:
     def get(path: str) -> Any:
-        request = urllib.request.Request(host + path, headers=headers)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+        request = urllib.request.Request(host + path, headers=headers)  # noqa: S310 - --host
+        with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - the same
             return json.load(response)
 
     try:

@@ -81,8 +81,8 @@ def torch_digest(index: str) -> str:
 
 def opened(url: str, headers: Mapping[str, str], method: str = "GET") -> HTTPResponse:
     """An answer of HTTP."""
-    request = urllib.request.Request(url, headers=dict(headers), method=method)  # noqa: S310
-    answer: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310
+    request = urllib.request.Request(url, headers=dict(headers), method=method)  # noqa: S310 - a registry
+    answer: HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310 - of HTTP
     return answer
 
 
