@@ -77,7 +77,7 @@ def _refuse_what_would_not_follow(conv: str, chosen: Mapping[str, Any]) -> None:
     allowed = {"norm": ("layer",) if conv == "hgt" else ()}
     if chosen.get("virtual_node"):
         allowed["norm"] = (*allowed["norm"], "batch")
-    for name in ("norm", "activation", "residual", "residual_map"):
+    for name in ("norm_first", "norm", "activation", "residual", "residual_map"):
         value = chosen.get(name)
         if value not in (None, False, "none", *allowed.get(name, ())):
             raise InputError(f"{name} is {value!r}, and {conv} takes none between its layers; "

@@ -207,7 +207,7 @@ class Passes:
         end = start + tile.num_rows
         block, sent = self._tile(messages, start, end)
         own, carried = self.model.split(i, self.mover(x.rows(start, end)))
-        h = self.model.conv(i).combine(block, own, sent)
+        h = self.model.conv(i).combine(block, self.model.input(i, own), sent)
         return self.model.after(i, block, h, own, carried).cpu()
 
     def _tile(self, messages: FeatureTable, start: int, end: int) -> tuple[Block, Tensor]:

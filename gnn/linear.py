@@ -109,7 +109,7 @@ def linear_layer(
         norm: `inverse_root_degrees` of the graph, where a layer needs them.
     """
     conv, config = model.convs[i], model.config
-    if config.jumping != "none" or stored == SPARSE:
+    if config.jumping != "none" or config.norm_first or stored == SPARSE:
         return None
     plain = i < model.num_layers - 1 and isinstance(model.norms[i], nn.Identity)
     relu = plain and config.activation == "relu"

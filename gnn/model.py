@@ -3,8 +3,9 @@
 Every model is an encoder of the input where one is wanted, equivariant layers with nonlinearities
 between them, an invariant readout where whole graphs are asked about, and a head. Between layers:
 normalization, nonlinearity, residual; before each layer dropout on its input, as Kipf and Welling
-(2017) do. Nothing follows the last convolution, whose rows are the embedding; the head turns them
-into outputs in the user's units. Weights start after Glorot and Bengio (2010).
+(2017) do, and the normalization before that dropout instead with `norm_first`. Nothing follows the
+last convolution, whose rows are the embedding; the head turns them into outputs in the user's
+units. Weights start after Glorot and Bengio (2010).
 
 Rows carry what later layers need of a node: with jumping knowledge the rows of earlier layers
 stand behind the active columns, so that a tile of a whole-graph run and a mini-batch are alike.
@@ -28,11 +29,12 @@ from gnn.decoders import check_relations, make_decoder
 from gnn.dropout import dropout
 from gnn.encoder import LinearEncoder, make_encoder
 from gnn.model_config import UNDROPPED, ModelConfig, is_brought
-from gnn.norms import make_norm, normalized
+from gnn.norms import normalized
 from gnn.parts import (
     carried_widths,
     make_column_norm,
     make_head,
+    make_norms,
     make_pools,
     make_readout,
     make_residual_maps,
@@ -85,10 +87,7 @@ class GNN(nn.Module):
         self.convs = nn.ModuleList(cast(nn.Module, conv) for conv in convs)
         self.active = [d_in, *(conv.d_out for conv in convs)]
         self.activated = config.num_layers - (config.readout == "none")
-        self.norms = nn.ModuleList(
-            make_norm(config.norm if conv.activates else "none", conv.d_out)
-            for conv in convs[: self.activated]
-        )
+        self.norms = nn.ModuleList(make_norms(config, convs, self.active))
         self.residual_maps = nn.ModuleList(
             make_residual_maps(config, convs[: self.activated], d_in)
         )
@@ -256,17 +255,18 @@ class GNN(nn.Module):
             messages: what `messages` gave for all source nodes, where the caller has it.
         """
         if block.received is not None:
-            x_dst = self._input(i, x)
+            x_dst = self.input(i, x)
             h = self.conv(i).combine_received(block, x_dst, block.received)
         elif messages is None:
-            rows = self._input(i, self._active(i, x))
+            rows = self.input(i, self._active(i, x))
             messages = self.conv(i).messages(rows, block.sources)
             x_dst = rows if is_sparse(rows) else block.dst_rows(rows)
             h = self.conv(i).combine(block, x_dst, messages)
         else:
-            x_dst = self._input(i, self._active(i, block.dst_rows(x)))
+            x_dst = self.input(i, self._active(i, block.dst_rows(x)))
             h = self.conv(i).combine(block, x_dst, messages)
-        return self.after(i, block, h, x_dst, self._carried(i, block, x))
+        own = block.dst_rows(self._active(i, x)) if self.normalizes_first(i) else x_dst
+        return self.after(i, block, h, own, self._carried(i, block, x))
 
     def after(
         self, i: int, block: Block, h: Tensor, x_dst: Tensor, carried: Tensor | None
@@ -277,7 +277,7 @@ class GNN(nn.Module):
             i: layer, from 0.
             block: the hop.
             h: what the convolution gave, (num_dst, d_out).
-            x_dst: active columns of the destinations' rows before it, (num_dst, d_in).
+            x_dst: active columns of the destinations' rows that the layer got, (num_dst, d_in).
             carried: the other columns; None where there are none.
         """
         if i < self.activated and self.conv(i).activates:
@@ -288,11 +288,16 @@ class GNN(nn.Module):
 
     def messages(self, i: int, x: Tensor, nodes: NodeView) -> Tensor:
         """What layer i sends from these rows of these nodes."""
-        return self.conv(i).messages(self._input(i, self._active(i, x)), nodes)
+        return self.conv(i).messages(self.input(i, self._active(i, x)), nodes)
 
     def sends_input(self, i: int) -> bool:
         """Whether the messages of layer i are the rows that it reads, unchanged."""
-        return self.conv(i).sends_input and self.widths[i] == self.active[i]
+        is_whole = self.widths[i] == self.active[i] and not self.normalizes_first(i)
+        return self.conv(i).sends_input and is_whole
+
+    def normalizes_first(self, i: int) -> bool:
+        """Whether the convolution of layer i reads other rows than the layer got."""
+        return self.config.norm_first and not isinstance(self.norms[i], nn.Identity)
 
     def split(self, i: int, x: Tensor) -> tuple[Tensor, Tensor | None]:
         """The active columns of the rows that layer i reads, and those that it carries on."""
@@ -326,12 +331,17 @@ class GNN(nn.Module):
             return x, None
         return x[:, : -self.config.d_position], x[:, -self.config.d_position :]
 
-    def _input(self, i: int, x: Tensor) -> Tensor:
+    def input(self, i: int, x: Tensor) -> Tensor:
+        """What the convolution of layer i reads, from active columns of rows that the layer got."""
+        if self.normalizes_first(i):
+            x = self.norms[i](x.to(torch.promote_types(x.dtype, torch.float32)))
         drops = self.training and self.config.conv not in UNDROPPED
         return dropped_rows(x, self.config.dropout) if drops else x
 
     def _between(self, i: int, block: Block, h: Tensor, x_dst: Tensor) -> Tensor:
-        h = ACTIVATIONS[self.config.activation](normalized(self.norms[i], h, block))
+        if not self.config.norm_first:
+            h = normalized(self.norms[i], h, block)
+        h = ACTIVATIONS[self.config.activation](h)
         if not self.adds(i):
             return h
         added = self.residual(i, x_dst)

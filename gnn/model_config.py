@@ -105,6 +105,8 @@ class ModelConfig:
         input_norm: "row" divides each feature row by the sum of its magnitudes; "column" brings
             every feature to mean 0 and deviation 1 (`gnn.column_norm`).
         norm: normalization between layers; "graph" is for collections of graphs.
+        norm_first: normalize what a layer reads, and not what comes out of its convolution; what
+            `residual` adds stays as it is (He et al., Identity Mappings, 2016).
         activation: nonlinearity between layers.
         residual: add a layer's input to its output where the widths agree.
         residual_map: add a learned linear map of the input instead (He et al. 2016), whatever the
@@ -151,6 +153,7 @@ class ModelConfig:
     head: HeadName = "linear"
     input_norm: InputNorm = "none"
     norm: Norm = "none"
+    norm_first: bool = False
     activation: Activation = "relu"
     residual: bool = False
     residual_map: bool = False
@@ -196,6 +199,10 @@ class ModelConfig:
         self._check_virtual_node()
         if self.norm == "graph" and self.readout == "none":
             raise InputError('norm is "graph", which is for collections of graphs; choose layer')
+        if self.norm_first and self.norm not in ("layer", "batch"):
+            raise InputError(
+                f'norm_first is for the norms layer and batch, and norm is "{self.norm}"'
+            )
 
     def _check_ranges(self) -> None:
         _check_range("d_in", self.d_in, 0 if self.encoder == "typed" else 1, MAX_WIDTH)

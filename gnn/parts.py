@@ -10,6 +10,7 @@ from gnn.column_norm import ColumnNorm
 from gnn.conv.protocol import Conv
 from gnn.matching import MatchingPool
 from gnn.model_config import ModelConfig
+from gnn.norms import make_norm
 from gnn.pooling import SAGPool, TopKPool
 from gnn.readout import build_readout
 from gnn.virtual_node import VirtualNode
@@ -18,6 +19,7 @@ __all__ = [
     "carried_widths",
     "make_column_norm",
     "make_head",
+    "make_norms",
     "make_pools",
     "make_readout",
     "make_residual_maps",
@@ -40,6 +42,25 @@ def make_column_norm(config: ModelConfig) -> ColumnNorm | None:
     """What brings features to mean 0 and deviation 1, where that is asked for."""
     is_wanted = config.input_norm == "column"
     return ColumnNorm(config.d_in - config.d_position) if is_wanted else None
+
+
+def make_norms(
+    config: ModelConfig, convs: Sequence[Conv], active: Sequence[int]
+) -> list[nn.Module]:
+    """What normalizes around every layer: the rows that a layer reads with `norm_first`, those of
+    the features left out, else what comes out of the convolutions that a nonlinearity follows.
+
+    Args:
+        config: the architecture.
+        convs: its convolutions.
+        active: widths of the rows that the layers read, and of the last output.
+    """
+    if config.norm_first:
+        raw = config.encoder == "none"
+        kinds = ["none" if raw and i == 0 else config.norm for i in range(len(convs))]
+        return [make_norm(kind, width) for kind, width in zip(kinds, active, strict=False)]
+    followed = convs[: config.num_layers - (config.readout == "none")]
+    return [make_norm(config.norm if c.activates else "none", c.d_out) for c in followed]
 
 
 def make_residual_maps(config: ModelConfig, convs: Sequence[Conv], d_in: int) -> list[nn.Module]:

@@ -119,6 +119,10 @@ def train(
         Literal["none", "layer", "batch", "graph"] | None,
         architecture(help="Normalization between layers; graph for collections."),
     ] = None,
+    norm_first: Annotated[
+        bool,
+        architecture(help="Normalize what a layer reads, but not what --residual adds to it."),
+    ] = False,
     activation: Annotated[
         Literal["relu", "elu", "leaky_relu", "gelu"] | None,
         architecture(help="Nonlinearity between layers; by the convolution."),
@@ -320,6 +324,7 @@ def train(
         "input_norm": input_norm,
         "encoder": encoder,
         "norm": norm,
+        "norm_first": norm_first or None,
         "activation": activation,
         "residual": residual or None,
         "residual_map": residual_map or None,

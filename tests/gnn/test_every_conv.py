@@ -79,7 +79,8 @@ def test_tiles_of_a_whole_graph_give_what_the_whole_graph_gives(conv, inputs, mo
     data = typed_data(inputs == "features")
     jumps = [] if conv in CARRYING else [{"jumping": "cat"}, {"jumping": "max"}]
     norm = {} if conv in UNFOLLOWED and conv != "hgt" else {"norm": "layer"}
-    for chosen in ({}, *jumps, {"head": "mlp", **norm}):
+    first = {} if conv in UNFOLLOWED else {"norm": "batch", "norm_first": True, "residual": True}
+    for chosen in ({}, *jumps, {"head": "mlp", **norm}, first):
         model = model_of(conv, data, **chosen)
         expected = whole(model, data)
         assert expected.shape == (NODES, model.d_embedding)
@@ -94,7 +95,7 @@ def test_what_would_not_follow_a_convolution_is_refused(conv):
     data = typed_data()
     assert model_of(conv, data).conv(0).activates == (conv not in UNFOLLOWED)
     for chosen in ({"residual": True}, {"residual_map": True}, {"activation": "elu"},
-                   {"norm": "batch"}):  # fmt: skip
+                   {"norm": "batch"}, {"norm_first": True, "norm": "layer"}):  # fmt: skip
         refused = pytest.raises(InputError, match=f"{next(iter(chosen))} is .* leave it out")
         with refused if conv in UNFOLLOWED else nullcontext():
             model_of(conv, data, **chosen)

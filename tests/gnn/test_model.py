@@ -32,16 +32,17 @@ def test_full_fanout_equals_full_graph(make_data, make_model, conv, aggregator, 
     torch.testing.assert_close(model(blocks, x[blocks[0].src_nodes]), whole[seeds])
 
 
+@pytest.mark.parametrize("norm_first", [False, True])
 @pytest.mark.parametrize("added", ["residual", "residual_map"])
 @pytest.mark.parametrize("input_norm", ["none", "row", "column"])
 @pytest.mark.parametrize(("conv", "aggregator", "width"), CASES)
 def test_layer_by_layer_equals_full_forward(
-    make_data, make_model, conv, aggregator, width, input_norm, added
+    make_data, make_model, conv, aggregator, width, input_norm, added, norm_first
 ):
     data = make_data()
     model = make_model(
         conv=conv, aggregator=aggregator, d_hidden=width, num_layers=3, input_norm=input_norm,
-        head="linear", norm="batch", **{added: True},
+        head="linear", norm="batch", norm_first=norm_first, **{added: True},
     )  # fmt: skip
     whole = model.encode([data.graph.block()] * 3, data.features.tensor())
     torch.testing.assert_close(infer(model, data), whole, rtol=1e-5, atol=1e-5)
@@ -53,6 +54,29 @@ def test_a_map_of_the_input_is_added_after_the_nonlinearity(make_data, make_mode
     model = make_model(conv="gcn", residual_map=True)
     expected = model.conv(0).forward(block, x).relu() + x @ model.residual_maps[0].weight.t()
     torch.testing.assert_close(model.layer(0, block, x), expected)
+
+
+def test_a_norm_that_comes_first_leaves_what_is_added_as_it_is(make_data, make_model):
+    data = make_data()
+    block, x = data.graph.block(), data.features.tensor()
+    options = {"d_hidden": 6, "norm": "layer", "residual": True, "head": "linear"}
+    model = make_model(conv="gcn", encoder="linear", num_layers=2, norm_first=True, **options)
+    with torch.no_grad():
+        model.norms[0].weight.uniform_(0.5, 2.0)
+        h = model.prepare(x, block.sources)
+        first = h + model.conv(0).forward(block, model.norms[0](h)).relu()
+        last = model.conv(1).forward(block, model.norms[1](first))
+        torch.testing.assert_close(model.encode([block] * 2, x), last)
+    raw = make_model(conv="gcn", encoder="none", num_layers=2, norm_first=True, **options)
+    assert isinstance(raw.norms[0], torch.nn.Identity), "features are not normalized"
+    rows = raw.conv(0).forward(block, x).relu() + x
+    torch.testing.assert_close(raw.layer(0, block, x), rows)
+
+
+@pytest.mark.parametrize("norm", ["none", "graph"])
+def test_a_norm_that_comes_first_is_of_rows_or_batches(norm):
+    with pytest.raises(InputError, match="norm_first is for the norms layer and batch"):
+        ModelConfig(d_in=3, d_hidden=4, d_out=2, norm=norm, norm_first=True, readout="sum")
 
 
 @settings(max_examples=25, deadline=None)
