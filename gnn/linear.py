@@ -1,6 +1,7 @@
 """Layers that are linear in what they send, as one compiled pass over the whole graph.
 
     out_v = W_n · reduce { x_u : u → v } + W_s x_v + b               GraphSAGE
+    out_v = W · (Σ x_u + x_v) / (d + 1) + b                          GraphSAGE, "gcn"
     out_v = W · n_v (Σ n_u x_u + n_v x_v) + b                        GCN, n = (d + 1)^(-1/2)
 
 A product commutes with a sum over edges, so W_n is applied on whichever side moves fewer bytes:
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -24,7 +26,7 @@ from gnn.storage import dtype_of
 from sampling import FeatureTable, Graph, kernels
 from sampling.graph.sparse_features import SPARSE
 
-__all__ = ["LinearLayer", "inverse_root_degrees", "linear_layer"]
+__all__ = ["LinearLayer", "inverse_root_degrees", "join_own", "linear_layer"]
 
 LINE_BYTES = 64
 STREAMED_LINE = 3.0
@@ -38,7 +40,7 @@ class LinearLayer:
     """What the kernels need of a layer.
 
     Attributes:
-        reduce: "sum", "mean" or "max".
+        reduce: "sum", "mean", "max", or "gcn" for the mean of a node and its neighbors.
         weight: (d_out, d_in), for what the edges bring.
         own_weight: (d_out, d_in), for the row of the destination itself, or None.
         bias: (d_out,).
@@ -74,6 +76,10 @@ class LinearLayer:
         num_threads: int,
     ) -> tuple[int, float]:
         """Fill `out` with output rows of nodes from `start` on; returns as `kernels.layer_rows`."""
+        if self.reduce == "gcn":
+            received = _sums(graph, messages, start, start + out.num_rows, num_threads)
+            join_own(received, graph, messages, start)
+            return self.finish(x, received, start, out, num_threads)
         return kernels.layer_rows(
             graph.indptr, graph.indices, start, messages.array, messages.scale, self.norm,
             self.reduce, None if self.transforms_first else self.weight, *self._own(x), self.bias,
@@ -117,8 +123,10 @@ def linear_layer(
     first = _pays_to_transform(graph, _row_bytes(d_in, stored), _row_bytes(d_out, storage))
     if isinstance(conv, SAGEConv) and conv.aggregator != "weighted":
         first = first and conv.aggregator != "max"
-        weights = _array(conv.neighbors.weight), _array(conv.own.weight), _array(conv.own.bias)
-        return LinearLayer(conv.aggregator, *weights, None, relu, first)
+        own = None if conv.own is None else _array(conv.own.weight)
+        weight = _array(conv.neighbors.weight)
+        bias = _array(conv.neighbors.bias if conv.own is None else conv.own.bias)
+        return LinearLayer(conv.aggregator, weight, own, bias, None, relu, first)
     if isinstance(conv, GCNConv):
         weight, bias = _array(conv.linear.weight), _array(conv.bias)
         return LinearLayer("sum", weight, None, bias, norm, relu, first)
@@ -129,6 +137,30 @@ def inverse_root_degrees(graph: Graph) -> NDArray[np.float32]:
     """(d + 1)^(-1/2) of every node, d its in-degree, (num_nodes,)."""
     norm: NDArray[np.float32] = (1.0 / np.sqrt(graph.in_degrees() + 1.0)).astype(np.float32)
     return norm
+
+
+def join_own(received: Array, graph: Graph, messages: FeatureTable, start: int) -> None:
+    """Make sums over neighbors into means of them and the node itself, in place.
+
+    Args:
+        received: sums of nodes from `start` on, (rows, d) float32.
+        graph: the whole graph.
+        messages: what every node sends.
+        start: the first node.
+    """
+    end = start + len(received)
+    counts = torch.from_numpy(np.diff(graph.indptr[start : end + 1]) + 1)
+    torch.from_numpy(received).add_(messages.rows(start, end)).div_(counts[:, None])
+
+
+def _sums(graph: Graph, messages: FeatureTable, start: int, end: int, num_threads: int) -> Array:
+    """Sums of what the edges bring to the nodes `start … end`, (end - start, d) float32."""
+    indptr = graph.indptr[start : end + 1]
+    sums, _ = kernels.aggregate(
+        indptr - indptr[0], graph.indices[indptr[0] : indptr[-1]], messages.array, messages.scale,
+        None, None, "sum", num_threads,
+    )  # fmt: skip
+    return sums
 
 
 def _pays_to_transform(graph: Graph, before: int, after: int) -> bool:

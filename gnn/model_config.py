@@ -20,7 +20,7 @@ ConvName = Literal[
     "sage", "gcn", "gat", "gatv2", "gin", "gine", "pna", "rgcn", "hgt", "appnp", "sgc", "egnn",
     "transformer", "tgat", "lightgcn", "identity",
 ]  # fmt: skip
-Aggregator = Literal["mean", "sum", "max", "weighted"]
+Aggregator = Literal["mean", "sum", "max", "weighted", "gcn"]
 Activation = Literal["relu", "elu", "leaky_relu", "gelu"]
 DecoderName = Literal["none", "dot", "distmult", "bilinear", "mlp", "hadamard"]
 EncoderName = Literal["none", "linear", "mlp", "typed", "categorical"]
@@ -99,7 +99,8 @@ class ModelConfig:
         conv: which convolution: one of `ConvName`, or "module:my_models:make_conv" for one that
             the user brings (`gnn.brought`).
         num_layers: convolutions, and so hops.
-        aggregator: how "sage" reduces a neighborhood; "weighted" is the mean by edge weight.
+        aggregator: how "sage" reduces a neighborhood; "weighted" is the mean by edge weight, "gcn"
+            the mean of a node and its neighbors, under one map.
         dropout: share of every layer's input that is dropped in training.
         head: "none" makes the last convolution give the outputs; "linear" and "mlp" add a map.
         input_norm: "row" divides each feature row by the sum of its magnitudes; "column" brings

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from gnn.layerwise import Passes
-from gnn.linear import LinearLayer
+from gnn.linear import LinearLayer, join_own
 from gnn.storage import RUN_ROWS, Fill, Outcome, sample_runs
 from sampling import FeatureTable, Graph, kernels
 from sampling.errors import InputError
@@ -247,8 +247,12 @@ class OutOfCoreLayer:
         for start, end in runs:
             part = total[first : first + end - start]
             degrees = np.diff(self.passes.graph.indptr[start : end + 1])
+            step = self.buckets.grid.tile_rows
             if layer.norm is not None:
-                _normalize(layer, self.messages, start, part, self.buckets.grid.tile_rows)
+                _normalize(layer, self.messages, start, part, step)
+            elif layer.reduce == "gcn":
+                for i in range(0, len(part), step):
+                    join_own(part[i : i + step], self.passes.graph, self.messages, start + i)
             elif layer.reduce == "mean":
                 part *= (1.0 / np.maximum(degrees, 1)).astype(np.float32)[:, None]
             elif layer.reduce == "max":

@@ -3,9 +3,15 @@
     out_v = W_self x_v + W_neigh · reduce { x_u : u → v } + b        reduce: mean, sum or max
 
 or, over edges with weights, their mean by weight, Σ w_uv x_u / Σ |w_uv|; no other reduction looks
-at weights. All but the maximum are linear, so where rows become narrower W_neigh is applied before
-the edges are walked: the same result with less to move. A sum over sampled neighbors is scaled to
-the full neighborhood.
+at weights. "gcn" is their inductive variant of GCN (section 3.3, equation 2), with one map for a
+node and its neighbors:
+
+    out_v = W · mean({ x_v } ∪ { x_u : u → v }) + b  =  W · (x_v + Σ_{u → v} x_u) / (k + 1) + b
+
+with k edges into v in the block; a self edge of the graph counts beside the node itself. All but
+the maximum are linear, so where rows become narrower W_neigh, or W, is applied before the edges
+are walked: the same result with less to move. A sum over sampled neighbors is scaled to the full
+neighborhood.
 """
 
 from __future__ import annotations
@@ -18,6 +24,9 @@ from sampling import Block, NodeView
 
 __all__ = ["SAGEConv"]
 
+LINEAR = {"mean": "mean", "sum": "sum", "gcn": "sum"}
+"""What `combine_received` takes, by aggregator."""
+
 
 class SAGEConv(nn.Module):
     """One GraphSAGE layer without its nonlinearity.
@@ -25,8 +34,12 @@ class SAGEConv(nn.Module):
     Args:
         d_in: width of the input rows.
         d_out: width of the output rows.
-        aggregator: "mean", "sum", "max", or "weighted" for the mean by edge weight, where an edge
-            without one weighs 1.
+        aggregator: "mean", "sum", "max", "weighted" for the mean by edge weight, where an edge
+            without one weighs 1, or "gcn" for the mean of a node and its neighbors under one map.
+
+    Attributes:
+        own: W_self and b; None under "gcn".
+        neighbors: W_neigh; W and b under "gcn".
     """
 
     activates = True
@@ -35,10 +48,10 @@ class SAGEConv(nn.Module):
         super().__init__()
         self.d_out = d_out
         self.aggregator = aggregator
-        self.own = nn.Linear(d_in, d_out)
-        self.neighbors = nn.Linear(d_in, d_out, bias=False)
+        self.own = None if aggregator == "gcn" else nn.Linear(d_in, d_out)
+        self.neighbors = nn.Linear(d_in, d_out, bias=aggregator == "gcn")
         self.sends_input = aggregator == "max" or d_in <= d_out
-        self.linear_reduction = aggregator if aggregator in ("mean", "sum") else None
+        self.linear_reduction = LINEAR.get(aggregator)
 
     def messages(self, x: Tensor, nodes: NodeView) -> Tensor:
         """What travels along the edges out of every row, (rows, d_in or d_out).
@@ -62,6 +75,8 @@ class SAGEConv(nn.Module):
     def _reduced(self, block: Block, messages: Tensor) -> Tensor:
         if self.aggregator == "sum":
             return estimate_sum(block, messages)
+        if self.aggregator == "gcn":
+            return _joined(block, block.dst_rows(messages), aggregate(block, messages, "sum"))
         if self.aggregator != "weighted" or block.edge_weight is None:
             reduce = "mean" if self.aggregator == "weighted" else self.aggregator
             return aggregate(block, messages, reduce)
@@ -74,9 +89,13 @@ class SAGEConv(nn.Module):
         """The same, from the reduction of input rows over the drawn edges, (num_dst, d_in)."""
         if self.aggregator == "sum":
             received = full_sum(block, received)
+        if self.aggregator == "gcn":
+            received = _joined(block, x_dst.to(self.neighbors.weight.dtype), received)
         return self._add(x_dst, self.neighbors(received))
 
     def _add(self, x_dst: Tensor, received: Tensor) -> Tensor:
+        if self.own is None:
+            return received
         out: Tensor = self.own(x_dst.to(self.own.weight.dtype)) + received
         return out
 
@@ -85,3 +104,8 @@ class SAGEConv(nn.Module):
         if messages is None:
             messages = self.messages(x, block.sources)
         return self.combine(block, block.dst_rows(x), messages)
+
+
+def _joined(block: Block, own: Tensor, received: Tensor) -> Tensor:
+    """The mean of a node's own row and its neighbors', of which `received` is the sum."""
+    return (received + own) / (block.in_degrees() + 1)[:, None]

@@ -91,8 +91,11 @@ def train(
         ),
     ] = "sage",
     aggregator: Annotated[
-        Literal["mean", "sum", "max", "weighted"],
-        architecture(help="How sage reduces a neighborhood; weighted: to the mean by edge weight."),
+        Literal["mean", "sum", "max", "weighted", "gcn"],
+        architecture(
+            help="How sage reduces a neighborhood; weighted: to the mean by edge weight; gcn: to "
+            "the mean of a node and its neighbors, under one map."
+        ),
     ] = "mean",
     hidden: Annotated[
         int | None, architecture(min=1, help="Width of the hidden rows; by the convolution.")

@@ -50,6 +50,25 @@ def test_a_model_comes_back_as_it_was(saved_path, data, make_model):
     assert "| test | 0.2500 |" in saved.card
 
 
+def test_the_aggregator_comes_back_and_is_the_mean_where_none_is_said(
+    tmp_path, saved_path, data, make_model
+):
+    model = make_model(aggregator="gcn")
+    path = save_model(tmp_path / "models" / "joined", model, data, TrainConfig(), METRICS)
+    blocks, x = [data.graph.block()] * 2, data.features.tensor()
+    saved = load_model(path)
+    assert saved.info.config.aggregator == "gcn"
+    assert torch.equal(saved.model(blocks, x), model.eval()(blocks, x))
+    config = json.loads((path / "model.json").read_text())["config"]
+    reseal(path, config=config | {"aggregator": "mean"})
+    with pytest.raises(DamagedError, match=r"convs\.0\."):
+        load_model(path)
+    config = json.loads((saved_path / "model.json").read_text())["config"]
+    del config["aggregator"]
+    reseal(saved_path, config=config)
+    assert load_model(saved_path).info.config.aggregator == "mean"
+
+
 def test_saving_again_adds_a_version_and_changes_none(saved_path, data, make_model):
     before = {p.name: p.read_bytes() for p in saved_path.iterdir()}
     second = save_model(saved_path.parent, make_model(seed=1), data, TrainConfig(), METRICS)

@@ -201,6 +201,7 @@ def one_step(model: GNN, data: Dataset, device: torch.device) -> tuple[float, di
 CHOSEN = [
     *({"conv": conv} for conv in sorted(CONVS)),
     {"conv": "sage", "aggregator": "max", "jumping": "cat"},
+    {"conv": "sage", "aggregator": "gcn", "norm": "layer"},
     {"conv": "gcn", "encoder": "mlp", "input_norm": "row", "head": "mlp", "norm": "layer"},
     {"conv": "gat", "residual": True, "jumping": "mean", "norm": "batch", "encoder": "linear"},
     {"conv": "sage", "input_norm": "column"},

@@ -53,6 +53,23 @@ def test_sage_max_equals_dgl_pool_with_an_identity_before_it(make_graph, peer):
 
 
 @pytest.mark.parametrize(("d_in", "d_out"), [(9, 4), (4, 9)])
+def test_sage_gcn_equals_dgl_with_self_edges_parallel_ones_and_none(d_in, d_out):
+    ours, theirs = SAGEConv(d_in, d_out, "gcn"), dgl.nn.SAGEConv(d_in, d_out, "gcn")
+    torch.nn.init.normal_(ours.neighbors.bias)
+    weight, bias = (p.detach() for p in (ours.neighbors.weight, ours.neighbors.bias))
+    theirs.load_state_dict({"fc_neigh.weight": weight, "bias": bias})
+    src, dst = np.array([[1, 1, 2, 3, 4, 4, 0], [1, 0, 0, 0, 4, 4, 5]])
+    graph = Graph.from_edges(src, dst, num_nodes=7)
+    peer, x = dgl.graph((src, dst), num_nodes=7), rows(d_in)[:7]
+    torch.testing.assert_close(ours(graph.block(), x), theirs(peer, x), rtol=1e-5, atol=1e-5)
+    [block] = NeighborSampler(graph, [2], seed=1).sample([0, 4, 6])
+    x = x[block.src_nodes]
+    torch.testing.assert_close(
+        ours(block, x), theirs(to_dgl_blocks([block])[0], x), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(("d_in", "d_out"), [(9, 4), (4, 9)])
 def test_gcn_equals_dgl_on_the_graph_with_self_loops(make_graph, peer, d_in, d_out):
     ours = GCNConv(d_in, d_out)
     theirs = dgl.nn.GraphConv(d_in, d_out, norm="none", weight=True, bias=True)

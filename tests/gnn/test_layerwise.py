@@ -17,7 +17,7 @@ from sampling import Block, Dataset, FeatureTable, Graph, NodeView
 from sampling.errors import InputError
 from sampling.graph.features import STORAGE_TYPES
 
-KINDS = [("gcn", "mean"), ("sage", "mean"), ("sage", "sum"), ("sage", "max")]
+KINDS = [("gcn", "mean"), *(("sage", how) for how in ("mean", "sum", "max", "gcn"))]
 BOUNDS = {"float32": 1e-5, "float16": 4e-3, "bfloat16": 3e-2, "int8": 6e-2}
 """Largest error of three layers, in parts of the largest value of the output."""
 

@@ -16,7 +16,7 @@ from gnn.layerwise import infer
 from sampling import FullNeighborSampler, Graph, NeighborSampler
 from sampling.errors import InputError
 
-KINDS = [("gcn", "mean"), ("sage", "mean"), ("sage", "sum"), ("sage", "max")]
+KINDS = [("gcn", "mean"), *(("sage", how) for how in ("mean", "sum", "max", "gcn"))]
 WIDTHS = [4, 12]
 CASES = [(*kind, width) for kind, width in product(KINDS, WIDTHS)]
 

@@ -21,7 +21,7 @@ from sampling import Dataset, FeatureTable, Graph, GraphStore
 from sampling.errors import InputError
 from sampling.graph.features import STORAGE_TYPES
 
-KINDS = [("gcn", "mean"), ("sage", "mean"), ("sage", "sum"), ("sage", "max")]
+KINDS = [("gcn", "mean"), *(("sage", how) for how in ("mean", "sum", "max", "gcn"))]
 NODES, WIDTH, MEMORY = 1200, 64, 64 << 10
 
 

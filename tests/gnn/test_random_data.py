@@ -62,7 +62,7 @@ def test_every_convolution_of_graphs_is_certified_on_random_graphs(conv, make_mo
     assert (data.sizes() == 1).any()
 
 
-@pytest.mark.parametrize("aggregator", ["mean", "weighted"])
+@pytest.mark.parametrize("aggregator", ["mean", "weighted", "gcn"])
 def test_weights_are_made_for_those_who_read_them(aggregator, make_model):
     _, data = random_data(make_model(aggregator=aggregator))
     assert (data.graph.edge_weight is not None) == (aggregator == "weighted")

@@ -11,7 +11,7 @@ from gnn.reduce import input_reduction, reduce_inputs
 from sampling import Dataset, MiniBatchLoader, NeighborSampler, ReducedNeighborSampler
 from sampling.errors import InputError
 
-LINEAR = [("sage", "mean"), ("sage", "sum"), ("gcn", "mean")]
+LINEAR = [("sage", "mean"), ("sage", "sum"), ("sage", "gcn"), ("gcn", "mean")]
 
 
 def model_for(data: Dataset, conv: str, aggregator: str, hidden: int, norm: str, dropout: float):

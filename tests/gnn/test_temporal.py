@@ -104,7 +104,7 @@ def test_another_future_changes_no_score_to_the_bit(
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize("aggregator", ["mean", "sum", "max"])
+@pytest.mark.parametrize("aggregator", ["mean", "sum", "max", "gcn"])
 def test_another_future_changes_no_output_of_a_node_to_the_bit(aggregator):
     one, other = world(4, 1), world(4, 2, 150)
     model = model_of(one, "sage", "node-classification", aggregator=aggregator)

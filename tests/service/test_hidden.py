@@ -154,6 +154,8 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> World:
     for conv in [*NODE_CONVS, "rgcn"]:
         more = {"jumping": "cat"} if conv in ("gcn", "gat") else {}
         add_model(root / "models" / conv, data, 1, fanouts=(3, 2, 2), conv=conv, d_in=DIM, **more)
+    joined = {"conv": "sage", "aggregator": "gcn", "d_in": DIM}
+    add_model(root / "models" / "sage_gcn", data, 1, fanouts=(3, 2, 2), **joined)
     add_model(root / "models" / "default", data, 2, fanouts=(3,))
     return World(root / "graph", root / "models", root / "none", data)
 
@@ -163,7 +165,7 @@ def pair(zoo: World) -> tuple[Predictor, Predictor]:
     return opened(zoo, 0), opened(zoo, 1 << 20)
 
 
-@pytest.mark.parametrize("conv", NODE_CONVS)
+@pytest.mark.parametrize("conv", [*NODE_CONVS, "sage_gcn"])
 def test_every_convolution_gives_the_same_with_rows_kept(
     pair: tuple[Predictor, Predictor], conv: str
 ):

@@ -18,15 +18,15 @@ from gnn import load_model
 from sampling import Dataset, FullNeighborSampler, Graph
 from service.overlay import EdgeEdits, overlay_blocks, overlay_of
 
-CONVS = ["sage", "gcn"]
+MODELS = {"gcn": {"conv": "gcn"}, "sage_gcn": {"conv": "sage", "aggregator": "gcn"}}
 N = 12
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     world = make_world(tmp_path_factory.mktemp("overlay"))
-    for conv in CONVS[1:]:
-        add_model(world.models / conv, world.data, seed=3, conv=conv)
+    for name, config in MODELS.items():
+        add_model(world.models / name, world.data, seed=3, **config)
     return world
 
 
@@ -56,7 +56,7 @@ def predict(client: InProcess, **body):
     return client.post("/v1/nodes/predict", json=body)
 
 
-@pytest.mark.parametrize("model", ["default", *CONVS[1:]])
+@pytest.mark.parametrize("model", ["default", *MODELS])
 def test_the_answer_is_that_of_a_graph_that_has_the_edges(client: InProcess, world: World, model):
     src, dst = edges_of(world.data.graph)
     pick = [int(np.flatnonzero(dst == node)[0]) for node in (5, 0)]

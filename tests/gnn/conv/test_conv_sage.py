@@ -1,4 +1,4 @@
-"""GraphSAGE by edge weight; its other reductions are held to their twins in `tests/gnn`."""
+"""GraphSAGE by edge weight, and with one map; other reductions have twins in `tests/gnn`."""
 
 from __future__ import annotations
 
@@ -19,18 +19,19 @@ from hypothesis import given, settings
 from strategies import edge_lists
 
 from gnn import ModelConfig, TrainConfig, build_model, train
+from gnn.aggregate import aggregate
 from gnn.architecture import architecture_for
 from gnn.conv.sage import SAGEConv
 from gnn.errors import SchemaMismatchError, TrainingError
 from gnn.inputs import with_inputs
 from gnn.layerwise import infer
 from gnn.recipes import recipe_for
-from sampling import Dataset
+from sampling import Dataset, NeighborSampler
 
 
-def conv_of(d_out: int = 6) -> SAGEConv:
+def conv_of(d_out: int = 6, aggregator: str = "weighted") -> SAGEConv:
     torch.manual_seed(0)
-    return randomized(SAGEConv(5, d_out, "weighted"))
+    return randomized(SAGEConv(5, d_out, aggregator))
 
 
 def naive(conv, block, x):
@@ -44,19 +45,52 @@ def naive(conv, block, x):
     return x[: block.num_dst] @ conv.own.weight.T + conv.own.bias + conv.neighbors(received)
 
 
+def naive_gcn(conv, block, x):
+    joined = [[x[v], *(x[u] for _, u in in_edges(block, v))] for v in range(block.num_dst)]
+    means = torch.stack([torch.stack(rows).mean(0) for rows in joined])
+    return means @ conv.neighbors.weight.T + conv.neighbors.bias
+
+
+NAIVE = {"weighted": naive, "gcn": naive_gcn}
+
+
+@pytest.mark.parametrize("aggregator", NAIVE)
 @pytest.mark.parametrize("d_out", [3, 6])
-def test_rows_and_gradients_are_those_of_a_loop(d_out):
-    assert_equals_naive(conv_of(d_out), naive, some_world(weights=True), 5)
+def test_rows_and_gradients_are_those_of_a_loop(d_out, aggregator):
+    conv = conv_of(d_out, aggregator)
+    assert_equals_naive(conv, NAIVE[aggregator], some_world(weights=True), 5)
 
 
-def test_derivative_is_that_of_finite_differences():
-    assert_derivative(conv_of(), some_world(num_nodes=6, num_edges=12, weights=True), 5)
+@pytest.mark.parametrize("aggregator", NAIVE)
+@pytest.mark.parametrize("d_out", [3, 6])
+def test_derivative_is_that_of_finite_differences(d_out, aggregator):
+    conv = conv_of(d_out, aggregator)
+    assert_derivative(conv, some_world(num_nodes=6, num_edges=12, weights=True), 5)
 
 
+@pytest.mark.parametrize("aggregator", NAIVE)
+@pytest.mark.parametrize("d_out", [3, 6])
 @settings(max_examples=20, deadline=None)
-@given(edge_lists())
-def test_numbering_tiles_and_full_samples_change_no_row(edges):
-    assert_invariant(conv_of(), world_of(edges, weights=True), 5)
+@given(edges=edge_lists())
+def test_numbering_tiles_and_full_samples_change_no_row(edges, d_out, aggregator):
+    assert_invariant(conv_of(d_out, aggregator), world_of(edges, weights=True), 5)
+
+
+def test_one_map_has_no_weights_that_nothing_reads():
+    assert set(conv_of(aggregator="gcn").state_dict()) == {"neighbors.weight", "neighbors.bias"}
+
+
+@pytest.mark.parametrize("d_out", [3, 6])
+@pytest.mark.parametrize("aggregator", ["mean", "sum", "gcn"])
+def test_a_reduced_hop_gives_what_its_edges_give(aggregator, d_out):
+    conv, world = conv_of(d_out, aggregator), some_world()
+    x = rows_for(world.num_nodes, 5, torch.float32)
+    (block,) = NeighborSampler(world.graph(), [3]).sample(torch.arange(world.num_nodes))
+    rows = x[block.src_nodes]
+    drawn = aggregate(block, rows, conv.linear_reduction)
+    torch.testing.assert_close(
+        conv.combine_received(block, block.dst_rows(rows), drawn), conv(block, rows)
+    )
 
 
 def test_equal_weights_and_none_are_the_mean():
