@@ -4,8 +4,8 @@ Every model is an encoder of the input where one is wanted, equivariant layers w
 between them, an invariant readout where whole graphs are asked about, and a head. Between layers:
 normalization, nonlinearity, residual; before each layer dropout on its input, as Kipf and Welling
 (2017) do, and the normalization before that dropout instead with `norm_first`. Nothing follows the
-last convolution, whose rows are the embedding; the head turns them into outputs in the user's
-units. Weights start after Glorot and Bengio (2010).
+last convolution, whose rows are the embedding, unless norms come first; the head turns them into
+outputs in the user's units. Weights start after Glorot and Bengio (2010).
 
 Rows carry what later layers need of a node: with jumping knowledge the rows of earlier layers
 stand behind the active columns, so that a tile of a whole-graph run and a mini-batch are alike.
@@ -86,10 +86,9 @@ class GNN(nn.Module):
         convs = make_convs(config, d_in)
         self.convs = nn.ModuleList(cast(nn.Module, conv) for conv in convs)
         self.active = [d_in, *(conv.d_out for conv in convs)]
-        self.activated = config.num_layers - (config.readout == "none")
         self.norms = nn.ModuleList(make_norms(config, convs, self.active))
         self.residual_maps = nn.ModuleList(
-            make_residual_maps(config, convs[: self.activated], d_in)
+            make_residual_maps(config, convs[: config.num_followed], d_in)
         )
         if config.jumping == "mean" and len(set(self.active)) > 1:
             raise InputError(f"the rows of the layers have the widths {self.active}; a mean over "
@@ -280,7 +279,7 @@ class GNN(nn.Module):
             x_dst: active columns of the destinations' rows that the layer got, (num_dst, d_in).
             carried: the other columns; None where there are none.
         """
-        if i < self.activated and self.conv(i).activates:
+        if i < self.config.num_followed and self.conv(i).activates:
             h = self._between(i, block, h, x_dst)
         if self.config.jumping == "mean" and carried is None:
             carried = x_dst

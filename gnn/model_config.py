@@ -107,7 +107,8 @@ class ModelConfig:
             every feature to mean 0 and deviation 1 (`gnn.column_norm`).
         norm: normalization between layers; "graph" is for collections of graphs.
         norm_first: normalize what a layer reads, and not what comes out of its convolution; what
-            `residual` adds stays as it is (He et al., Identity Mappings, 2016).
+            `residual` adds stays as it is (He et al., Identity Mappings, 2016). Under a head the
+            last layer has its nonlinearity and residual too.
         activation: nonlinearity between layers.
         residual: add a layer's input to its output where the widths agree.
         residual_map: add a learned linear map of the input instead (He et al. 2016), whatever the
@@ -309,6 +310,14 @@ class ModelConfig:
         width = self.d_hidden if self.num_layers > 1 else self.d_last
         maps = self.conv in SPARSE_CONVS and self.d_in > width and self.jumping != "mean"
         return self.encoder == "none" and maps
+
+    @property
+    def num_followed(self) -> int:
+        """Convolutions that a nonlinearity follows: the last only before a readout, or where its
+        norm comes first and a head reads its rows.
+        """
+        is_last = self.readout != "none" or (self.norm_first and self.head != "none")
+        return self.num_layers - (not is_last)
 
     @property
     def d_last(self) -> int:

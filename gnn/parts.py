@@ -59,7 +59,7 @@ def make_norms(
         raw = config.encoder == "none"
         kinds = ["none" if raw and i == 0 else config.norm for i in range(len(convs))]
         return [make_norm(kind, width) for kind, width in zip(kinds, active, strict=False)]
-    followed = convs[: config.num_layers - (config.readout == "none")]
+    followed = convs[: config.num_followed]
     return [make_norm(config.norm if c.activates else "none", c.d_out) for c in followed]
 
 

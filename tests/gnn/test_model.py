@@ -65,12 +65,15 @@ def test_a_norm_that_comes_first_leaves_what_is_added_as_it_is(make_data, make_m
         model.norms[0].weight.uniform_(0.5, 2.0)
         h = model.prepare(x, block.sources)
         first = h + model.conv(0).forward(block, model.norms[0](h)).relu()
-        last = model.conv(1).forward(block, model.norms[1](first))
+        last = first + model.conv(1).forward(block, model.norms[1](first)).relu()
         torch.testing.assert_close(model.encode([block] * 2, x), last)
+    options["head"] = "none"
     raw = make_model(conv="gcn", encoder="none", num_layers=2, norm_first=True, **options)
     assert isinstance(raw.norms[0], torch.nn.Identity), "features are not normalized"
     rows = raw.conv(0).forward(block, x).relu() + x
     torch.testing.assert_close(raw.layer(0, block, x), rows)
+    outputs = raw.conv(1).forward(block, raw.norms[1](rows))
+    torch.testing.assert_close(raw.encode([block] * 2, x), outputs)
 
 
 @pytest.mark.parametrize("norm", ["none", "graph"])
