@@ -14,6 +14,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
@@ -143,6 +144,7 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
         rollout = _rollout(settings, opened, of_graphs, telemetry, routing_metrics)
         door = JobDoor(open_queue(settings), opened, settings)
         async with (
+            _letting_go(app),
             tending(door, settings.verify_graph),
             _shared(settings, telemetry) as shared,
             _batcher(settings, opened, telemetry, tracing) as batcher,
@@ -190,7 +192,6 @@ def create_app(settings: Settings | None = None, predictor: Predictor | None = N
                     yield {"settings": settings, "gate": _gate(settings, telemetry)}
                 finally:
                     await self_test.close()
-        gc.unfreeze()
         if tracing is not None:
             await asyncio.to_thread(tracing.close)
         log.info("stopped")
@@ -288,6 +289,16 @@ def _batcher(
         on_batch=on_batch,
         small_cost=SMALL_EDGES,
     )
+
+
+@asynccontextmanager
+async def _letting_go(app: FastAPI) -> AsyncIterator[None]:
+    """Graph and models leave with the server, however it ends, even where the app is kept."""
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        app.state = State()
 
 
 @asynccontextmanager

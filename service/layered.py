@@ -46,27 +46,30 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Layered:
-    """A model, layer by layer.
+    """How a model is computed layer by layer; it does not hold the model.
 
     Attributes:
-        model: the model.
         hops: for every layer the sampler whose last hop is that layer's.
         lower: edges under a row of every layer, for each edge of its own hop.
         samples: whether neighbors are drawn.
     """
 
-    model: ServedModel
     hops: list[NeighborSampler]
     lower: list[int]
     samples: bool
 
     def compute(
-        self, nodes: NDArray[np.int64], seed: int | None, cache: HiddenCache, fingerprint: str
+        self,
+        model: ServedModel,
+        nodes: NDArray[np.int64],
+        seed: int | None,
+        cache: HiddenCache,
+        fingerprint: str,
     ) -> Computed:
-        """Embeddings of distinct nodes, (len(nodes), d)."""
+        """Embeddings of distinct nodes by the model that this was made for, (len(nodes), d)."""
         with torch.inference_mode():
-            run = _Run(self, seed, cache, fingerprint)
-            rows = run.computed(self.model.num_layers - 1, nodes).float().numpy()
+            run = _Run(self, model, seed, cache, fingerprint)
+            rows = run.computed(model.num_layers - 1, nodes).float().numpy()
         frontier = (len(nodes), *run.frontier)
         return Computed(rows, run.seconds, frontier, run.edges, hidden=run.hidden)
 
@@ -89,7 +92,7 @@ class Layered:
 
 
 def layered(model: ServedModel, graph: Graph, samples: bool) -> Layered | None:
-    """The model layer by layer; None where rows between its layers cannot be kept.
+    """How it is computed layer by layer; None where rows between its layers cannot be kept.
 
     With one layer there are none; rows of nodes are never normalized over a batch.
     """
@@ -107,7 +110,7 @@ def layered(model: ServedModel, graph: Graph, samples: bool) -> Layered | None:
     lower = [1]
     for fanout in hops[-1].fanouts[:-1]:
         lower.append(1 + lower[-1] * (mean_degree if fanout < 0 else fanout))
-    return Layered(model, hops, lower, samples)
+    return Layered(hops, lower, samples)
 
 
 @dataclass(slots=True)
@@ -115,6 +118,7 @@ class _Run:
     """One batch under way."""
 
     layers: Layered
+    model: ServedModel
     seed: int | None
     cache: HiddenCache
     fingerprint: str
@@ -131,10 +135,10 @@ class _Run:
         self.frontier.append(block.num_src)
         self.edges += block.num_edges
         x = self._inputs(block) if i == 0 else self._rows(i - 1, block.src_nodes.numpy())
-        return self._timed("compute", lambda: self.layers.model.saved.model.layer(i, block, x))
+        return self._timed("compute", lambda: self.model.saved.model.layer(i, block, x))
 
     def _hop(self, i: int, nodes: NDArray[np.int64]) -> Block:
-        sampler, whole = self.layers.hops[i], self.layers.model.sampled
+        sampler, whole = self.layers.hops[i], self.model.sampled
         if i == 0 and self.layers.samples and isinstance(whole, ReducedNeighborSampler):
             reduced = ReducedNeighborSampler(sampler, whole.features, whole.reduction)
             [block] = reduced.sample(nodes, self.seed)
@@ -143,13 +147,13 @@ class _Run:
         return block
 
     def _inputs(self, block: Block) -> Tensor:
-        model, threads = self.layers.model, self.layers.hops[0].num_threads
+        model, threads = self.model, self.layers.hops[0].num_threads
         x = self._timed("gather", lambda: model.inputs.gather(block.src_nodes, threads))
         return model.saved.model.prepare(x, block.sources)
 
     def _rows(self, i: int, nodes: NDArray[np.int64]) -> Tensor:
         """Rows of layer i, from the cache where it has them."""
-        model = self.layers.model
+        model = self.model
         width = model.saved.model.widths[i + 1]
         key = HiddenKey(model.saved.info.digest, self.fingerprint, i, self.seed)
         kept = self.layers.is_worth_keeping(i, nodes)

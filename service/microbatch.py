@@ -284,9 +284,7 @@ class MicroBatcher:
             while self._probes:
                 await self._probe(*self._probes.popleft())
             await self._linger()
-            shares = self._take()
-            if shares:
-                await self._compute(shares)
+            await self._compute(self._take())
             if not self._waiting and not self._probes:
                 self._wake.clear()
             else:
@@ -347,6 +345,8 @@ class MicroBatcher:
         self._waiting.extend(t for t, _ in shares if t.place < len(t.nodes))
 
     async def _compute(self, shares: list[Share]) -> None:
+        if not shares:
+            return
         started = time.perf_counter()
         for ticket, _ in shares:
             ticket.seconds.setdefault("queue", started - ticket.arrived)

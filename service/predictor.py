@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -60,7 +61,6 @@ from service.settings import Settings
 __all__ = ["Answer", "Predictor", "open_predictor"]
 MAX_NAMED = 100
 ZERO = np.zeros(1, np.int64)
-MOST_LAYERED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,10 @@ class Predictor:
     ) -> None:
         self.data, self.registry, self.cache, self.settings = data, registry, cache, settings
         self.hidden = HiddenCache(settings.hidden_cache_bytes)
-        self._layers: dict[tuple[int, bool], tuple[ServedModel, Layered | None]] = {}
+        # by whether neighbors are drawn; gone with the model that leaves
+        self._layers: WeakKeyDictionary[ServedModel, dict[bool, Layered | None]] = (
+            WeakKeyDictionary()
+        )
 
     def predict(
         self,
@@ -172,7 +175,7 @@ class Predictor:
             computed = self._whole(key, nodes)
         else:
             fingerprint = self.data.meta.fingerprint
-            computed = layers.compute(nodes, key.seed, self.hidden, fingerprint)
+            computed = layers.compute(key.model, nodes, key.seed, self.hidden, fingerprint)
         rows = computed.rows
         if not np.isfinite(rows).all():
             raise NonFiniteError(key.model.name, key.model.version)
@@ -204,14 +207,10 @@ class Predictor:
         """The model layer by layer, where rows between layers are kept."""
         if not self.hidden.limit_bytes:
             return None
-        place = (id(key.model), key.samples)
-        known = self._layers.get(place)
-        if known is None or known[0] is not key.model:
-            if len(self._layers) >= MOST_LAYERED:
-                self._layers.clear()
-            made = layered(key.model, self.data.graph, key.samples)
-            known = self._layers[place] = (key.model, made)
-        return known[1]
+        known = self._layers.setdefault(key.model, {})
+        if key.samples not in known:
+            known[key.samples] = layered(key.model, self.data.graph, key.samples)
+        return known[key.samples]
 
     def keep(
         self,

@@ -30,7 +30,7 @@ __all__ = ["DEFAULT", "ModelRegistry", "ServedModel"]
 ROWS_AT_ONCE = 1 << 16
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class ServedModel:
     """One version of one model, ready to answer.
 

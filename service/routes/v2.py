@@ -105,6 +105,7 @@ def add_routes(app: FastAPI, settings: Settings) -> None:
 
     async def server(request: Request) -> Response:
         """Name, version and extensions of the server."""
+        app = request.app  # FastAPI remembers endpoints: one that held its app would keep it
         return json_response({"name": app.title, "version": app.version, "extensions": EXTENSIONS})
 
     async def metadata(request: Request) -> Response:
