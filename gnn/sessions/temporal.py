@@ -69,14 +69,13 @@ class TemporalLinkSession:
     def prepare(cls, model: GNN, data: Dataset, config: TrainConfig) -> TemporalLinkSession:
         if model.decoder is None:
             raise TrainingError('the model has no decoder; build it with one, as in decoder="mlp"')
-        data = with_inputs(data, model.config)
         parts = split_by_time(data, config.split)
         own = MONITOR if len(parts.part("val")) else "none"
         monitor = monitor_of(config, own, TEMPORAL_MEASURED)
         if monitor != "none" and not len(parts.part("val")):
             raise TrainingError("there are no val edges to choose the best epoch with; give val a "
                                 'share, or pass --monitor none (monitor="none")')  # fmt: skip
-        loader = _loader(model, data, parts, config)
+        loader = _loader(model, with_inputs(data, model.config), parts, config)
         return cls(
             model,
             data,

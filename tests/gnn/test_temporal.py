@@ -30,6 +30,12 @@ from sampling.temporal_links import SeenDestinations, TemporalLinkLoader, TimedL
 
 NODES, NOW, END = 24, 50, 90
 LINK = {"task": "link-prediction", "temporal": True, "split": (0.7, 0.15, 0.15)}
+LAYERS = [
+    *((conv, {}) for conv in sorted(CONVS)),
+    *(("sage", {"aggregator": name}) for name in ("sum", "max", "weighted", "gcn")),
+]
+LAYER_NAMES = ["-".join([conv, *chosen.values()]) for conv, chosen in LAYERS]
+every_layer = pytest.mark.parametrize(("conv", "chosen"), LAYERS, ids=LAYER_NAMES)
 
 
 def edges(rng: np.random.Generator, count: int, start: int, end: int, typed: bool) -> dict:
@@ -37,6 +43,7 @@ def edges(rng: np.random.Generator, count: int, start: int, end: int, typed: boo
         "src": rng.integers(0, NODES, count),
         "dst": rng.integers(0, NODES, count),
         "edge_time": rng.integers(start, end, count),
+        "edge_weight": rng.uniform(0.5, 2, count).astype(np.float32),
         "edge_features": rng.normal(size=(count, 2)).astype(np.float32),
         **({"edge_type": rng.integers(0, 3, count)} if typed else {}),
     }
@@ -46,19 +53,64 @@ def world(past: int, seed: int, count: int = 80, typed: bool = False) -> Dataset
     """A past up to NOW that depends on `past` alone, and a future that depends on `seed`."""
     before = edges(np.random.default_rng(past), 150, 0, NOW, typed)
     after = edges(np.random.default_rng((seed, 1)), count, NOW, END, typed)
-    both = {name: np.concatenate([before[name], after[name]]) for name in before}
-    types = (NodeType("a", 0, 10), NodeType("b", 10, NODES)) if typed else ()
-    named = {"node_types": types, "edge_types": ("p", "q", "r")} if typed else {}
-    both |= named
-    graph = Graph.from_edges(both.pop("src"), both.pop("dst"), num_nodes=NODES, **both)
-    rng = np.random.default_rng(past)
+    return world_of({name: np.append(before[name], after[name], 0) for name in before}, past)
+
+
+def world_of(columns: dict, seed: int = 0, every: int = 1) -> Dataset:
+    """These edges, between nodes that depend on `seed` alone, at times of `every` so many."""
+    columns, types = dict(columns), ()
+    if "edge_type" in columns:
+        types = (NodeType("a", 0, 10), NodeType("b", 10, NODES))
+        columns["edge_types"] = ("p", "q", "r")
+    graph = Graph.from_edges(
+        columns.pop("src"), columns.pop("dst"), num_nodes=NODES, node_types=types, **columns
+    )
+    rng = np.random.default_rng(seed)
     return Dataset.in_memory(
         graph,
         features=rng.normal(size=(NODES, 5)).astype(np.float32),
         positions=rng.normal(size=(NODES, 3)).astype(np.float32),
         labels=rng.integers(0, 3, NODES),
-        node_time=rng.integers(0, NOW + 1, NODES),
+        node_time=rng.integers(0, NOW + 1, NODES) // every * every,
     )
+
+
+def by_decades() -> dict:
+    """Edges of few times, so that many are of the very moment that a node is asked for at."""
+    columns = edges(np.random.default_rng(4), 300, 0, END, typed=True)
+    return columns | {"edge_time": columns["edge_time"] // 10 * 10}
+
+
+def shuffled(columns: dict, later: np.ndarray) -> dict:
+    """Who was there later, when and with what, in any other order."""
+    return {name: _put(column, later, _mixed(column[later], len(name)))
+            for name, column in columns.items()}  # fmt: skip
+
+
+def removed(columns: dict, later: np.ndarray) -> dict:
+    return {name: column[~later] for name, column in columns.items()}
+
+
+def altered(columns: dict, later: np.ndarray) -> dict:
+    """Other features, weights and types, on the same edges."""
+    features, weights, types = (
+        columns[name] for name in ("edge_features", "edge_weight", "edge_type")
+    )
+    return columns | {
+        "edge_features": _put(features, later, 9 - 3 * features[later]),
+        "edge_weight": _put(weights, later, 1 / weights[later]),
+        "edge_type": _put(types, later, (types[later] + 1) % 3),
+    }
+
+
+def _put(column: np.ndarray, where: np.ndarray, values: np.ndarray) -> np.ndarray:
+    column = column.copy()
+    column[where] = values
+    return column
+
+
+def _mixed(column: np.ndarray, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).permutation(column)
 
 
 def model_of(data: Dataset, conv: str = "tgat", task: str = "link-prediction", **chosen) -> GNN:
@@ -87,16 +139,22 @@ def scores(
     return tuple(torch.cat(rows) for rows in zip(*score_in_time(model, loader), strict=True))
 
 
-@pytest.mark.parametrize("conv", sorted(CONVS))
+def logits_of(
+    model: GNN, data: Dataset, nodes: np.ndarray, reading: TemporalReading
+) -> torch.Tensor:
+    return temporal_logits(model, with_inputs(data, model.config), nodes, reading)
+
+
+@every_layer
 @settings(max_examples=6, deadline=None)
 @given(past=st.integers(0, 99), future=st.integers(0, 99), count=st.integers(0, 200),
        typed=st.booleans(), strategy=st.sampled_from(["recent", "uniform"]),
        fanout=st.sampled_from([-1, 1, 4]))  # fmt: skip
 def test_another_future_changes_no_score_to_the_bit(
-    conv, past, future, count, typed, strategy, fanout
+    conv, chosen, past, future, count, typed, strategy, fanout
 ):
     one, other = world(past, 1, typed=typed), world(past, future, count, typed)
-    model, asked = model_of(one, conv), questions(past, typed)
+    model, asked = model_of(one, conv, **chosen), questions(past, typed)
     expected = scores(model, one, asked, TemporalReading((fanout,) * 2, strategy, 1))
     for threads in (1, 4):
         reading = TemporalReading((fanout,) * 2, strategy, threads)
@@ -104,14 +162,42 @@ def test_another_future_changes_no_score_to_the_bit(
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-@pytest.mark.parametrize("aggregator", ["mean", "sum", "max", "gcn"])
-def test_another_future_changes_no_output_of_a_node_to_the_bit(aggregator):
-    one, other = world(4, 1), world(4, 2, 150)
-    model = model_of(one, "sage", "node-classification", aggregator=aggregator)
-    for fanouts in (None, (3, 2)):
-        expected = temporal_logits(model, one, np.arange(NODES), TemporalReading(fanouts))
-        found = temporal_logits(model, other, np.arange(NODES), TemporalReading(fanouts))
-        assert torch.equal(found, expected)
+@pytest.mark.parametrize("change", [shuffled, removed, altered])
+@every_layer
+def test_what_happens_from_a_time_on_changes_no_output_at_that_time_or_before(conv, chosen, change):
+    """To the bit; beside nodes of later times, which do see the change, but for rounding."""
+    columns = by_decades()
+    one = world_of(columns, every=10)
+    model = model_of(one, conv, "node-classification", **chosen)
+    for now in (20, 30):
+        other = world_of(change(columns, columns["edge_time"] >= now), every=10)
+        before = np.flatnonzero(one.node_time <= now)
+        after = np.flatnonzero(one.node_time > now)
+        for reading in (TemporalReading(), TemporalReading((3, 2), "uniform", 4)):
+            alone, again = (logits_of(model, d, before, reading) for d in (one, other))
+            assert torch.equal(alone, again)
+            together = logits_of(model, other, np.arange(NODES), reading)
+            assert torch.allclose(together[before], alone, rtol=1e-4, atol=1e-5)
+            later = logits_of(model, one, after, reading)
+            if conv != "identity" and change is not altered:
+                assert not torch.allclose(together[after], later, atol=1e-2)
+
+
+@every_layer
+def test_training_on_nodes_knows_nothing_of_what_happens_later(conv, chosen):
+    columns, found = by_decades(), []
+    config = TrainConfig(temporal=True, epochs=2, batch_size=8, fanouts=(4, 4), monitor="accuracy")
+    one = world_of(columns, every=10)
+    val = session_for(model_of(one, conv, "node-classification", **chosen), one, config).val_nodes
+    later = columns["edge_time"] >= one.node_time[val].max()
+    for changed in (columns, *(change(columns, later) for change in (shuffled, removed, altered))):
+        data = world_of(changed, every=10)
+        model = model_of(data, conv, "node-classification", **chosen)
+        reports = [(r.loss, r.metrics["val"]) for r in train(model, data, config)]
+        found.append((reports, model.state_dict()))
+    for reports, state in found[1:]:
+        assert reports == found[0][0]
+        assert all(torch.equal(tensor, found[0][1][name]) for name, tensor in state.items())
 
 
 def test_the_past_does_change_scores():
@@ -126,20 +212,20 @@ def test_the_past_does_change_scores():
 
 def with_test_edges(seed: int) -> Dataset:
     """Edges of train and val that never change, and as many test edges, at later times."""
-    before = edges(np.random.default_rng(0), 170, 0, NOW, False)
-    after = edges(np.random.default_rng((seed, 1)), 30, NOW, END, False)
-    both = {name: np.concatenate([before[name], after[name]]) for name in before}
-    graph = Graph.from_edges(both.pop("src"), both.pop("dst"), num_nodes=NODES, **both)
-    return Dataset.in_memory(graph)
+    before = edges(np.random.default_rng(0), 170, 0, NOW, True)
+    after = edges(np.random.default_rng((seed, 1)), 30, NOW, END, True)
+    return world_of({name: np.append(before[name], after[name], 0) for name in before})
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_training_and_validation_know_nothing_of_the_test_edges(threads):
+@every_layer
+def test_training_and_validation_know_nothing_of_the_test_edges(conv, chosen, threads):
     config = TrainConfig(**LINK, epochs=2, batch_size=40, fanouts=(4, 4), num_threads=threads)
     found = []
     for seed in (1, 2):
         data = with_test_edges(seed)
-        model = model_of(data)
+        data = data if conv == "egnn" else replace(data, features=None)
+        model = model_of(data, conv, **chosen)
         reports = [(r.loss, r.metrics["val"]) for r in train(model, data, config)]
         found.append((reports, model.state_dict()))
     assert found[0][0] == found[1][0]
