@@ -1,14 +1,19 @@
 """TGAT (Xu et al.: Inductive Representation Learning on Temporal Graphs, 2020).
 
-    z_uv  = [x_u | Φ(t_v - t_uv) | e_uv],   z_v = [x_v | Φ(0)],   Φ(t) = cos(ω log(1 + t / τ) + b)
+    z_uv  = [x_u | Φ(t_v - t_uv) | e_uv],   z_v = [x_v | Φ(0)]
     a_v   = ‖_h Σ_{u → v} softmax_u ((W_query z_v) · (W_key z_uv) / √d) W_value z_uv
     out_v = FFN [a_v | x_v]
+    Φ_k(t) = cos(ω_k log(1 + max(t, 0) / τ) + b_k),   k = 1 … d_time
 
 t_uv is the time of an edge, t_v the time that the destination is predicted at. Where a block does
 not say it, t_v is one unit after the newest edge that v receives there: that depends on the row
-alone, so tiles, whole graphs and full samples agree. Frequencies ω start at 1 and fall
-geometrically to 10^-9, as in the authors' code, and are learned. The paper has Φ(t) = cos(ω t + b);
-with the logarithm an age that training never saw lies near those that it saw. τ is `time_scale`.
+alone, so tiles, whole graphs and full samples agree. Every layer learns ω and b of its own: ω falls
+geometrically from 1 to 10^-9 at the start, b is 0. τ is `time_scale`. The logarithm is taken in
+float64.
+
+d is the width of a head. The paper has cosines and sines of ω_k t, its authors' code
+cos(ω_k t + b_k) with the same ω at the start. The logarithm is ours: an age that training never saw
+lies near those that it saw.
 """
 
 from __future__ import annotations
