@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -23,8 +23,6 @@ from sampling.errors import InputError
 
 __all__ = ["Ranks", "joined", "local_rank"]
 
-UNSHARED_TASK = "unsupervised"
-"""Its losses are not means over the entries of a batch."""
 ON_BOTH = "cpu:gloo,cuda:nccl"
 
 SequenceT = TypeVar("SequenceT")
@@ -53,15 +51,6 @@ class Ranks:
     def writes(self) -> bool:
         return self.rank == 0
 
-    def check(self, task: str) -> None:
-        """Refuse a task whose batches are not shared.
-
-        Raises:
-            InputError: it is one.
-        """
-        if self.size > 1 and task == UNSHARED_TASK:
-            raise InputError(f"{task} is trained by one process; start it without torchrun")
-
     def device(self, name: str) -> torch.device:
         """Where this process trains; of several on a machine each takes the accelerator of its
         number there, as `torchrun` gives it.
@@ -87,6 +76,24 @@ class Ranks:
         if count < self.size:
             return 1 / self.size
         return len(range(self.rank, count, self.size)) / count
+
+    def mean(self, own: Tensor, count: int) -> Tensor:
+        """The mean over a batch of `count` from the mean over this process's entries of it.
+
+        Gradients reach the entries of all processes.
+        """
+        if self.size == 1:
+            return own
+        whole: Tensor = _Sum.apply(own * self.share(count))  # type: ignore[no-untyped-call]
+        return whole
+
+    def total(self, own: float) -> float:
+        """The sum of this number over the processes, the same in all of them."""
+        if self.size == 1:
+            return own
+        whole = torch.tensor(own, dtype=torch.float64)
+        dist.all_reduce(whole)
+        return whole.item()
 
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace every gradient by its sum over the processes, in one message."""
@@ -121,6 +128,24 @@ class Ranks:
         """Until all processes are here."""
         if self.size > 1:
             dist.all_reduce(torch.zeros(1))  # a barrier would choose a device by itself
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over the processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        return _summed(own)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return _summed(grads[0])
+
+
+def _summed(own: Tensor) -> Tensor:
+    whole = own.contiguous().clone()
+    dist.all_reduce(whole)
+    return whole
 
 
 def local_rank() -> int:

@@ -116,7 +116,6 @@ def train(
     """
     config = config or TrainConfig()
     ranks = Ranks.current()
-    ranks.check(config.task)
     placed = _placed(model, config, ranks)
     with kept_pages(), placed as device, naming_memory(device, config.batch_size):
         yield from _epochs(model, data, config, resume_dir, resume)

@@ -6,7 +6,8 @@
            (Velickovic et al.: Deep Graph Infomax, 2019)
 
 D is the model's decoder, bilinear in the paper; it reads rectified embeddings. Small graphs are
-encoded whole; of larger ones the Blocks around each batch of nodes.
+encoded whole; of larger ones the Blocks around each batch of nodes. Where processes share a batch,
+walks, shuffled rows and the summary s are those of the whole batch.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import torch.nn.functional as F  # noqa: N812 - the name torch's own docs use
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.distributed import Ranks
 from gnn.errors import DivergedError, TrainingError
 from gnn.inputs import with_inputs
 from gnn.model import GNN
@@ -94,14 +96,16 @@ class UnsupervisedSession:
         rng = np.random.default_rng((self.config.seed & MASK, epoch))
         order = rng.permutation(self.data.graph.num_nodes)
         step = self._infomax if self.config.objective == "dgi" else self._walks
-        losses, sizes, edges = [], [], 0
+        ranks, losses, sizes, edges = Ranks.current(), [], [], 0
         for i, start in enumerate(range(0, len(order), self.config.batch_size)):
             nodes = order[start : start + self.config.batch_size]
             loss, walked = step(nodes, step_seed(self.config.seed, epoch, i))
-            losses.append(self.stepper.step(loss, epoch, i) * len(nodes))
-            sizes.append(len(nodes))
+            size = len(nodes)
+            own = self.stepper.step(loss, epoch, i, size)
+            losses.append(own * ranks.share(size) * size)
+            sizes.append(size)
             edges += walked
-        self.loss = math.fsum(losses) / sum(sizes)
+        self.loss = ranks.total(math.fsum(losses)) / sum(sizes)
         return EpochResult(self.loss, {}, edges, time.perf_counter() - began)
 
     def validate(self, epoch: int) -> dict[str, float]:
@@ -123,9 +127,10 @@ class UnsupervisedSession:
         walks = random_walks(
             self.data.graph, nodes, WALK_LENGTH, seed=seed, num_threads=self.config.num_threads
         ).numpy()
-        met = walks[:, 1:]
-        src = np.repeat(nodes, WALK_LENGTH)[met.ravel() >= 0]
-        dst = met.ravel()[met.ravel() >= 0]
+        part = Ranks.current().part(len(nodes))
+        met, own = walks[:, 1:], walks[part, 1:]
+        src = np.repeat(nodes[part], WALK_LENGTH)[own.ravel() >= 0]
+        dst = own.ravel()[own.ravel() >= 0]
         drawn = self.negatives.sample(src, dst, seed).numpy()
         asked, rows = np.unique(np.concatenate([src, dst, drawn.ravel()]), return_inverse=True)
         h, walked = self._encode(asked, seed)
@@ -136,40 +141,64 @@ class UnsupervisedSession:
         away = torch.from_numpy(np.stack([np.repeat(one, drawn.shape[1]), none]))
         positive, negative = self.model.score(h, pairs), self.model.score(h, away)
         loss = F.softplus(-positive).mean() + F.softplus(negative).mean() * drawn.shape[1]
-        return loss, walked
+        usual = (met >= 0).sum() * len(own) / len(met)
+        return loss * float(len(src) / usual), walked
 
     def _infomax(self, nodes: NDArray[np.int64], seed: int) -> tuple[Tensor, int]:
         """Rows of a graph told from rows of the same graph with shuffled features."""
         assert self.model.decoder is not None, "prepare checked it"
-        h, walked = self._encode(nodes, seed)
-        shuffled, again = self._encode(nodes, seed, shuffle=True)
+        ranks = Ranks.current()
+        own = nodes[ranks.part(len(nodes))]
+        h, walked = self._encode(own, seed)
+        shuffled, again = self._encode(own, seed, shuffled_among=nodes)
         # Linear rows have the mean of the shuffled ones, and nothing would tell them apart.
         h, shuffled = F.leaky_relu(h, SLOPE), F.leaky_relu(shuffled, SLOPE)
-        summary = torch.sigmoid(h.mean(dim=0)).expand(len(h), -1)
+        summary = torch.sigmoid(ranks.mean(h.mean(dim=0), len(nodes))).expand(len(h), -1)
         positive = self.model.decoder.pairs(h, summary, None)
         negative = self.model.decoder.pairs(shuffled, summary, None)
         loss = F.softplus(-positive).mean() + F.softplus(negative).mean()
         return loss / 2, walked + again
 
     def _encode(
-        self, nodes: NDArray[np.int64], seed: int, *, shuffle: bool = False
+        self,
+        nodes: NDArray[np.int64],
+        seed: int,
+        shuffled_among: NDArray[np.int64] | None = None,
     ) -> tuple[Tensor, int]:
-        """Embeddings of these nodes, and how many edges were walked."""
+        """Embeddings of these nodes, and how many edges were walked.
+
+        Args:
+            nodes: this process's own.
+            seed: randomness of the neighbors.
+            shuffled_among: give every node the features of another that this batch reads.
+        """
         assert self.data.features is not None, "prepare saw to it"
         rows = torch.from_numpy(nodes)
         if self.whole is not None:
             x = None
-            if shuffle:
+            if shuffled_among is not None:
                 order = self._permutation(self.data.graph.num_nodes, seed)
                 x = self.data.features.gather(order)
             h, walked = self.whole.encode(seed, x=x)
             return h[rows.to(h.device)], walked
         blocks = self.sampler.sample(rows, seed)
         nodes_read = blocks[0].src_nodes
-        if shuffle:
-            nodes_read = nodes_read[self._permutation(len(nodes_read), seed)]
+        if shuffled_among is not None:
+            nodes_read = self._shuffled(nodes_read, shuffled_among, seed)
         h = self.model.encode(*self.mover((blocks, self.data.features.gather(nodes_read))))
         return h, sum(block.num_edges for block in blocks)
+
+    def _shuffled(self, read: Tensor, batch: NDArray[np.int64], seed: int) -> Tensor:
+        """Whose features each of these nodes has, where those that a batch reads are shuffled.
+
+        What is drawn for a node does not depend on the batch, so a part of it reads no others.
+        """
+        among = read
+        if Ranks.current().size > 1:
+            among = self.sampler.sample(torch.from_numpy(batch), seed)[0].src_nodes
+        mixed = among[self._permutation(len(among), seed)]
+        order = torch.argsort(among)
+        return mixed[order[torch.searchsorted(among[order], read)]]
 
     def _permutation(self, count: int, seed: int) -> Tensor:
         return torch.from_numpy(np.random.default_rng(seed & MASK).permutation(count))

@@ -15,7 +15,6 @@ import torch
 from gnn import load_model
 from gnn.distributed import Ranks
 from sampling import Dataset, Graph, GraphStore
-from sampling.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OPTIONS = ["--fanouts", "4,3", "--epochs", "3", "--batch-size", "50", "--dropout", "0",
@@ -26,13 +25,23 @@ TASKS = {
     "links against all": ["--task", "link-prediction", "--model", "gcn", "--link-loss", "softmax"],
     "links in time": ["--task", "link-prediction", "--temporal", "--model", "sage",
                       "--layers", "2"],
+    "rows by infomax": ["--task", "unsupervised", "--objective", "dgi", "--model", "gcn"],
 }  # fmt: skip
+IN_BLOCKS = {
+    "rows by walks": ["--task", "unsupervised", "--model", "sage"],
+    "rows by infomax": ["--task", "unsupervised", "--objective", "dgi", "--model", "sage"],
+}
+ENCODING_BLOCKS = """
+import gnn.sessions.whole, service.cli
+gnn.sessions.whole.EXACT_EDGES = 0
+service.cli.main()
+"""
 
 
 @pytest.fixture
 def graph(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
-    edges = rng.integers(0, 300, (2, 2000))
+    edges = rng.integers(0, 300, 2000), rng.integers(0, 150, 2000)  # walks end early at the others
     data = Dataset.in_memory(
         Graph.from_edges(*edges, num_nodes=300, edge_time=rng.integers(0, 10_000, 2000)),
         features=rng.normal(size=(300, 6)).astype(np.float32),
@@ -46,24 +55,33 @@ def graph(tmp_path: Path) -> Path:
 def run(*command: str) -> dict:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", *command], capture_output=True, text=True, env=environment
+        [sys.executable, *command], capture_output=True, text=True, env=environment
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_two_processes_train_the_model_of_one(task: str, graph: Path, tmp_path: Path):
-    options = [*TASKS[task], *OPTIONS]
-    alone = run("service.cli", "train", str(graph), "--out", str(tmp_path / "alone"), *options)
-    launch = ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    both = run(
-        *launch, "service.cli", "train", str(graph), "--out", str(tmp_path / "both"), *options
-    )
+def check_two_train_the_model_of_one(program: list[str], options: list[str], out: Path) -> None:
+    options = [*options, *OPTIONS]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    alone = run(*program, "train", *options, "--out", str(out / "alone"))
+    both = run(*launch, *program, "train", *options, "--out", str(out / "both"))
     assert (alone["version"], both["version"]) == (1, 1)
-    one, two = (load_model(tmp_path / name).model.state_dict() for name in ("alone", "both"))
+    one, two = (load_model(out / name).model.state_dict() for name in ("alone", "both"))
     for name, weights in one.items():
         assert torch.allclose(weights, two[name], atol=2e-4), name
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_two_processes_train_the_model_of_one(task: str, graph: Path, tmp_path: Path):
+    check_two_train_the_model_of_one(["-m", "service.cli"], [str(graph), *TASKS[task]], tmp_path)
+
+
+@pytest.mark.parametrize("task", IN_BLOCKS)
+def test_so_they_do_where_batches_have_blocks_of_their_own(task: str, graph: Path, tmp_path: Path):
+    program = tmp_path / "in_blocks.py"
+    program.write_text(ENCODING_BLOCKS)
+    check_two_train_the_model_of_one([str(program)], [str(graph), *IN_BLOCKS[task]], tmp_path)
 
 
 @pytest.mark.parametrize("size", [2, 3, 5])
@@ -76,10 +94,3 @@ def test_shares_of_a_batch_cover_it_once(size, count):
         mine = entries[rank.part(count)]
         weights[mine] += rank.share(count) / len(mine)
     assert np.allclose(weights, 1 / count)
-
-
-def test_a_task_whose_batches_are_not_shared_is_refused():
-    with pytest.raises(InputError, match="torchrun"):
-        Ranks(0, 2).check("unsupervised")
-    Ranks(0, 1).check("unsupervised")
-    Ranks(0, 2).check("link-prediction")
