@@ -55,6 +55,7 @@ def model_card(
         *_sizes(measured.sizes),
         "## Metrics",
         _metric_table(measured.metrics),
+        *_targets(measured.targets),
         *_classes(measured.classes, info["classes"]),
         *_calibration(measured.calibration),
         "## Input and output",
@@ -149,6 +150,20 @@ def _metric_table(metrics: Mapping[str, Mapping[str, float]]) -> str:
     rows = [[part, *(_number(values.get(name)) for name in names)]
             for part, values in metrics.items()]  # fmt: skip
     return _table(["part", *names], rows)
+
+
+def _targets(targets: Mapping[str, Mapping[str, Mapping[str, float]]]) -> list[str]:
+    if not targets:
+        return []
+    part, found = list(targets.items())[-1]
+    more = f", the first {MAX_CLASSES} of {len(found)}" if len(found) > MAX_CLASSES else ""
+    names = sorted({name for values in found.values() for name in values})
+    rows = [[_name(target), *(_number(values.get(name)) for name in names)]
+            for target, values in list(found.items())[:MAX_CLASSES]]  # fmt: skip
+    return [
+        f"### Targets\n\nOn the {part} part{more}. The metrics above are means over the targets.",
+        _table(["target", *names], rows),
+    ]
 
 
 def _classes(report: ClassReport | None, names: Sequence[int | str]) -> list[str]:

@@ -27,6 +27,7 @@ from gnn.model import GNN
 from gnn.probe import probe_accuracy
 from gnn.reduce import reduce_inputs
 from gnn.splits import PARTS, split_nodes
+from gnn.target_report import target_report
 from gnn.tasks import WITHOUT_OUTPUTS, task_for
 from gnn.temporal_evaluate import TemporalReading, temporal_link_metrics, temporal_logits
 from gnn.temporal_split import split_by_time
@@ -45,6 +46,7 @@ __all__ = [
     "using_threads",
 ]
 
+Metrics = dict[str, float]
 EXACT_EDGES = 5_000_000
 """Up to this many edges a pass over the whole graph is cheap, whatever it is for."""
 EVAL_FANOUT = 20
@@ -67,9 +69,16 @@ def evaluate(
         SchemaMismatchError: the graph's features are not those of the model.
         TrainingError: there are no labels, or none in this part.
     """
+    return evaluate_with_targets(model, data, part, **options)[0]
+
+
+def evaluate_with_targets(
+    model: GNN, data: Data, part: str = "test", **options: Unpack[EvaluateOptions]
+) -> tuple[Metrics, dict[str, Metrics]]:
+    """As `evaluate`, and the same of every target by its name; none where there is one target."""
     if part not in PARTS:
         raise InputError(f"there is no part {part!r}; choose one of {', '.join(PARTS)}")
-    metrics = evaluate_parts(model, data, (part,), **options)
+    metrics = _measured(model, data, (part,), **options)
     if part not in metrics:
         index = options.get("split_index", 0)
         if options.get("task") == "link-prediction":
@@ -113,12 +122,23 @@ def evaluate_parts(
         SchemaMismatchError: the graph's features are not those of the model.
         TrainingError: there are no labels.
     """
+    measured = _measured(model, data, names, **options)
+    return {name: metrics for name, (metrics, _) in measured.items()}
+
+
+def _measured(
+    model: GNN, data: Data, names: Sequence[str], **options: Unpack[EvaluateOptions]
+) -> dict[str, tuple[Metrics, dict[str, Metrics]]]:
+    """Metrics of several parts, and those of every target."""
     name = options.get("task", "node-classification")
     if name in WITHOUT_OUTPUTS and isinstance(data, Dataset):
-        return _without_outputs(model, data, names, name, **options)
+        found = _without_outputs(model, data, names, name, **options)
+        return {part: (metrics, {}) for part, metrics in found.items()}
     task = task_for(name, data)
-    found = part_logits(model, data, names, **options)
-    return {name: task.metrics(logits, y) for name, (logits, y) in found.items()}
+    return {
+        part: (task.metrics(*rows), target_report(task, data, *rows))
+        for part, rows in part_logits(model, data, names, **options).items()
+    }
 
 
 def _without_outputs(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from gnn.calibration import Calibration, calibrate
@@ -11,6 +11,7 @@ from gnn.class_report import ClassReport, class_report, labels_report
 from gnn.data import Data
 from gnn.evaluate import EvaluateOptions, evaluate_parts, part_logits
 from gnn.model import GNN
+from gnn.target_report import target_report
 from gnn.tasks import task_for
 from gnn.train_config import CLASS_TASKS, TrainConfig
 
@@ -29,12 +30,14 @@ class Measured:
         sizes: labeled nodes, or graphs, of every part.
         calibration: of the probabilities of one class per row, from the validation part; else None.
         classes: class by class on the test part, or the last there is; None for other tasks.
+        targets: metrics of every target by its name, per part; empty where there is one target.
     """
 
     metrics: dict[str, dict[str, float]]
     sizes: dict[str, int]
     calibration: Calibration | None = None
     classes: ClassReport | None = None
+    targets: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
 
 def measure(model: GNN, data: Data, training: TrainConfig) -> Measured:
@@ -57,7 +60,8 @@ def measure(model: GNN, data: Data, training: TrainConfig) -> Measured:
     sizes = {part: len(y) for part, (_, y) in found.items()}
     info = data.meta.labels
     if training.task not in CLASS_TASKS or info is None or not found:
-        return Measured(metrics, sizes)
+        reports = {part: target_report(task, data, *rows) for part, rows in found.items()}
+        return Measured(metrics, sizes, targets={p: one for p, one in reports.items() if one})
     part = list(found)[-1]
     logits, y = found[part]
     if info.kind == "multi":

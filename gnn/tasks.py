@@ -23,6 +23,7 @@ __all__ = [
     "GRAPH_TASKS",
     "TASKS",
     "WITHOUT_OUTPUTS",
+    "GraphRegression",
     "LinkPrediction",
     "NodeClassification",
     "NodeRegression",
@@ -256,6 +257,18 @@ class GraphRegression(NodeRegression):
     def metrics(
         self, logits: Tensor, y: Tensor, names: Collection[str] | None = None
     ) -> dict[str, float]:
+        found = self.target_metrics(logits, y, names)
+        every = dict.fromkeys(name for one in found for name in one)
+        return {name: float(np.mean([m[name] for m in found if name in m])) for name in every}
+
+    def target_metrics(
+        self, logits: Tensor, y: Tensor, names: Collection[str] | None = None
+    ) -> list[dict[str, float]]:
+        """Metrics of every target by itself; of one that no graph here has, none.
+
+        Raises:
+            TrainingError: the model gives more or fewer values than there are targets.
+        """
         columns = y.reshape(len(y), -1)
         if columns.shape[1] != logits.shape[1]:
             raise TrainingError(
@@ -263,13 +276,12 @@ class GraphRegression(NodeRegression):
                 f"{columns.shape[1]} targets; measure it on a collection with the targets that it "
                 "was trained on"
             )
-        found = [
+        return [
             real_metrics(values[known].numpy(), truth[known].numpy(), names)
-            for values, truth in zip(logits.unbind(dim=1), columns.unbind(dim=1), strict=True)
             if (known := torch.isfinite(truth)).any()
+            else {}
+            for values, truth in zip(logits.unbind(dim=1), columns.unbind(dim=1), strict=True)
         ]
-        every = dict.fromkeys(name for one in found for name in one)
-        return {name: float(np.mean([m[name] for m in found if name in m])) for name in every}
 
 
 GRAPH_TASKS = (GraphClassification.name, GraphRegression.name)

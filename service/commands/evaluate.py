@@ -44,11 +44,11 @@ def evaluate(
     debug: Debug = False,
 ) -> None:
     """Measure a saved model on one part of a graph's labeled nodes."""
-    from gnn import evaluate as measure
     from gnn import load_model
     from gnn.brought import module_names
     from gnn.data import open_data
     from gnn.device import chosen_device
+    from gnn.evaluate import evaluate_with_targets
     from gnn.measure import reading_fanouts
 
     saved = load_model(model, module_names(allow_modules))
@@ -56,7 +56,7 @@ def evaluate(
     training, data = saved.info.training, open_data(graph)
     if split_index is None:
         split_index = 0 if data.splits is None else training["split_index"]
-    metrics = measure(
+    metrics, targets = evaluate_with_targets(
         saved.model,
         data,
         split,
@@ -70,6 +70,5 @@ def evaluate(
         strategy=training.get("strategy", "recent"),
         num_threads=threads,
     )
-    show(
-        {"model": saved.info.name, "version": saved.info.version, "metrics": {split: metrics}}, json
-    )
+    result = {"model": saved.info.name, "version": saved.info.version, "metrics": {split: metrics}}
+    show({**result, "targets": {split: targets}} if targets else result, json)

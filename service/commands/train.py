@@ -431,6 +431,7 @@ def run_training(
         "path": str(path),
         "task": training.task,
         "metrics": measured.metrics,
+        **({"targets": measured.targets} if measured.targets else {}),
         "certified": certificate.passed,
         "epochs": report.epoch if report else training.epochs,
         "best_epoch": report.best_epoch if report else None,

@@ -13,8 +13,9 @@ from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_err
 from gnn import ModelConfig, build_model, evaluate, load_model
 from gnn.errors import TrainingError
 from gnn.graph_evaluate import graph_logits
+from gnn.target_report import target_report
 from gnn.tasks import task_named
-from sampling import GraphCollection
+from sampling import Dataset, Graph, GraphCollection
 from service.cli import main
 from service.graph_predictor import GraphPredictor
 from service.graph_schemas import SentGraph
@@ -59,6 +60,9 @@ def test_several_targets_go_the_whole_way(tmp_path: Path, capsys):
     assert f"- `double`: {COUNT * 4 // 5} graphs with a target" in saved.card
     again = said(capsys, "evaluate", tmp_path / "rings", tmp_path / "models/m")
     assert again["metrics"]["test"] == pytest.approx(trained["metrics"]["test"])
+    each = check_targets(trained, saved.card)
+    for target, metrics in again["targets"]["test"].items():
+        assert metrics == pytest.approx(each[target])
     answer = said(capsys, "predict", tmp_path / "rings", tmp_path / "models/m", "--nodes", "3,5")
     data = GraphCollection.open(tmp_path / "rings")
     expected = graph_logits(saved.model, data, data.ids.find([3, 5])).tolist()
@@ -70,6 +74,43 @@ def test_several_targets_go_the_whole_way(tmp_path: Path, capsys):
     predictor = GraphPredictor(None, Settings(graph=tmp_path, models=tmp_path))
     (entry,) = predictor.predict(saved, [sent], ("label",))
     assert entry["value"] == pytest.approx(expected[0], rel=1e-4)
+
+
+def check_targets(trained: dict, card: str) -> dict[str, dict[str, float]]:
+    """Those of the test part: in the result, as the mean says, and on the card."""
+    assert trained["targets"].keys() == trained["metrics"].keys() == {"train", "val", "test"}
+    each: dict[str, dict[str, float]] = trained["targets"]["test"]
+    assert list(each) == ["size", "double"]
+    assert each["double"]["rmse"] > 10 * each["size"]["rmse"]
+    for name, mean in trained["metrics"]["test"].items():
+        assert mean == pytest.approx(np.mean([metrics[name] for metrics in each.values()]))
+    assert "### Targets\n\nOn the test part." in card
+    assert "| target | mae | r2 | rmse |" in card
+    for target, metrics in each.items():
+        numbers = " | ".join(f"{metrics[name]:.4f}" for name in ("mae", "r2", "rmse"))
+        assert f"| `{target}` | {numbers} |" in card
+    return each
+
+
+def collection(y: np.ndarray, names: tuple[str, ...] = ()) -> GraphCollection:
+    lone = Dataset.in_memory(Graph.from_edges([0], [1]), features=np.ones((2, 1), np.float32))
+    return GraphCollection.from_graphs([lone] * len(y), labels=y, target_names=names)
+
+
+def test_every_target_is_measured_by_its_name_or_number():
+    rng = np.random.default_rng(0)
+    y, values = rng.normal(size=(2, 30, 3)).astype(np.float32)
+    y[::4, 1], y[:, 2] = np.nan, np.nan
+    rows = torch.from_numpy(values), torch.from_numpy(y)
+    found = target_report(TASK, collection(y, ("a", "b", "c")), *rows)
+    known = ~np.isnan(y[:, 1])
+    assert found["a"]["rmse"] == pytest.approx(root_mean_squared_error(y[:, 0], values[:, 0]))
+    assert found["b"]["r2"] == pytest.approx(r2_score(y[known, 1], values[known, 1]), rel=1e-5)
+    assert found["c"] == {}
+    assert list(target_report(TASK, collection(y), *rows)) == ["0", "1", "2"]
+    one = collection(y[:, :1])
+    assert target_report(TASK, one, rows[0][:, :1], rows[1][:, :1]) == {}
+    assert target_report(TASK, collection(y[:, 0]), rows[0][:, :1], rows[1][:, 0]) == {}
 
 
 def test_metrics_are_means_over_targets_of_what_is_known():
@@ -107,6 +148,7 @@ def test_another_number_of_targets_is_refused(tmp_path: Path, capsys):
              tmp_path / name)  # fmt: skip
     said(capsys, "train", tmp_path / "one", "--out", tmp_path / "m", "--task", "graph-regression",
          "--model", "gin", "--epochs", 1, "--threads", 1)  # fmt: skip
+    assert "### Targets" not in load_model(tmp_path / "m/1").card
     two = GraphCollection.open(tmp_path / "two")
     with pytest.raises(TrainingError, match="gives 1 values per graph, and the graphs have 2"):
         evaluate(load_model(tmp_path / "m/1").model, two, task="graph-regression")
