@@ -55,7 +55,7 @@ def embed(
     It leaves a directory for `EmbeddingTable`.
 
     Args:
-        saved: the model.
+        saved: the model; layers run where it is.
         data: the graph.
         out: the directory to make.
         predictions: write class probabilities, or values, as well.
@@ -127,6 +127,9 @@ def _check(
         known, got = get_args(StorageName), getattr(settings, name)
         if got not in known:
             raise InputError(f"{name} is {got!r}; choose {', '.join(known)}")
+    if settings.memory is not None and saved.model.device.type != "cpu":
+        raise InputError(f"memory is bounded for layers that run on the CPU, and the model is on "
+                         f"{saved.model.device}; embed without memory, or on the CPU")  # fmt: skip
     if settings.tile_rows < 1:
         raise InputError(f"tile_rows is {settings.tile_rows}; it must be at least 1")
     check_replaceable(out, overwrite, MANIFEST)

@@ -192,9 +192,9 @@ class EmbedRun:
             check_fits(target.name, "float32", fill(start, exact))
             h = torch.from_numpy(exact.array)
             outcome = encode(h, start, out)
-            info = self.saved.info
-            values = outputs(info.task, self.saved.model.head(h), info.label_kind)
-            targets[1].write(values.numpy())
+            info, model = self.saved.info, self.saved.model
+            values = outputs(info.task, model.head(h.to(model.device)), info.label_kind)
+            targets[1].write(values.cpu().numpy())
         target.write(out.array, check_fits(target.name, target.storage, outcome))
 
     def _rows(self, name: str) -> FeatureTable:

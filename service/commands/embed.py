@@ -63,6 +63,10 @@ def embed(
     overwrite: Overwrite = False,
     allow_modules: AllowModules = None,
     threads: Threads = None,
+    device: Annotated[
+        str,
+        typer.Option(help="cpu: compiled layers; cuda, cuda:N, or auto: plain operations there."),
+    ] = "cpu",
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -86,22 +90,30 @@ def embed(
         resume=resume,
         overwrite=overwrite,
         num_threads=threads,
+        device=device,
     )
     show(result, json)
 
 
 def run_embedding(
-    graph: Path, model: Path, out: Path, allow_modules: str | None = None, **settings: Any
+    graph: Path,
+    model: Path,
+    out: Path,
+    allow_modules: str | None = None,
+    device: str = "cpu",
+    **settings: Any,
 ) -> dict[str, Any]:
     """Embed with these arguments of `gnn.embed`; returns what `gnn embed --json` prints."""
     from gnn import embed as reports
     from gnn import load_model
     from gnn.brought import module_names
+    from gnn.device import chosen_device
     from gnn.embeddings import read_meta
     from sampling import GraphStore
 
     streamed = 0
     saved, data = load_model(model, module_names(allow_modules)), GraphStore.open(graph)
+    saved.model.to(chosen_device(device))
     started = time.perf_counter()
     with naming_when_full(out), Progress("rows") as progress:
         for report in reports(saved, data, out, **settings):

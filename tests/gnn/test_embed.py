@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from elsewhere import pretended_cuda
 
 from gnn import EmbeddingTable, embed
 from gnn.embeddings import MANIFEST
@@ -54,6 +55,22 @@ def test_embeddings_equal_the_full_forward(
     torch.testing.assert_close(torch.from_numpy(np.array(table.predictions)), probabilities)
     assert (reports[-1].layer, reports[-1].rows_done) == (3, 60)
     assert not (tmp_path / "out.partial").exists()
+
+
+def test_embeddings_made_on_a_device_are_those_of_the_cpu(
+    make_data, make_saved, tmp_path, monkeypatch
+):
+    data = make_data()
+    saved = make_saved(data, conv="gat", heads=2, d_hidden=8, head="linear")
+    list(embed(saved, data, tmp_path / "here", predictions=True))
+    with pretended_cuda(monkeypatch) as cuda:
+        saved.model.to(cuda)
+        list(embed(saved, data, tmp_path / "there", predictions=True, tile_rows=17))
+        with pytest.raises(InputError, match="memory is bounded for layers that run on the CPU"):
+            next(embed(saved, data, tmp_path / "bounded", memory=1 << 24))
+    here, there = (EmbeddingTable.open(tmp_path / name) for name in ("here", "there"))
+    np.testing.assert_allclose(there.embeddings, here.embeddings, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(there.predictions, here.predictions, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("input_norm", ["none", "row", "column"])

@@ -22,6 +22,7 @@ from sampling.graph.ids import encode_strings
 from sampling.graph.readers.formats import FORMATS
 from service.cli import explain
 from service.commands import info, predict
+from service.commands.embed import run_embedding
 from service.commands.ingest import Format
 from service.commands.node_ids import MAX_LINE_BYTES, parse_ids, read_ids
 from service.commands.options import parse_fanouts
@@ -118,6 +119,13 @@ def test_a_full_disk_is_named_after_the_output(tmp_path: Path):
     code, sentence = explain(caught.value)
     assert code == 2
     assert sentence.startswith(f"{tmp_path}: No space left on device")
+
+
+@pytest.mark.parametrize(("device", "words"), [("cuda:99", "'cuda:99'"), ("tpu", "choose auto")])
+def test_embedding_on_a_device_that_is_not_there_writes_nothing(world, tmp_path, device, words):
+    with pytest.raises(InputError, match=words):
+        run_embedding(world.graph, world.models / "default", tmp_path / "rows", device=device)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
