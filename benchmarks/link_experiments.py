@@ -75,6 +75,11 @@ LINK_EXPERIMENTS += [
         runs=1,
     ),
     Experiment(
+        "fb15k237", "rgcn", "24.9 (R-GCN), 24.0 (DGL's)", "Schlichtkrull et al. 2018",
+        triples("fb15k237"), ("fb15k237", *LINKS, "--model", "rgcn", "--epochs", "6"), "mrr",
+        runs=1,
+    ),
+    Experiment(
         "wn18rr", "identity", "43 (DistMult), 47.9 (CompGCN)", "Vashishth et al. 2020",
         triples("wn18rr"),
         ("wn18rr", *LINKS, "--model", "identity", "--hidden", "200", "--dropout", "0.3",
