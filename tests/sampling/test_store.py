@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from sampling import Dataset, FeatureTable, Graph, GraphMeta, GraphStore, NodeIds
 from sampling.errors import DamagedError, ExistsError, FutureFormatError, StoreError
-from sampling.graph.arrays import sweep_abandoned
+from sampling.graph.arrays import sweep_abandoned, write_array
 from sampling.graph.store import fingerprint
 
 
@@ -190,18 +190,21 @@ def test_wrong_content_with_right_checksums_is_refused(stored, name, value, word
         GraphStore.open(stored)
 
 
+@pytest.mark.parametrize("dtype", ["<i4", "<f2", "<f8"])
 @pytest.mark.parametrize("name", ["edge_weight", "edge_features", "positions"])
-def test_numbers_of_another_type_with_right_checksums_are_refused(tmp_path, name):
+def test_numbers_of_another_type_with_right_checksums_are_refused(tmp_path, name, dtype):
     graph = Graph.from_edges([0, 1, 2], [1, 2, 0], edge_weight=np.ones(3, np.float32),
                              edge_features=np.ones((3, 2), np.float32))  # fmt: skip
     places = np.zeros((3, 3), np.float32)
     GraphStore.write(tmp_path / "g", Dataset.in_memory(graph, positions=places))
     stored = tmp_path / "g"
-    raw = (stored / f"{name}.npy").read_bytes().replace(b"'<f4'", b"'<i4'")
-    (stored / f"{name}.npy").write_bytes(raw)
-    manifest(stored, lambda c: c["arrays"][name].update(dtype="<i4"))
-    with pytest.raises(DamagedError, match=rf"{name}.npy holds int32 and not float32"):
-        GraphStore.open(stored)
+    path = stored / f"{name}.npy"
+    info = write_array(path, np.load(path).astype(dtype))
+    manifest(stored, lambda c: c["arrays"].update({name: info.model_dump(mode="json")}))
+    words = rf"{name}.npy holds {np.dtype(dtype).name} and not float32"
+    for opens in (GraphStore.open, lambda path: list(GraphStore.verify(path))):
+        with pytest.raises(DamagedError, match=words):
+            opens(stored)
 
 
 @pytest.mark.parametrize(
