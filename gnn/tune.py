@@ -45,6 +45,8 @@ TRAIN_FIELDS = {field.name for field in fields(TrainConfig)}
 MODEL_FIELDS = {field.name for field in fields(ModelConfig)}
 MAX_CHOICES = 1000
 STUDY = "gnn"
+OF_ITSELF = "diverged"
+"""Marks in the journal a trial that failed, and was not cut off."""
 
 Settings = dict[str, Any]
 
@@ -167,7 +169,8 @@ class Trial:
 
     Attributes:
         number: from 0.
-        state: "complete", "pruned" or "failed" (the loss was no number).
+        state: "complete", "pruned" or "failed" (the loss was no number, or the settings exclude
+            each other).
         value: the best score in validation; None where there is none.
         settings: what it was trained with, by name.
     """
@@ -259,7 +262,11 @@ def tune(
         trial = study.ask()
         chosen = space.draw(trial)
         trial.set_user_attr("settings", chosen)
-        configs = settings_of(data, purpose, {**chosen, "monitor": monitor})
+        try:
+            configs = settings_of(data, purpose, {**chosen, "monitor": monitor})
+        except (InputError, TrainingError):  # each value was checked: these exclude each other
+            yield _failed(optuna, study, trial, chosen)
+            continue
         yield _run(optuna, study, trial, data, configs, monitor, chosen)
 
 
@@ -284,11 +291,15 @@ def _run(
                 study.tell(trial, state=states.PRUNED)
                 return Trial(trial.number, "pruned", value, chosen)
     except DivergedError:
-        trial.set_user_attr("diverged", True)
-        study.tell(trial, state=states.FAIL)
-        return Trial(trial.number, "failed", None, chosen)
+        return _failed(optuna, study, trial, chosen)
     study.tell(trial, value)
     return Trial(trial.number, "complete", value, chosen)
+
+
+def _failed(optuna: Any, study: Any, trial: Any, chosen: Settings) -> Trial:
+    trial.set_user_attr(OF_ITSELF, True)
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    return Trial(trial.number, "failed", None, chosen)
 
 
 def _study(optuna: Any, journal: Path, monitor: str, identity: dict[str, Any]) -> Any:
@@ -321,7 +332,7 @@ def _finished(study: Any) -> list[Trial]:
     names = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
     found = []
     for trial in study.get_trials():
-        cut_off = trial.state.name == "FAIL" and "diverged" not in trial.user_attrs
+        cut_off = trial.state.name == "FAIL" and OF_ITSELF not in trial.user_attrs
         if trial.state.name in names and not cut_off:
             settings = trial.user_attrs["settings"]
             found.append(Trial(trial.number, names[trial.state.name], trial.value, settings))

@@ -150,6 +150,15 @@ def test_a_bad_space_is_refused_by_its_key(space, what, data, tmp_path):
     assert not (tmp_path / "j").exists()
 
 
+def test_settings_that_exclude_each_other_end_their_trial_and_not_the_search(data, tmp_path):
+    space = {"model": "gcn", "hidden": 4, "norm": ["layer", "none"], "norm_first": [False, True]}
+    found = search(data, tmp_path / "j", 8, space=space)
+    unfit = [t.settings["norm_first"] and t.settings["norm"] == "none" for t in found]
+    assert any(unfit) and not all(unfit)
+    assert [t.state == "failed" for t in found] == unfit
+    assert search(data, tmp_path / "j", 8, space=space) == found
+
+
 def test_names_of_the_command_line_are_those_of_the_configuration(data):
     chosen = {"model": "gcn", "hidden": 7, "layers": 1, "lr": 0.2}
     model, training = settings_of(data, Purpose(seed=5), chosen)
