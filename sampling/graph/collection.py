@@ -344,6 +344,9 @@ def _target_names(labels: NDArray[Any] | None, names: Sequence[str]) -> tuple[st
     count = 1 if labels.ndim == 1 else labels.shape[1]
     if names and len(names) != count:
         raise InputError(f"there are {len(names)} target names for {count} targets")
+    twice = [name for name in names if list(names).count(name) > 1]
+    if twice:
+        raise InputError(f"two targets are named {twice[0]!r}; give each its own name")
     if names or count == 1:
         return tuple(names)
     return tuple(str(i) for i in range(count))

@@ -211,6 +211,7 @@ def test_a_newer_format_asks_for_a_newer_version(tmp_path: Path):
         ({"node_cardinalities": [2]}, "no code of its column"),
         ({"node_cardinalities": [3, 3]}, "2 entries for 1"),
         ({"labels": np.zeros((3, 2)), "target_names": ["one"]}, "1 target names"),
+        ({"labels": np.zeros((3, 2)), "target_names": ["one"] * 2}, "two targets are named 'one'"),
         ({"ids": NodeIds.range(2)}, "ids are not"),
     ],
 )

@@ -192,6 +192,12 @@ def test_what_is_wrong_in_a_table_is_named(tmp_path: Path, files, what):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_target_that_is_named_twice_is_refused(tmp_path: Path):
+    source = write(tmp_path, graphs=GRAPHS, edges=EDGES, nodes=NODES)
+    with pytest.raises(InputError, match="--label names 'fold' twice"):
+        run(tmp_path / "out", **source, labels=("fold", "fold"))
+
+
 # --- JSON lines --------------------------------------------------------------------------------
 
 LINES = [

@@ -49,10 +49,12 @@ def ask(client: httpx.Client | InProcess) -> None:
 def test_a_closed_server_lets_graph_and_models_go_while_its_app_is_kept(world: World):
     with in_process(world.settings()) as client:
         ask(client)
+        client.app.state.of_another = 7
         predictor = weakref.ref(client.resources.predictor)
         sampler = weakref.ref(predictor().registry.opened("default").sampled)
         app = client.app
     assert is_gone(predictor) and is_gone(sampler), app
+    assert app.state.of_another == 7
 
 
 def test_an_app_that_nobody_keeps_is_gone(world: World):

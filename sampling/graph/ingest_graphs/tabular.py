@@ -216,6 +216,9 @@ def targets_of(
         return None
     if len(names) == 1:
         return one_target(table.column(names[0], "--label"), names[0], config, table.path)
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"--label names {twice[0]!r} twice; name every target once")
     kind = config.target_kind
     if kind == "class":
         raise InputError(f"{len(names)} targets are real numbers; --target-kind class is for one")
