@@ -48,6 +48,9 @@ def architecture_for(
         raise InputError(f"{data.meta.name!r} is {kind}, and --task is {task}; choose another task")
     conv = chosen.get("conv", recipe.model["conv"])
     _refuse_what_would_not_follow(conv, chosen)
+    if conv != "sage" and chosen.get("aggregator", "mean") != "mean":
+        raise InputError(f"aggregator is {chosen['aggregator']!r}, which is for sage, and the "
+                         f"model is {conv}; leave it out")  # fmt: skip
     schema = data_schema(data, conv)
     settings = {**recipe.model, **schema, **chosen}
     if settings.get("encoder", "none") != "typed":

@@ -41,6 +41,7 @@ __all__ = [
     "EvaluateOptions",
     "evaluate",
     "evaluate_parts",
+    "evaluate_with_targets",
     "logits_of",
     "part_logits",
     "using_threads",

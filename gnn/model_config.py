@@ -203,7 +203,8 @@ class ModelConfig:
             raise InputError('norm is "graph", which is for collections of graphs; choose layer')
         if self.norm_first and self.norm not in ("layer", "batch"):
             raise InputError(
-                f'norm_first is for the norms layer and batch, and norm is "{self.norm}"'
+                f'norm_first is for the norms layer and batch, and norm is "{self.norm}"; choose '
+                "one of these, or leave norm_first out"
             )
 
     def _check_ranges(self) -> None:
@@ -314,9 +315,10 @@ class ModelConfig:
     @property
     def num_followed(self) -> int:
         """Convolutions that a nonlinearity follows: the last only before a readout, or where its
-        norm comes first and a head reads its rows.
+        norm comes first and a head reads its rows, not a decoder.
         """
-        is_last = self.readout != "none" or (self.norm_first and self.head != "none")
+        has_head = self.head != "none" and self.decoder == "none"
+        is_last = self.readout != "none" or (self.norm_first and has_head)
         return self.num_layers - (not is_last)
 
     @property

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name torch's own docs use
 from torch import Tensor, nn
 
 from sampling import Block
 
-__all__ = ["GraphNorm", "make_norm", "normalized"]
+__all__ = ["BatchNorm", "GraphNorm", "make_norm", "normalized"]
 
 EPSILON = 1e-5
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """Normalizes over a batch (Ioffe, Szegedy 2015); one row, which has no spread of its own, by
+    the running statistics.
+    """
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Rows of the same shape."""
+        if self.training and len(h) < 2:
+            return F.batch_norm(
+                h, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(h)
 
 
 class GraphNorm(nn.Module):
@@ -48,7 +63,7 @@ def make_norm(kind: str, width: int) -> nn.Module:
         return nn.LayerNorm(width)
     if kind == "graph":
         return GraphNorm(width)
-    return nn.BatchNorm1d(width) if kind == "batch" else nn.Identity()
+    return BatchNorm(width) if kind == "batch" else nn.Identity()
 
 
 def normalized(norm: nn.Module, h: Tensor, block: Block) -> Tensor:

@@ -55,12 +55,13 @@ def make_norms(
         convs: its convolutions.
         active: widths of the rows that the layers read, and of the last output.
     """
-    if config.norm_first:
-        raw = config.encoder == "none"
-        kinds = ["none" if raw and i == 0 else config.norm for i in range(len(convs))]
-        return [make_norm(kind, width) for kind, width in zip(kinds, active, strict=False)]
-    followed = convs[: config.num_followed]
-    return [make_norm(config.norm if c.activates else "none", c.d_out) for c in followed]
+    kinds = [config.norm if c.activates else "none" for c in convs]
+    if not config.norm_first:
+        followed = convs[: config.num_followed]
+        return [make_norm(kind, c.d_out) for kind, c in zip(kinds, followed, strict=False)]
+    if config.encoder == "none":
+        kinds[0] = "none"
+    return [make_norm(kind, width) for kind, width in zip(kinds, active, strict=False)]
 
 
 def make_residual_maps(config: ModelConfig, convs: Sequence[Conv], d_in: int) -> list[nn.Module]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F  # noqa: N812 - the name torch's own docs use
 from torch import Tensor, nn
 
+from gnn.norms import BatchNorm
 from sampling.errors import InputError
 
 __all__ = ["MLP", "NORMS"]
@@ -30,21 +31,13 @@ class MLP(nn.Module):
         if norm not in NORMS:
             raise InputError(f"norm is {norm!r}; choose {' or '.join(NORMS)}")
         self.first = nn.Linear(d_in, d_hidden)
-        self.norm = nn.BatchNorm1d(d_hidden) if norm == "batch" else None
+        self.norm = BatchNorm(d_hidden) if norm == "batch" else None
         self.last = nn.Linear(d_hidden, d_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """(rows, d_out) from (rows, d_in)."""
-        out: Tensor = self.last(F.relu(self._normalized(self.first(x))))
-        return out
-
-    def _normalized(self, h: Tensor) -> Tensor:
-        norm = self.norm
-        if norm is None:
-            return h
-        if norm.training and len(h) < 2:  # one row has no spread of its own
-            return F.batch_norm(
-                h, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
-            )
-        out: Tensor = norm(h)
+        h = self.first(x)
+        if self.norm is not None:
+            h = self.norm(h)
+        out: Tensor = self.last(F.relu(h))
         return out

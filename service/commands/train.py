@@ -124,7 +124,10 @@ def train(
     ] = None,
     norm_first: Annotated[
         bool,
-        architecture(help="Normalize what a layer reads, but not what --residual adds to it."),
+        architecture(
+            help="Normalize what a layer reads instead of what it gives; with --norm layer or "
+            "batch."
+        ),
     ] = False,
     activation: Annotated[
         Literal["relu", "elu", "leaky_relu", "gelu"] | None,

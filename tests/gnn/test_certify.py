@@ -54,7 +54,14 @@ TYPES = (
 
 
 @pytest.mark.parametrize("conv", ["sage", "gcn"])
-@pytest.mark.parametrize("options", [{}, {"jumping": "cat", "norm": "layer", "encoder": "mlp"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"jumping": "cat", "norm": "layer", "encoder": "mlp"},
+        {"residual": True, "norm": "layer", "encoder": "linear", "norm_first": True},
+    ],
+)
 def test_models_are_certified_with_errors_of_rounding_alone(data, make_model, conv, options):
     found = certify(make_model(conv=conv, **options), data)
     assert found.passed

@@ -202,6 +202,7 @@ CHOSEN = [
     *({"conv": conv} for conv in sorted(CONVS)),
     {"conv": "sage", "aggregator": "max", "jumping": "cat"},
     {"conv": "sage", "aggregator": "gcn", "norm": "layer"},
+    {"conv": "gcn", "encoder": "linear", "norm": "batch", "norm_first": True, "residual": True},
     {"conv": "gcn", "encoder": "mlp", "input_norm": "row", "head": "mlp", "norm": "layer"},
     {"conv": "gat", "residual": True, "jumping": "mean", "norm": "batch", "encoder": "linear"},
     {"conv": "sage", "input_norm": "column"},

@@ -102,6 +102,15 @@ def test_what_would_not_follow_a_convolution_is_refused(conv):
 
 
 @pytest.mark.parametrize("conv", sorted(CONVS))
+def test_aggregators_are_of_sage(conv):
+    data = typed_data()
+    model_of(conv, data, aggregator="mean")
+    refused = pytest.raises(InputError, match=f"aggregator is 'gcn', .* model is {conv}; leave it")
+    with refused if conv != "sage" else nullcontext():
+        model_of(conv, data, aggregator="gcn")
+
+
+@pytest.mark.parametrize("conv", sorted(CONVS))
 def test_all_neighbors_of_some_seeds_give_their_rows_of_the_whole_graph(conv):
     data = typed_data()
     model = model_of(conv, data)

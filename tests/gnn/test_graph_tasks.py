@@ -129,6 +129,30 @@ def test_virtual_nodes_see_neither_the_order_of_nodes_nor_other_graphs(shapes, c
     assert certify(model, shapes).passed
 
 
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"pooling": "topk", "jumping": "none"},
+        {"pooling": "matching", "jumping": "none", "readout": "max"},
+        {"virtual_node": True, "jumping": "cat", "norm": "layer"},
+        {"jumping": "mean", "encoder": "linear", "readout": "attention"},
+        {"jumping": "max", "readout": "set2set"},
+    ],
+)
+def test_norms_that_come_first_see_neither_the_order_of_nodes_nor_other_graphs(shapes, chosen):
+    model = model_of(shapes, "gcn", **{"norm": "batch", **chosen}, norm_first=True, residual=True)
+    list(train(model, shapes, settings(epochs=3)))
+    every = np.arange(COUNT)
+    together = graph_logits(model, shapes, every)
+    moved = graph_logits(model, rings_and_stars(shuffled=3), every)
+    alone = torch.cat([graph_logits(model, shapes, np.array([g])) for g in every])
+    scale = together.abs().max()
+    assert together.std() > 1e-3 * scale
+    assert (moved - together).abs().max() <= 1e-5 * scale
+    assert (alone - together).abs().max() <= 1e-5 * scale
+    assert certify(model, shapes).passed
+
+
 def test_a_virtual_node_carries_news_further_than_the_layers():
     """Two components, one layer: what is in one reaches the rows of the other by it alone."""
     rows = np.zeros((4, 1), np.float32)

@@ -76,6 +76,37 @@ def test_a_norm_that_comes_first_leaves_what_is_added_as_it_is(make_data, make_m
     torch.testing.assert_close(raw.encode([block] * 2, x), outputs)
 
 
+@pytest.mark.parametrize("head", ["none", "linear"])
+def test_a_decoder_reads_the_rows_of_the_last_convolution(make_data, make_model, head):
+    data = make_data()
+    options = {"norm": "layer", "norm_first": True, "residual": True, "encoder": "linear"}
+    model = make_model(decoder="dot", head=head, **options)
+    blocks, x = [data.graph.block()] * 2, data.features.tensor()
+    first = model.layer(0, blocks[0], model.prepare(x, blocks[0].sources))
+    last = model.conv(1).forward(blocks[0], model.norms[1](first))
+    torch.testing.assert_close(model.encode(blocks, x), last)
+
+
+@pytest.mark.parametrize("conv", ["appnp", "hgt", "sgc", "tgat"])
+def test_norms_that_come_first_leave_layers_alone_that_take_none(make_model, conv):
+    model = make_model(conv=conv, encoder="linear", norm="layer", norm_first=True)
+    assert all(isinstance(norm, torch.nn.Identity) for norm in model.norms)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_a_batch_of_one_row_is_normalized_by_the_running_statistics(make_model, norm_first):
+    model = make_model(norm="batch", norm_first=norm_first, encoder="linear", dropout=0.0)
+    for norm in model.norms:
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2.0)
+    before = [norm.running_mean.clone() for norm in model.norms]
+    blocks, x = [Graph.from_edges([], [], num_nodes=1).block()] * 2, torch.ones(1, 6)
+    expected = model(blocks, x)
+    model.train()
+    torch.testing.assert_close(model(blocks, x), expected)
+    assert all(torch.equal(a, n.running_mean) for a, n in zip(before, model.norms, strict=True))
+
+
 @pytest.mark.parametrize("norm", ["none", "graph"])
 def test_a_norm_that_comes_first_is_of_rows_or_batches(norm):
     with pytest.raises(InputError, match="norm_first is for the norms layer and batch"):

@@ -83,6 +83,13 @@ def test_what_follows_a_convolution_is_kept(make_saved, tmp_path, options):
     np.testing.assert_allclose(bounded.embeddings, free.embeddings, rtol=1e-5, atol=1e-5)
 
 
+def test_norms_that_come_first_are_embedded_in_memory_only(make_saved, tmp_path):
+    data = large_data()
+    saved = saved_for(make_saved, data, norm="layer", norm_first=True)
+    with pytest.raises(InputError, match="runs in memory only; embed without memory"):
+        list(embed(saved, data, tmp_path / "bounded", memory=MEMORY))
+
+
 def test_only_layers_whose_rows_exceed_the_bound_are_streamed(make_saved, tmp_path):
     data = large_data("int8")
     saved = saved_for(make_saved, data)

@@ -85,7 +85,9 @@ def test_dense_rows_are_put_above_sparse_ones():
 @pytest.mark.parametrize(
     ("conv", "chosen"),
     [("gcn", {}), ("gat", {}), ("gcn", {"input_norm": "row"}), ("sage", {"encoder": "linear"}),
-     ("appnp", {}), ("gin", {"encoder": "mlp", "norm": "none"}), ("gcn", {"residual_map": True})],
+     ("appnp", {}), ("gin", {"encoder": "mlp", "norm": "none"}), ("gcn", {"residual_map": True}),
+     ("gcn", {"residual_map": True, "norm": "layer", "norm_first": True}),
+     ("sage", {"encoder": "linear", "residual": True, "norm": "layer", "norm_first": True})],
 )  # fmt: skip
 def test_training_on_sparse_rows_is_training_on_dense_ones(twins, conv, chosen, tmp_path):
     results = []

@@ -33,8 +33,9 @@ LINK = {"task": "link-prediction", "temporal": True, "split": (0.7, 0.15, 0.15)}
 LAYERS = [
     *((conv, {}) for conv in sorted(CONVS)),
     *(("sage", {"aggregator": name}) for name in ("sum", "max", "weighted", "gcn")),
+    *(("gcn", {"norm": "batch", "norm_first": first}) for first in (False, True)),
 ]
-LAYER_NAMES = ["-".join([conv, *chosen.values()]) for conv, chosen in LAYERS]
+LAYER_NAMES = ["-".join([conv, *map(str, chosen.values())]) for conv, chosen in LAYERS]
 every_layer = pytest.mark.parametrize(("conv", "chosen"), LAYERS, ids=LAYER_NAMES)
 
 

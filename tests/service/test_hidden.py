@@ -143,6 +143,11 @@ def test_a_small_cache_changes_no_answer(world: World):
 
 
 NODE_CONVS = sorted(KEPT)
+VARIANTS = {
+    "sage_gcn": {"conv": "sage", "aggregator": "gcn"},
+    "norm_first": {"conv": "gcn", "norm": "layer", "norm_first": True, "residual": True,
+                   "encoder": "linear"},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +159,8 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> World:
     for conv in [*NODE_CONVS, "rgcn"]:
         more = {"jumping": "cat"} if conv in ("gcn", "gat") else {}
         add_model(root / "models" / conv, data, 1, fanouts=(3, 2, 2), conv=conv, d_in=DIM, **more)
-    joined = {"conv": "sage", "aggregator": "gcn", "d_in": DIM}
-    add_model(root / "models" / "sage_gcn", data, 1, fanouts=(3, 2, 2), **joined)
+    for name, chosen in VARIANTS.items():
+        add_model(root / "models" / name, data, 1, fanouts=(3, 2, 2), d_in=DIM, **chosen)
     add_model(root / "models" / "default", data, 2, fanouts=(3,))
     return World(root / "graph", root / "models", root / "none", data)
 
@@ -165,7 +170,7 @@ def pair(zoo: World) -> tuple[Predictor, Predictor]:
     return opened(zoo, 0), opened(zoo, 1 << 20)
 
 
-@pytest.mark.parametrize("conv", [*NODE_CONVS, "sage_gcn"])
+@pytest.mark.parametrize("conv", [*NODE_CONVS, *VARIANTS])
 def test_every_convolution_gives_the_same_with_rows_kept(
     pair: tuple[Predictor, Predictor], conv: str
 ):
