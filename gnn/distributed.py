@@ -8,8 +8,9 @@ those of one process: only the rounding of the sum differs. Randomness that belo
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -94,6 +95,16 @@ class Ranks:
         whole = torch.tensor(own, dtype=torch.float64)
         dist.all_reduce(whole)
         return whole.item()
+
+    def epoch_mean(self, losses: Sequence[float], sizes: Sequence[int]) -> float:
+        """The mean over the entries of an epoch, the same in all processes.
+
+        Args:
+            losses: of every batch, the mean over this process's entries.
+            sizes: entries of every whole batch.
+        """
+        own = (loss * self.share(size) * size for loss, size in zip(losses, sizes, strict=True))
+        return self.total(math.fsum(own)) / sum(sizes)
 
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace every gradient by its sum over the processes, in one message."""

@@ -19,7 +19,13 @@ from gnn.losses import balanced_seeds
 from gnn.model import GNN
 from gnn.monitors import monitor_of
 from gnn.optimize import Stepper
-from gnn.sessions.session import EpochResult, check_outputs, class_weight_of, loss_of
+from gnn.sessions.session import (
+    EpochResult,
+    check_outputs,
+    class_weight_of,
+    loss_of,
+    weighed_among_all,
+)
 from gnn.tasks import Task, task_named
 from gnn.train_config import TrainConfig
 from gnn.transfer import moved
@@ -107,21 +113,21 @@ class GraphSession:
         if self.config.balanced_seeds:
             codes = self.y[torch.from_numpy(self.train_graphs)].numpy()
             self.loader.graphs = balanced_seeds(self.train_graphs, codes, self.config.seed, epoch)
-        logits, targets, losses, edges = [], [], [], 0
+        logits, targets, losses, sizes, edges = [], [], [], [], 0
         for i, batch in enumerate(moved(self.loader, self.model.device)):
-            if self._is_too_small(batch.num_nodes, batch.num_graphs):
-                continue
-            y = self.targets[batch.graphs]
+            y, size = self.targets[batch.graphs], self.loader.size_of(i)
             rows = self.model(*graph_inputs(self.model, batch))
-            loss = self._loss(rows, y)
-            losses.append(self.stepper.step(loss, epoch, i, self.loader.size_of(i)) * len(rows))
+            loss = weighed_among_all(self._loss(rows, y), self.task, y, self.class_weight, size)
+            losses.append(self.stepper.step(loss, epoch, i, size))
+            sizes.append(size)
             logits.append(rows.detach())
             targets.append(y)
             edges += batch.block.num_edges
         y = torch.cat(targets).cpu()
         names = {self.task.monitor, self.monitor}
         metrics = self.task.metrics(torch.cat(logits).cpu(), y, names)
-        return EpochResult(math.fsum(losses) / len(y), metrics, edges, time.perf_counter() - began)
+        mean = Ranks.current().epoch_mean(losses, sizes)
+        return EpochResult(mean, metrics, edges, time.perf_counter() - began)
 
     def validate(self, epoch: int) -> dict[str, float]:
         """Loss and monitored metrics of the validation part; empty without one."""
@@ -137,8 +143,3 @@ class GraphSession:
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
         return loss_of(self.config, self.task, self.model, logits, y, self.class_weight)
-
-    def _is_too_small(self, num_nodes: int, num_graphs: int) -> bool:
-        """A last batch of one row has no deviation to normalize by."""
-        normalizes = self.model.config.norm == "batch" and Ranks.current().size == 1
-        return normalizes and len(self.loader) > 1 and num_nodes < 2

@@ -100,7 +100,7 @@ class LinkSession:
         self.model.train()
         run = self._run_blocks if self.whole is None else self._run_whole
         losses, sizes, edges = run(epoch)
-        mean = math.fsum(a * b for a, b in zip(losses, sizes, strict=True)) / sum(sizes)
+        mean = Ranks.current().epoch_mean(losses, sizes)
         return EpochResult(mean, {}, edges, time.perf_counter() - began)
 
     def validate(self, epoch: int) -> dict[str, float]:
@@ -135,13 +135,12 @@ class LinkSession:
         losses, sizes, edges = [], [], 0
         self.loader.epoch = epoch
         for i, batch in enumerate(moved(self.loader, self.model.device)):
-            loss, size = self._block_loss(batch)
-            losses.append(self.stepper.step(loss, epoch, i, self.loader.size_of(i)))
-            sizes.append(size)
+            sizes.append(self.loader.size_of(i))
+            losses.append(self.stepper.step(self._block_loss(batch), epoch, i, sizes[-1]))
             edges += sum(block.num_edges for block in batch.blocks)
         return losses, sizes, edges
 
-    def _block_loss(self, batch: LinkBatch) -> tuple[Tensor, int]:
+    def _block_loss(self, batch: LinkBatch) -> Tensor:
         assert batch.x is not None, "prepare saw to it"
         size = int(batch.labels.sum())
         h = self.model.encode(batch.blocks, batch.x)
@@ -151,7 +150,7 @@ class LinkSession:
             types = None if batch.relations is None else batch.relations[:size].cpu().numpy()
             ends = h[batch.pairs[0, :size]], h[batch.pairs[1, :size]]
             loss = loss + penalty_of(self.model.decoder, self.config, self.parts, ends, types)
-        return loss, size
+        return loss
 
     def _ordered(self, epoch: int) -> Links:
         """The training edges in the order of this epoch, undirected ones in a random direction."""

@@ -30,6 +30,7 @@ from gnn.sessions.session import (
     check_outputs,
     class_weight_of,
     loss_of,
+    weighed_among_all,
 )
 from gnn.splits import split_nodes
 from gnn.tasks import Task, task_for
@@ -109,17 +110,19 @@ class NodeSession:
         """One pass over the training seeds."""
         began = time.perf_counter()
         self.model.train()
-        logits, targets, losses, edges = [], [], [], 0
+        logits, targets, losses, sizes, edges = [], [], [], [], 0
         for i, batch in enumerate(self._batches(epoch)):
             rows, loss = self._step(epoch, i, batch)
             logits.append(rows)
             targets.append(_targets(batch))
-            losses.append(loss * len(rows))
+            losses.append(loss)
+            sizes.append(self.loader.size_of(i))
             edges += sum(block.num_edges for block in batch.blocks)
         y = torch.cat(targets).cpu()
         names = {self.task.monitor, self.monitor}
         metrics = self.task.metrics(torch.cat(logits).cpu(), y, names)
-        return EpochResult(math.fsum(losses) / len(y), metrics, edges, time.perf_counter() - began)
+        loss = Ranks.current().epoch_mean(losses, sizes)
+        return EpochResult(loss, metrics, edges, time.perf_counter() - began)
 
     def _batches(self, epoch: int) -> Iterable[MiniBatch]:
         if self.whole is not None:
@@ -132,9 +135,11 @@ class NodeSession:
 
     def _step(self, epoch: int, i: int, batch: MiniBatch) -> tuple[Tensor, float]:
         assert batch.x is not None, "prepare checked that there are features"
+        y, size = _targets(batch), self.loader.size_of(i)
         logits = self.model(batch.blocks, batch.x)
-        loss = self._loss(logits, _targets(batch))
-        return logits.detach(), self.stepper.step(loss, epoch, i, self.loader.size_of(i))
+        loss = self._loss(logits, y)
+        loss = weighed_among_all(loss, self.task, y, self.class_weight, size)
+        return logits.detach(), self.stepper.step(loss, epoch, i, size)
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
         return loss_of(self.config, self.task, self.model, logits, y, self.class_weight)

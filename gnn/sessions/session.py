@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from gnn.device import random_devices
+from gnn.distributed import Ranks
 from gnn.errors import TrainingError
 from gnn.losses import class_loss, labels_loss
 from gnn.metrics import LOWER_IS_BETTER
@@ -31,6 +32,7 @@ __all__ = [
     "keyed_randomness",
     "loss_of",
     "score_of",
+    "weighed_among_all",
 ]
 
 
@@ -123,6 +125,26 @@ def loss_of(
         focal_gamma=config.focal_gamma,
         label_smoothing=config.label_smoothing,
     )
+
+
+def weighed_among_all(
+    loss: Tensor, task: Task, y: Tensor, class_weight: Tensor | None, size: int
+) -> Tensor:
+    """A mean over the class weights of this process's rows, so that those of all processes have
+    the mean over the weights of the whole batch for their mean.
+
+    Args:
+        loss: what `loss_of` gave.
+        task: what is trained for.
+        y: codes of this process's rows.
+        class_weight: of every class; None for equal ones.
+        size: rows of the whole batch.
+    """
+    ranks = Ranks.current()
+    if ranks.size == 1 or class_weight is None or isinstance(task, NodeMultiLabel):
+        return loss
+    own = class_weight.to(y.device)[y].mean()
+    return loss * (own / ranks.mean(own, size))
 
 
 def check_one_class(config: TrainConfig, task: Task) -> None:

@@ -96,10 +96,10 @@ class TemporalLinkSession:
         self.loader.epoch = epoch
         for i, batch in enumerate(moved(self.loader, self.model.device)):
             loss = pair_loss(self.loss, *score_batch(self.model, batch))
-            losses.append(self.stepper.step(loss, epoch, i, self.loader.size_of(i)))
-            sizes.append(len(batch.links))
+            sizes.append(self.loader.size_of(i))
+            losses.append(self.stepper.step(loss, epoch, i, sizes[-1]))
             edges += sum(block.num_edges for block in batch.blocks)
-        mean = float(np.average(losses, weights=sizes))
+        mean = Ranks.current().epoch_mean(losses, sizes)
         return EpochResult(mean, {}, edges, time.perf_counter() - began)
 
     def validate(self, epoch: int) -> dict[str, float]:

@@ -96,16 +96,14 @@ class UnsupervisedSession:
         rng = np.random.default_rng((self.config.seed & MASK, epoch))
         order = rng.permutation(self.data.graph.num_nodes)
         step = self._infomax if self.config.objective == "dgi" else self._walks
-        ranks, losses, sizes, edges = Ranks.current(), [], [], 0
+        losses, sizes, edges = [], [], 0
         for i, start in enumerate(range(0, len(order), self.config.batch_size)):
             nodes = order[start : start + self.config.batch_size]
             loss, walked = step(nodes, step_seed(self.config.seed, epoch, i))
-            size = len(nodes)
-            own = self.stepper.step(loss, epoch, i, size)
-            losses.append(own * ranks.share(size) * size)
-            sizes.append(size)
+            losses.append(self.stepper.step(loss, epoch, i, len(nodes)))
+            sizes.append(len(nodes))
             edges += walked
-        self.loss = ranks.total(math.fsum(losses)) / sum(sizes)
+        self.loss = Ranks.current().epoch_mean(losses, sizes)
         return EpochResult(self.loss, {}, edges, time.perf_counter() - began)
 
     def validate(self, epoch: int) -> dict[str, float]:
