@@ -149,11 +149,12 @@ def _no_graph(error: Exception) -> str:
 
 def _usage_sentence(error: TyperException, arguments: Sequence[str]) -> str:
     context = getattr(error, "ctx", None)
-    message = " ".join(error.format_message().split()).rstrip(".")
+    message = " ".join(error.format_message().split()).rstrip(".").replace(" Value error,", "")
     if not message:  # a group without a command has just printed its help
         return ""
     options = [name for name in _names(error) if name in arguments[:-1]]
-    got = f" (got {arguments[arguments.index(options[0]) + 1]!r})" if options else ""
+    value = repr(arguments[arguments.index(options[0]) + 1]) if options else ""
+    got = f" (got {value})" if value not in message else ""
     return f"{message}{got}; see `{context.command_path if context else 'gnn'} --help`"
 
 

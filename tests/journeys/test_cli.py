@@ -384,6 +384,21 @@ BAD_INPUTS = {
         ["train", "{graph}", "--out", "{tmp}/m", "--readout", "sum"], "tasks on graphs"),
     "weights that are not there": (
         ["train", "{graph}", "--out", "{tmp}/m", "--aggregator", "weighted"], "--weight"),
+    "an aggregator that is none": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--aggregator", "median"],
+        "'--aggregator': 'median' is not one of 'mean', 'sum', 'max', 'weighted', 'gcn'; see"),
+    "an aggregator of another model": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--model", "gat", "--aggregator", "gcn"],
+        "aggregator is 'gcn', which is for sage, and the model is gat; leave it out"),
+    "a first norm that is none": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--norm-first"],
+        'norm is "none"; choose one of these, or leave norm_first out'),
+    "a first norm of graphs": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--norm-first", "--norm", "graph"],
+        "for collections of graphs; choose layer"),
+    "a first norm where none is": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--norm-first", "--model", "appnp"],
+        "appnp takes none between its layers; leave it out"),
     "an engine that is not there": (
         ["embed", "{graph}", "{model}", "--out", "{tmp}/e", "--engine", "ray"], "'--engine'"),
     "an unknown command": (["trian"], "train"),
