@@ -65,10 +65,11 @@ class EpochReport:
         epoch: its number, from 1.
         num_epochs: how many there are at most.
         loss: mean training loss.
-        metrics: {"train": {…}, "val": {…}}; of training, measured on the way with dropout.
+        metrics: {"train": {…}, "val": {…}}; of training, measured on the way with dropout, on this
+            process's share where several train.
         best_epoch: the epoch whose weights are kept so far.
         seconds: time of the epoch, validation included.
-        sampled_edges: edges of all Blocks of the epoch.
+        sampled_edges: edges of all Blocks of the epoch, of this process.
         edges_per_s: the same per second of training.
         lr: learning rate of the last step.
         history: of every epoch so far {"epoch", "loss", "train": {…}, "val": {…}}, those before a

@@ -44,9 +44,9 @@ class EpochResult:
     """One pass over the training part.
 
     Attributes:
-        loss: mean training loss.
-        metrics: measured on the way, with dropout.
-        edges: edges of all Blocks.
+        loss: mean training loss, of all processes' entries.
+        metrics: measured on the way, with dropout, on this process's entries.
+        edges: edges of all Blocks of this process.
         seconds: time taken.
     """
 
