@@ -446,8 +446,13 @@ def test_workers_share_jobs_through_a_redis_and_one_has_no_space(world: World, t
             client.delete(f"/v1/jobs/{job['id']}")
         fail_for_want_of_space(client, world, jobs, url)
         sent = [submit(client, nodes=EVERY[i : i + 50]) for i in range(0, 300, 50)]
-        with worker(world, jobs, "--redis", url) as one, worker(world, jobs, "--redis", url) as two:
+        beats = [tmp_path / "one", tmp_path / "two"]
+        with (
+            worker(world, jobs, "--redis", url, worker_heartbeat=beats[0]) as one,
+            worker(world, jobs, "--redis", url, worker_heartbeat=beats[1]) as two,
+        ):
             after = [done(client, job) for job in sent]
+            wait_for(lambda: all(beat.exists() for beat in beats))  # from then on they hear signals
             results = []
             for process in (one, two):
                 process.send_signal(signal.SIGTERM)
