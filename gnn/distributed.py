@@ -85,7 +85,8 @@ class Ranks:
         """
         if self.size == 1:
             return own
-        whole: Tensor = _Sum.apply(own * self.share(count))  # type: ignore[no-untyped-call]
+        share = own * self.share(count)
+        whole: Tensor = _Sum.apply(share)  # type: ignore[no-untyped-call]  # torch has no types
         return whole
 
     def total(self, own: float) -> float:

@@ -148,11 +148,14 @@ def forward(conv: Conv, block: Block, x: torch.Tensor) -> torch.Tensor:
     return conv.combine(block, block.dst_rows(x), conv.messages(x, block.sources))
 
 
-# a deviation near 0 (PNA) enlarges rounding a hundred times in its gradient
-ROUNDING = {torch.float32: 1e-3, torch.float64: 1e-10}
+def room_for(conv: str, dtype: torch.dtype) -> float:
+    """PNA's deviation, where it is near 0, enlarges rounding in its gradient."""
+    if dtype == torch.float64:
+        return 1e-10
+    return 1e-4 if conv == "pna" else 1e-5
 
 
-@pytest.mark.parametrize("dtype", ROUNDING, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("conv", sorted(CONVS))
 @settings(max_examples=4, deadline=None)
 @given(edges=edge_lists(max_nodes=20, max_edges=80).filter(lambda edges: edges.num_nodes > 2))
@@ -165,7 +168,7 @@ def test_plain_operations_give_every_convolution_its_rows_and_gradients(
         x = leaf(block.num_src, model.active[i], dtype=dtype)
         needed = [p for p in model.convs[i].parameters() if p.requires_grad]
         run = partial(forward, model.conv(i), block, x)
-        assert_twins_agree(run, x, *needed, tolerance=ROUNDING[dtype])
+        assert_twins_agree(run, x, *needed, tolerance=room_for(conv, dtype))
 
 
 @pytest.mark.parametrize("readout", sorted(READOUTS))
