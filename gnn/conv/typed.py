@@ -22,10 +22,12 @@ def product_by_segments(
         bias: what is added to the products of every segment, (segments, d_out).
     """
     products = [x.new_zeros(0, weight.shape[2])]
+    # Unbound at once: the gradient of every weight[i] would be as large as the whole weight.
+    matrices, offsets = weight.unbind(), None if bias is None else bias.unbind()
     for i, rows in enumerate(torch.split(x, counts)):
         if len(rows):
-            product = rows @ weight[i]
-            products.append(product if bias is None else product + bias[i])
+            product = rows @ matrices[i]
+            products.append(product if offsets is None else product + offsets[i])
     return torch.cat(products)
 
 
