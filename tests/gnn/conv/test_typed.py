@@ -15,7 +15,7 @@ class ShapesMade(TorchDispatchMode):
     """Counts the tensors of one shape that operations return."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.shape, self.count = shape, 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
@@ -51,5 +51,5 @@ def test_the_gradient_of_all_matrices_is_built_once_for_all_types() -> None:
     bias = torch.randn(50, 4, requires_grad=True)
     loss = product_by_segments(torch.randn(100, 4), weight, [2] * 50, bias).square().sum()
     with ShapesMade((50, 4, 4)) as made:
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
     assert made.count <= 3
