@@ -15,6 +15,7 @@ import numpy as np
 from gnn.data import Data
 from gnn.errors import TrainingError
 from gnn.model_config import UNFOLLOWED, InputType, ModelConfig, is_brought
+from gnn.model_options import check_are_read
 from gnn.recipes import Recipe
 from gnn.tasks import GRAPH_TASKS, task_for
 from sampling import Dataset
@@ -48,9 +49,7 @@ def architecture_for(
         raise InputError(f"{data.meta.name!r} is {kind}, and --task is {task}; choose another task")
     conv = chosen.get("conv", recipe.model["conv"])
     _refuse_what_would_not_follow(conv, chosen)
-    if conv != "sage" and chosen.get("aggregator", "mean") != "mean":
-        raise InputError(f"aggregator is {chosen['aggregator']!r}, which is for sage, and the "
-                         f"model is {conv}; leave it out")  # fmt: skip
+    check_are_read(conv, chosen)
     schema = data_schema(data, conv)
     settings = {**recipe.model, **schema, **chosen}
     if settings.get("encoder", "none") != "typed":

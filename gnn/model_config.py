@@ -39,6 +39,8 @@ UNFOLLOWED = (*UNDROPPED, "hgt", "tgat", "identity")
 """Convolutions that no normalization, nonlinearity or residual of the model follows."""
 EDGE_READING = ("gine", "rgcn", "hgt", "tgat")
 """Convolutions that read types, features or times of edges; others may read features besides."""
+ATTENDING = ("gat", "gatv2", "hgt", "tgat", "transformer")
+"""Convolutions with attention heads."""
 BROUGHT = "module:"
 BROUGHT_PATTERN = re.compile(rf"{BROUGHT}[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 MAX_NAME = 200
@@ -215,6 +217,10 @@ class ModelConfig:
         _check_range("d_edge", self.d_edge, 0, MAX_WIDTH)
         for name in ("heads", "out_heads"):
             _check_range(name, getattr(self, name), 1, 256)
+        is_split = self.num_layers > 1 or self.d_last == self.d_hidden
+        if self.conv in ATTENDING and is_split and self.d_hidden % self.heads:
+            raise InputError(f"{self.heads} heads do not divide {self.d_hidden} columns; choose "
+                             "another d_hidden or number of heads")  # fmt: skip
         _check_range("num_bases", self.num_bases, 0, MAX_TYPES)
         for name in ("num_node_types", "num_relations"):
             _check_range(name, getattr(self, name), 1, MAX_TYPES)

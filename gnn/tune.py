@@ -25,6 +25,7 @@ from gnn.errors import DivergedError, MissingPackageError, ResumeError, Training
 from gnn.metrics import LOWER_IS_BETTER
 from gnn.model import build_model
 from gnn.model_config import ModelConfig
+from gnn.model_options import is_read
 from gnn.starting import starting_recipe
 from gnn.train import session_for, train
 from gnn.train_config import TrainConfig
@@ -127,15 +128,36 @@ class Space:
         """
         self._check_one(data, purpose, self.lowest(), "the space")
         for key, bound in self.ranges.items():
-            self._check_one(data, purpose, {**self.lowest(), key: bound.high}, key)
+            self._check_one(data, purpose, {**self.lowest(key), key: bound.high}, key)
         for key, values in self.choices.items():
             for value in values:
-                self._check_one(data, purpose, {**self.lowest(), key: value}, key)
+                self._check_one(data, purpose, {**self.lowest(key), key: value}, key)
 
-    def lowest(self) -> Settings:
-        """The settings of a trial that draws the first of all choices and the least of ranges."""
+    def lowest(self, key: str | None = None) -> Settings:
+        """The settings of a trial that draws the first of all choices and the least of ranges.
+
+        Args:
+            key: the model is the first of those to choose from that read this, if one does.
+        """
         first = {key: values[0] for key, values in self.choices.items()}
-        return {**self.fixed, **first, **{key: bound.low for key, bound in self.ranges.items()}}
+        reading = [model for model in self._models if key is not None and is_read(key, model)]
+        if reading:
+            first["model"] = reading[0]
+        least = {key: bound.low for key, bound in self.ranges.items()}
+        return self._of_model({**self.fixed, **first, **least})
+
+    @property
+    def _models(self) -> list[str]:
+        return [model for model in self.choices.get("model", []) if isinstance(model, str)]
+
+    def _of_model(self, settings: Settings) -> Settings:
+        """Without what the chosen model does not read and another one would."""
+        conv = settings.get("model")
+        if conv not in self._models:
+            return settings
+        unread = {key for key in settings if not is_read(key, conv)}
+        others = {key for key in unread if any(is_read(key, model) for model in self._models)}
+        return {key: value for key, value in settings.items() if key not in others}
 
     def _check_one(self, data: Data, purpose: Purpose, chosen: Settings, key: str) -> None:
         try:
@@ -155,7 +177,7 @@ class Space:
                 drawn[key] = trial.suggest_int(key, r.low, r.high, log=r.log, step=r.step or 1)
             else:
                 drawn[key] = trial.suggest_float(key, r.low, r.high, log=r.log, step=r.step)
-        return drawn
+        return self._of_model(drawn)
 
     def as_json(self) -> str:
         """The same space as text, to compare with."""

@@ -140,6 +140,10 @@ def test_the_best_trial_has_the_best_score_and_is_the_first_of_equals():
         ({"hidden": {"low": 4, "high": 2**30}}, "hidden = 1073741824 cannot"),
         ({"model": ["sage", "magic"]}, 'model = "magic" cannot be trained with'),
         ({"fanouts": [[2, 2], [2, "x"]]}, "fanouts"),
+        ({"model": ["gcn", 3]}, "model = 3 cannot be trained with"),
+        ({"model": "gcn", "heads": [1, 2]}, "heads = 2 cannot be trained with"),
+        ({"model": ["gcn", "sage"], "heads": [1, 2]}, "heads = 2 cannot be trained with"),
+        ({"model": ["gcn", "gat"], "heads": [1, 7]}, "heads = 7 cannot be trained with"),
         ({"monitor": "none", "lr": [0.1, 0.2]}, "monitor must be"),
     ],
 )
@@ -156,6 +160,15 @@ def test_settings_that_exclude_each_other_end_their_trial_and_not_the_search(dat
     unfit = [t.settings["norm_first"] and t.settings["norm"] == "none" for t in found]
     assert any(unfit) and not all(unfit)
     assert [t.state == "failed" for t in found] == unfit
+    assert search(data, tmp_path / "j", 8, space=space) == found
+
+
+def test_a_trial_has_the_settings_that_its_model_reads(data, tmp_path):
+    space = {"model": ["gcn", "gat"], "heads": [2, 4], "hidden": 8, "alpha": 0.1, "epochs": 1}
+    found = search(data, tmp_path / "j", 8, space=space)
+    assert {trial.state for trial in found} <= {"complete", "pruned"}
+    assert {trial.settings["model"] for trial in found} == {"gcn", "gat"}
+    assert all(("heads" in t.settings) == (t.settings["model"] == "gat") for t in found)
     assert search(data, tmp_path / "j", 8, space=space) == found
 
 

@@ -390,6 +390,13 @@ BAD_INPUTS = {
     "an aggregator of another model": (
         ["train", "{graph}", "--out", "{tmp}/m", "--model", "gat", "--aggregator", "gcn"],
         "aggregator is 'gcn', which is for sage, and the model is gat; leave it out"),
+    "heads of a model without attention": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--model", "gcn", "--heads", "4"],
+        "heads is 4, which is for gat and gatv2 and hgt and tgat and transformer, and the model "
+        "is gcn; leave it out"),
+    "a teleport of another model": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--alpha", "0.2"], "alpha is 0.2, which is for "
+        "appnp"),
     "a first norm that is none": (
         ["train", "{graph}", "--out", "{tmp}/m", "--norm-first"],
         'norm is "none"; choose one of these, or leave norm_first out'),
