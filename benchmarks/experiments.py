@@ -105,10 +105,11 @@ SOURCES = {
     "sgc": "Wu et al. 2019",
 }
 FULL = "--epochs", "200", "--batch-size", "1000000", "--fanouts", "-1,-1"
+BESIDE_RECIPES = {"sage": FULL, "appnp": ("--dropout", "0.8")}
 EXPERIMENTS = [
     Experiment(
         data, model, figure, SOURCES[model], planetoid(data, CITATIONS[data]),
-        (data, *NODES, "--model", model, *(FULL if model == "sage" else ())),
+        (data, *NODES, "--model", model, *BESIDE_RECIPES.get(model, ())),
     )
     for (data, model), figure in PUBLISHED.items()
 ]  # fmt: skip
@@ -325,9 +326,10 @@ FOLDS = {
     ),
 }  # fmt: skip
 LARGE = {
-    "dd": ("--batch-size", "16", "--epochs", "40", "--patience", "20"),
+    "dd": ("--dropout", "0.5", "--batch-size", "16", "--epochs", "40", "--patience", "40"),
     "reddit_binary": (
-        "--readout", "mean", "--batch-size", "16", "--epochs", "25", "--patience", "10",
+        "--readout", "mean", "--batch-size", "16", "--lr-schedule", "cosine", "--epochs", "25",
+        "--patience", "25",
     ),
     "collab": ("--batch-size", "32", "--epochs", "20"),
 }  # fmt: skip
@@ -347,7 +349,7 @@ EXPERIMENTS += [
         tables(data, "parquet", "csv.gz", "--nodes", "{data}/nodes.parquet"),
         (data, "--task", f"graph-{task}", "--model", "gine",
          *(("--virtual-node",) if virtual else ()), *monitor),
-        metric, runs=3, scale=scale, digits=digits, variant="+virtual-node" if virtual else "",
+        metric, scale=scale, digits=digits, variant="+virtual-node" if virtual else "",
     )
     for data, virtual, figure, task, (metric, scale, digits, monitor) in (
         ("esol", False, "1.173 ± 0.057", "regression", REAL),

@@ -96,9 +96,9 @@ LINK_EXPERIMENTS += [
                 "--undirected",
             )
         },
-        ("ogbl_ddi", *LINKS, "--model", "sage", "--decoder", "hadamard", "--hidden", "128",
-         "--layers", "2", "--fanouts", "40,40", "--keep-targets", "--dropout", "0.3",
-         "--batch-size", "16384", "--lr", "0.005", "--epochs", "7", "--patience", "40",
+        ("ogbl_ddi", *LINKS, "--model", "sage", "--decoder", "hadamard", "--hidden", "256",
+         "--layers", "2", "--fanouts", "40,40", "--keep-targets", "--dropout", "0.5",
+         "--batch-size", "16384", "--lr", "0.005", "--epochs", "60", "--patience", "60",
          "--monitor", "hits@20"),
         "hits@20", runs=1,
     ),
