@@ -128,23 +128,24 @@ class Space:
         """
         self._check_one(data, purpose, self.lowest(), "the space")
         for key, bound in self.ranges.items():
-            self._check_one(data, purpose, {**self.lowest(key), key: bound.high}, key)
+            self._check_one(data, purpose, self._with(key, bound.high), key)
         for key, values in self.choices.items():
             for value in values:
-                self._check_one(data, purpose, {**self.lowest(key), key: value}, key)
+                self._check_one(data, purpose, self._with(key, value), key)
 
-    def lowest(self, key: str | None = None) -> Settings:
-        """The settings of a trial that draws the first of all choices and the least of ranges.
+    def lowest(self) -> Settings:
+        """The settings of a trial that draws the first of all choices and the least of ranges."""
+        return self._of_model(self._first())
 
-        Args:
-            key: the model is the first of those to choose from that read this, if one does.
-        """
+    def _first(self) -> Settings:
         first = {key: values[0] for key, values in self.choices.items()}
-        reading = [model for model in self._models if key is not None and is_read(key, model)]
-        if reading:
-            first["model"] = reading[0]
-        least = {key: bound.low for key, bound in self.ranges.items()}
-        return self._of_model({**self.fixed, **first, **least})
+        return {**self.fixed, **first, **{key: bound.low for key, bound in self.ranges.items()}}
+
+    def _with(self, key: str, value: Any) -> Settings:
+        """The settings of `lowest` but for one, with the first model that reads it."""
+        reading = [{"model": model} for model in self._models if is_read(key, model)][:1]
+        model = reading[0] if reading else {}
+        return self._of_model({**self._first(), **model, key: value})
 
     @property
     def _models(self) -> list[str]:

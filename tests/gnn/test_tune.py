@@ -163,8 +163,9 @@ def test_settings_that_exclude_each_other_end_their_trial_and_not_the_search(dat
     assert search(data, tmp_path / "j", 8, space=space) == found
 
 
-def test_a_trial_has_the_settings_that_its_model_reads(data, tmp_path):
-    space = {"model": ["gcn", "gat"], "heads": [2, 4], "hidden": 8, "alpha": 0.1, "epochs": 1}
+@pytest.mark.parametrize("models", [["gcn", "gat"], ["gat", "gcn"]])
+def test_a_trial_has_the_settings_that_its_model_reads(models, data, tmp_path):
+    space = {"model": models, "heads": [2, 4], "hidden": 8, "alpha": 0.1, "epochs": 1}
     found = search(data, tmp_path / "j", 8, space=space)
     assert {trial.state for trial in found} <= {"complete", "pruned"}
     assert {trial.settings["model"] for trial in found} == {"gcn", "gat"}
