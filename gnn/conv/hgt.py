@@ -132,8 +132,9 @@ def _per_relation(num_relations: int, heads: int, width: int) -> nn.Parameter:
 def _by_relation(x: Tensor, weight: Tensor, counts: list[int]) -> Tensor:
     """Heads of consecutive rows times the matrices of their relation, (rows, heads * d)."""
     heads, products = weight.shape[1], [x.new_zeros(0, x.shape[1])]
-    for r, rows in enumerate(torch.split(x, counts)):
+    # Unbound at once: the gradient of every weight[r] would be as large as the whole weight.
+    for matrices, rows in zip(weight.unbind(), torch.split(x, counts), strict=True):
         if len(rows):
             per_head = rows.reshape(len(rows), heads, -1)
-            products.append(torch.einsum("nhi,hij->nhj", per_head, weight[r]).flatten(1))
+            products.append(torch.einsum("nhi,hij->nhj", per_head, matrices).flatten(1))
     return torch.cat(products)

@@ -23,11 +23,11 @@ def product_by_segments(
     """
     products = [x.new_zeros(0, weight.shape[2])]
     # Unbound at once: the gradient of every weight[i] would be as large as the whole weight.
-    matrices, offsets = weight.unbind(), None if bias is None else bias.unbind()
-    for i, rows in enumerate(torch.split(x, counts)):
+    offsets = [None] * len(weight) if bias is None else bias.unbind()
+    for rows, matrix, offset in zip(torch.split(x, counts), weight.unbind(), offsets, strict=True):
         if len(rows):
-            product = rows @ matrices[i]
-            products.append(product if offsets is None else product + offsets[i])
+            product = rows @ matrix
+            products.append(product if offset is None else product + offset)
     return torch.cat(products)
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from gnn.conv.hgt import HGTConv
+from gnn.conv.rgcn import RGCNConv
 from gnn.conv.typed import TypedLinear, product_by_segments
+from sampling import Block
+
+RELATIONS = 50
 
 
 class ShapesMade(TorchDispatchMode):
@@ -45,11 +51,23 @@ def test_rows_keep_their_order() -> None:
     torch.testing.assert_close(layer(x, types), one_by_one)
 
 
-def test_the_gradient_of_all_matrices_is_built_once_for_all_types() -> None:
-    """A graph with hundreds of relations would otherwise take a copy of the weight for each."""
-    weight = torch.randn(50, 4, 4, requires_grad=True)
-    bias = torch.randn(50, 4, requires_grad=True)
-    loss = product_by_segments(torch.randn(100, 4), weight, [2] * 50, bias).square().sum()
-    with ShapesMade((50, 4, 4)) as made:
-        loss.backward()  # type: ignore[no-untyped-call]
-    assert made.count <= 3
+@pytest.mark.parametrize(
+    ("conv", "shape"),
+    [
+        (RGCNConv(8, 8, RELATIONS), (RELATIONS, 8, 8)),
+        (HGTConv(8, 8, 1, RELATIONS, heads=2), (RELATIONS, 2, 4, 4)),
+        (TypedLinear(RELATIONS, 8, 8), (RELATIONS, 8, 8)),
+    ],
+)
+def test_the_gradient_of_all_matrices_is_built_once_for_all_types(
+    conv: nn.Module, shape: tuple[int, ...]
+) -> None:
+    """Hundreds of relations would otherwise take as many tensors of the size of the weight."""
+    types, every = torch.arange(RELATIONS), torch.arange(RELATIONS + 1)
+    block = Block(types, every, types.int(), edge_type=types)
+    out = conv(torch.randn(RELATIONS, 8), types) if isinstance(conv, TypedLinear) else conv(
+        block, torch.randn(RELATIONS, 8)
+    )  # fmt: skip
+    with ShapesMade(shape) as made:
+        out.square().sum().backward()
+    assert 1 <= made.count < RELATIONS
