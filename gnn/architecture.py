@@ -27,6 +27,8 @@ __all__ = ["architecture_for", "data_schema"]
 
 EDGE_FEATURE_CONVS = ("gine", "transformer", "egnn", "tgat")
 TYPED_CONVS = ("rgcn", "hgt")
+PAIR_TASKS = ("link-prediction", "unsupervised")
+"""Tasks whose models score pairs of rows."""
 
 
 def architecture_for(
@@ -59,8 +61,7 @@ def architecture_for(
     has_head = settings.get("decoder", "none") == "none"
     if has_head and settings.get("jumping", "none") != "none" and settings.get("head") == "none":
         settings["head"] = "linear"
-    if task not in GRAPH_TASKS:
-        _refuse_parts_of_graph_models(task, settings)
+    _refuse_parts_of_other_tasks(task, settings)
     if settings.get("aggregator") == "weighted" and nodes.graph.edge_weight is None:
         raise TrainingError(
             f"{data.meta.name!r} has no edge weights, and the aggregator weighted reads them; "
@@ -86,10 +87,11 @@ def _refuse_what_would_not_follow(conv: str, chosen: Mapping[str, Any]) -> None:
                              "leave it out")  # fmt: skip
 
 
-def _refuse_parts_of_graph_models(task: str, settings: Mapping[str, Any]) -> None:
-    for name in ("readout", "pooling"):
-        if settings.get(name, "none") != "none":
-            raise InputError(f"{name} is {settings[name]!r}, which is for tasks on graphs, and the "
+def _refuse_parts_of_other_tasks(task: str, settings: Mapping[str, Any]) -> None:
+    for name in ("readout", "pooling", "decoder"):
+        readers, kind = (PAIR_TASKS, "pairs") if name == "decoder" else (GRAPH_TASKS, "graphs")
+        if task not in readers and settings.get(name, "none") != "none":
+            raise InputError(f"{name} is {settings[name]!r}, which is for tasks on {kind}, and the "
                              f"task is {task}; leave it out")  # fmt: skip
 
 

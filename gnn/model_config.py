@@ -127,7 +127,7 @@ class ModelConfig:
         num_node_types: node types that "hgt" tells apart.
         num_relations: edge types that "rgcn", "hgt" and decoders tell apart.
         num_bases: "rgcn" shares this many bases among its relations; 0 for none.
-        heads: attention heads.
+        heads: attention heads; they divide d_hidden.
         out_heads: heads of "gat" and "gatv2" that are averaged where the last convolution gives
             the outputs.
         attention_dropout: share of the attention coefficients that is dropped in training.

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rounding import room_for_sums
 from strategies import EdgeList, arrays, edge_lists
 
 from sampling.graph.features import FeatureTable
 from sampling.kernels import _core, reference
 
 STORAGES = ["float32", "float16", "bfloat16", "int8"]
-ROUNDING = 1e-5
-"""How far sums in another order may be apart, as a share of what is added without its signs."""
 SEGMENT = 1 << 16
 """Longer rows are cut into segments of this many edges."""
 
@@ -74,7 +73,7 @@ def test_aggregates_agree_under_any_threads(storage, reduce, edges, columns, see
     sizes = [None if w is None else np.abs(w) for w in (edge_weight, node_weight)]
     rows = reference.to_float32(table.array, table.scale)
     added, _ = reference.aggregate(indptr, indices, np.abs(rows), None, *sizes, reduce, 1)
-    assert (np.abs(ours - twin) <= ROUNDING * added).all()
+    assert (np.abs(ours - twin) <= room_for_sums(indptr, added)).all()
     for threads in (2, 4):
         assert (_core.aggregate(*given_rows, threads)[0] == ours).all()
     if arg is not None:

@@ -382,6 +382,9 @@ BAD_INPUTS = {
         ["train", "{graph}", "--out", "{tmp}/m", "--split", "0.6,0.4"], "'--split'"),
     "a readout of nodes": (
         ["train", "{graph}", "--out", "{tmp}/m", "--readout", "sum"], "tasks on graphs"),
+    "a decoder of pairs for nodes": (
+        ["train", "{graph}", "--out", "{tmp}/m", "--decoder", "dot"],
+        "decoder is 'dot', which is for tasks on pairs, and the task is node-classification"),
     "weights that are not there": (
         ["train", "{graph}", "--out", "{tmp}/m", "--aggregator", "weighted"], "--weight"),
     "an aggregator that is none": (

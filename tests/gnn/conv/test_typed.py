@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -21,10 +23,12 @@ class ShapesMade(TorchDispatchMode):
     """Counts the tensors of one shape that operations return."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch has no types
         self.shape, self.count = shape, 0
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         out = func(*args, **(kwargs or {}))
         self.count += isinstance(out, Tensor) and out.shape == self.shape
         return out
