@@ -49,16 +49,15 @@ def tune(
     from gnn.data import open_data
     from gnn.metrics import LOWER_IS_BETTER
     from gnn.model_paths import check_name
+    from gnn.space import Purpose, Space, settings_of
     from service.commands.train import run_training
 
     check_name(out.name)
-    declared, data = search.Space.parse(_read(space)), open_data(graph)
+    declared, data = Space.parse(_read(space)), open_data(graph)
     folder = out / UNFINISHED
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
-    purpose = search.Purpose(
-        task=task, temporal=temporal, seed=seed, num_threads=threads, device=device
-    )
+    purpose = Purpose(task=task, temporal=temporal, seed=seed, num_threads=threads, device=device)
     monitor = search.monitor_of(data, declared, purpose)
     found: list[Trial] = []
     started = time.perf_counter()
@@ -71,7 +70,7 @@ def tune(
             progress.update("tune", len(found), trials, f"{trial.state} {trial.value}")
     best = search.best_of(found, monitor in LOWER_IS_BETTER)
     searched_s = time.perf_counter() - started
-    settings = search.settings_of(data, purpose, best.settings)
+    settings = settings_of(data, purpose, best.settings)
     result = run_training(data, *settings, out)
     shutil.rmtree(folder, ignore_errors=True)
     show(

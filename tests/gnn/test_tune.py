@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from gnn.errors import MissingPackageError, ResumeError, TrainingError
-from gnn.tune import Purpose, Space, Trial, best_of, settings_of, tune
+from gnn.space import Purpose, Space, settings_of
+from gnn.tune import Trial, best_of, tune
 from sampling import GraphStore
 from sampling.errors import DamagedError, InputError
 from service.cli import main
