@@ -97,9 +97,9 @@ LINK_EXPERIMENTS += [
             )
         },
         ("ogbl_ddi", *LINKS, "--model", "sage", "--decoder", "hadamard", "--hidden", "256",
-         "--layers", "2", "--fanouts", "40,40", "--keep-targets", "--dropout", "0.5",
-         "--batch-size", "16384", "--lr", "0.005", "--epochs", "60", "--patience", "60",
-         "--monitor", "hits@20"),
+         "--layers", "2", "--fanouts", "-1,-1", "--keep-targets", "--dropout", "0.5", "--lr",
+         "0.005", "--max-grad-norm", "1", "--epochs", "80", "--patience", "80", "--monitor",
+         "hits@20"),
         "hits@20", runs=1,
     ),
 ]  # fmt: skip
@@ -122,8 +122,9 @@ LINK_EXPERIMENTS += [
                 "--id-prefix", "--undirected",
             )
         },
-        ("gowalla", *LINKS, "--model", "lightgcn", "--link-loss", "softmax", "--num-negatives",
-         "1024", "--lr", "0.01", "--epochs", "16", "--monitor", "none"),
+        ("gowalla", *LINKS, "--model", "lightgcn", "--decoder", "cosine", "--temperature", "0.07",
+         "--link-loss", "softmax", "--num-negatives", "256", "--batch-size", "8192", "--lr", "0.01",
+         "--lr-schedule", "cosine", "--epochs", "40", "--monitor", "none"),
         "recall@20", runs=1,
         prepare=("benchmarks/node_lists.py", "{data}/edges.parquet", "{work}/gowalla_nodes",
                  "user", "item"),

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gnn.by_source import by_source
 from gnn.device import walks_compiled
 from sampling import Block, kernels
 from sampling.errors import InputError
@@ -48,7 +49,8 @@ def aggregate(
         InputError: `x` has another number of rows than the block has sources, `weight` not one
             entry per edge, `node_weight` not one per source, or `reduce` is unknown.
 
-    Cost: one pass over the edges; backward one more over the transposed block.
+    Cost: one pass over the edges; backward one more over the transposed block, which is kept for
+    edges that are differentiated again.
 
     Example:
         >>> block = Block(torch.arange(2), torch.tensor([0, 2, 2]), torch.tensor([0, 1]))
@@ -134,17 +136,16 @@ def _received(
     reduce: str,
 ) -> Tensor:
     """The gradient by what every source sends, (num_src, d): a sum over its edges."""
-    threads = torch.get_num_threads()
     if arg is not None:
         if weight is not None and len(weight):
             grad = grad * weight[arg.clamp(min=0)]
         winners = (arg.numpy(), indices.numpy(), grad.contiguous().numpy())
+        threads = torch.get_num_threads()
         return torch.from_numpy(kernels.max_backward(*winners, num_src, threads))
-    flipped = kernels.transpose(indptr.numpy(), indices.numpy(), num_src, threads)
-    t_indptr, t_indices, order = (torch.from_numpy(array) for array in flipped)
-    by_source = None if weight is None else weight[order]
+    edges = by_source(indptr, indices, num_src)
+    factors = None if weight is None else weight[edges.order]
     share = _inverse_degrees(indptr) if reduce == "mean" else None
-    out, _ = _run_kernel(t_indptr, t_indices, grad, by_source, share, "sum")
+    out, _ = _run_kernel(edges.indptr, edges.destinations, grad, factors, share, "sum")
     return out
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from gnn.aggregate import aggregate
+from gnn.by_source import by_source
 from gnn.device import random_devices, walks_compiled
 from gnn.precision import Autocast
 from sampling import Block, kernels
@@ -177,10 +178,9 @@ class _EdgeDots(torch.autograd.Function):
             block = _hop(indptr, indices, len(src_rows))
             grad_dst = _weighted_sums(block, src_rows, grad)
         if ctx.needs_input_grad[1]:
-            arrays = (indptr.numpy(), indices.numpy(), len(src_rows), torch.get_num_threads())
-            t_indptr, t_indices, order = map(torch.from_numpy, kernels.transpose(*arrays))
-            block = _hop(t_indptr, t_indices, len(dst_rows))
-            grad_src = _weighted_sums(block, dst_rows, grad[order])
+            edges = by_source(indptr, indices, len(src_rows))
+            block = _hop(edges.indptr, edges.destinations, len(dst_rows))
+            grad_src = _weighted_sums(block, dst_rows, grad[edges.order])
         return grad_dst, grad_src, None, None, None
 
 

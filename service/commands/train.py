@@ -242,8 +242,11 @@ def train(
         int | None, typer.Option(help="Train on at most this many nodes, chosen at random.")
     ] = None,
     decoder: Annotated[
-        Literal["dot", "distmult", "bilinear", "mlp", "hadamard"] | None,
+        Literal["dot", "cosine", "distmult", "bilinear", "mlp", "hadamard"] | None,
         architecture(help="Scores of pairs; distmult with edge types, dot without."),
+    ] = None,
+    temperature: Annotated[
+        float | None, architecture(help="Divides the scores of the decoder cosine.")
     ] = None,
     link_loss: Annotated[
         Literal["auto", "bce", "bpr", "softmax"],
@@ -345,6 +348,7 @@ def train(
         "pooling": pooling,
         "virtual_node": virtual_node or None,
         "decoder": decoder,
+        "temperature": temperature,
     }
     training = TrainConfig(
         **recipe.train | _given(chosen_training),

@@ -206,7 +206,7 @@ def test_drawn_negatives_are_no_edges_of_any_part():
     assert not known & keys(drawn.src, drawn.dst)
 
 
-@pytest.mark.parametrize("decoder", ["dot", "distmult", "bilinear", "mlp", "hadamard"])
+@pytest.mark.parametrize("decoder", ["dot", "cosine", "distmult", "bilinear", "mlp", "hadamard"])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_scores_against_candidates_are_scores_of_pairs(decoder: str, reverse: bool):
     torch.manual_seed(0)
@@ -218,6 +218,27 @@ def test_scores_against_candidates_are_scores_of_pairs(decoder: str, reverse: bo
         own, code = h[i].expand(6, -1), relations[i].expand(6)
         ends = (nodes, own) if reverse else (own, nodes)
         torch.testing.assert_close(found[i], module.pairs(*ends, code), atol=1e-5, rtol=1e-5)
+
+
+def test_cosine_is_its_formula_and_does_not_look_at_lengths():
+    torch.manual_seed(0)
+    h, other = torch.randn(3, 4), torch.randn(3, 4)
+    config = ModelConfig(d_in=1, d_hidden=4, d_out=1, decoder="cosine", temperature=0.2)
+    cosine = make_decoder(config, 4)
+    expected = (h * other).sum(1) / (h.norm(dim=1) * other.norm(dim=1)) / 0.2
+    torch.testing.assert_close(cosine.pairs(h, other, None), expected)
+    torch.testing.assert_close(cosine.pairs(7 * h, 0.1 * other, None), expected)
+    nothing = torch.zeros(3, 4)
+    assert cosine.pairs(h, nothing, None).tolist() == [0, 0, 0]
+
+
+def test_a_temperature_is_for_the_cosine_and_positive():
+    shape = {"d_in": 1, "d_hidden": 4, "d_out": 1}
+    with pytest.raises(InputError, match="which is for the decoder cosine, and the decoder is dot"):
+        ModelConfig(**shape, decoder="dot", temperature=0.2)
+    for bad in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="it must be a positive number"):
+            ModelConfig(**shape, decoder="cosine", temperature=bad)
 
 
 def test_distmult_and_bilinear_are_their_formulas():
