@@ -61,13 +61,14 @@ def by_source(indptr: Tensor, indices: Tensor, num_src: int) -> BySource:
 
     Cost: one pass over the edges the first two times, none from then on.
     """
-    seen: _Seen | None = _seen.get(indices)
-    again = seen is not None and seen.is_of(indptr, indices, num_src)
-    if seen is not None and again and seen.kept is not None:
+    seen: _Seen | None = _seen.get(indices)  # type: ignore[no-untyped-call]  # torch leaves it untyped
+    if seen is not None and not seen.is_of(indptr, indices, num_src):
+        seen = None
+    if seen is not None and seen.kept is not None:
         return seen.kept
     threads = torch.get_num_threads()
     arrays = kernels.transpose(indptr.numpy(), indices.numpy(), num_src, threads)
     made = BySource(*map(torch.from_numpy, arrays))
     versions = indptr._version, indices._version
-    _seen[indices] = _Seen(indptr, versions, num_src, made if again else None)
+    _seen[indices] = _Seen(indptr, versions, num_src, None if seen is None else made)
     return made
