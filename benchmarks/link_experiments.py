@@ -122,9 +122,9 @@ LINK_EXPERIMENTS += [
                 "--id-prefix", "--undirected",
             )
         },
-        ("gowalla", *LINKS, "--model", "lightgcn", "--decoder", "cosine", "--temperature", "0.07",
-         "--link-loss", "softmax", "--num-negatives", "256", "--batch-size", "8192", "--lr", "0.01",
-         "--lr-schedule", "cosine", "--epochs", "40", "--monitor", "none"),
+        ("gowalla", *LINKS, "--model", "lightgcn", "--link-loss", "softmax", "--temperature",
+         "0.1", "--num-negatives", "1024", "--batch-size", "8192", "--lr", "0.005",
+         "--lr-schedule", "cosine", "--epochs", "30", "--monitor", "none"),
         "recall@20", runs=1,
         prepare=("benchmarks/node_lists.py", "{data}/edges.parquet", "{work}/gowalla_nodes",
                  "user", "item"),

@@ -1,8 +1,6 @@
 """Scores of node pairs from their embeddings: how likely is the edge `u → v`?
 
     dot       h_u · h_v
-    cosine    cos(h_u, h_v) / τ, a temperature τ (as in Wu et al.: On the Effectiveness of Sampled
-              Softmax Loss for Item Recommendation, 2024)
     distmult  Σ_i h_u[i] r[i] h_v[i], a vector r per relation (Yang et al.: Embedding Entities and
               Relations for Learning and Inference in Knowledge Bases, 2015)
     bilinear  h_u · R h_v, a matrix R per relation (Nickel et al. 2011, RESCAL); also the
@@ -11,8 +9,8 @@
     hadamard  a perceptron of h_u ∘ h_v, or h_u ∘ r ∘ h_v, with two hidden layers and dropout, as
               the baselines of the Open Graph Benchmark have it (Hu et al. 2020)
 
-Scores are logits. Dot, cosine, distmult and hadamard do not tell source from destination; with
-inverse edge types, which have vectors of their own, the last two do.
+Scores are logits. Dot, distmult and hadamard do not tell source from destination; with inverse
+edge types, which have vectors of their own, the last two do.
 """
 
 from __future__ import annotations
@@ -29,7 +27,6 @@ from sampling.errors import InputError
 
 __all__ = [
     "BilinearDecoder",
-    "CosineDecoder",
     "Decoder",
     "DistMultDecoder",
     "DotDecoder",
@@ -93,26 +90,6 @@ class DotDecoder(Decoder):
         self, h: Tensor, nodes: Tensor, relations: Tensor | None, *, reverse: bool = False
     ) -> Tensor:
         return h @ nodes.T
-
-
-class CosineDecoder(Decoder):
-    """The cosine over a temperature, from -1/τ to 1/τ: how long a row is does not count.
-
-    Args:
-        temperature: τ; the smaller it is, the more a softmax looks at the hardest candidates.
-    """
-
-    def __init__(self, temperature: float) -> None:
-        super().__init__()
-        self.temperature = temperature
-
-    def pairs(self, src: Tensor, dst: Tensor, relations: Tensor | None) -> Tensor:
-        return (F.normalize(src, dim=1) * F.normalize(dst, dim=1)).sum(dim=1) / self.temperature
-
-    def against(
-        self, h: Tensor, nodes: Tensor, relations: Tensor | None, *, reverse: bool = False
-    ) -> Tensor:
-        return (F.normalize(h, dim=1) / self.temperature) @ F.normalize(nodes, dim=1).T
 
 
 class DistMultDecoder(Decoder):
@@ -240,8 +217,6 @@ def make_decoder(config: ModelConfig, d: int) -> Decoder | None:
     """The decoder of an architecture over embeddings of width `d`; None where it has none."""
     if config.decoder == "dot":
         return DotDecoder()
-    if config.decoder == "cosine":
-        return CosineDecoder(config.temperature)
     if config.decoder == "distmult":
         return DistMultDecoder(config.num_relations, d)
     if config.decoder == "bilinear":

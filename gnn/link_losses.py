@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sampling.errors import InputError
 
-__all__ = ["candidate_loss", "n3_penalty", "pair_loss"]
+__all__ = ["candidate_loss", "n3_penalty", "pair_loss", "rows_for"]
 
 FAR_BELOW = -1e30
 """A logit that adds nothing; unlike minus infinity, a row of them has a gradient."""
@@ -42,6 +42,20 @@ def pair_loss(kind: str, positive: Tensor, negative: Tensor) -> Tensor:
         logits = torch.cat([positive[:, None], negative], dim=1)
         return (torch.logsumexp(logits, dim=1) - positive).mean()
     return F.softplus(-positive).mean() + F.softplus(negative).mean()
+
+
+def rows_for(temperature: float | None, h: Tensor) -> Tensor:
+    """Rows whose inner products a loss reads: cosines over the temperature, where there is one.
+
+    What a loss reads then does not grow with rows, and a softmax looks at the hardest candidates;
+    answers rank by inner products, in which rows of frequent nodes are longer (Wu et al.: On the
+    Effectiveness of Sampled Softmax Loss for Item Recommendation, 2024).
+
+    Args:
+        temperature: the smaller, the harder; None leaves rows as they are.
+        h: embeddings, (rows, d).
+    """
+    return h if temperature is None else F.normalize(h, dim=1) / math.sqrt(temperature)
 
 
 def n3_penalty(factors: Sequence[Tensor]) -> Tensor:

@@ -22,7 +22,7 @@ ConvName = Literal[
 ]  # fmt: skip
 Aggregator = Literal["mean", "sum", "max", "weighted", "gcn"]
 Activation = Literal["relu", "elu", "leaky_relu", "gelu"]
-DecoderName = Literal["none", "dot", "cosine", "distmult", "bilinear", "mlp", "hadamard"]
+DecoderName = Literal["none", "dot", "distmult", "bilinear", "mlp", "hadamard"]
 EncoderName = Literal["none", "linear", "mlp", "typed", "categorical"]
 HeadName = Literal["linear", "mlp", "none"]
 InputNorm = Literal["none", "row", "column"]
@@ -44,7 +44,6 @@ ATTENDING = ("gat", "gatv2", "hgt", "tgat", "transformer")
 BROUGHT = "module:"
 BROUGHT_PATTERN = re.compile(rf"{BROUGHT}[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 MAX_NAME = 200
-TEMPERATURE = 0.1
 
 SPARSE_CONVS = ("gcn", "gat")
 """Convolutions that read sparse input rows themselves: they map a row before anything else."""
@@ -143,7 +142,6 @@ class ModelConfig:
         virtual_node: one more node per graph that all others hear and are heard by, for tasks on
             graphs (`gnn.virtual_node`).
         decoder: scores of node pairs, for tasks on links.
-        temperature: divides the scores of the decoder "cosine".
 
     Raises:
         InputError: a value is unknown or out of range.
@@ -185,7 +183,6 @@ class ModelConfig:
     pooling: PoolingName = "none"
     virtual_node: bool = False
     decoder: DecoderName = "none"
-    temperature: float = TEMPERATURE
 
     def __post_init__(self) -> None:
         for name, kind in CHOICES.items():
@@ -234,13 +231,10 @@ class ModelConfig:
                 )
         if not 0 <= self.alpha <= 1:
             raise InputError(f"alpha is {self.alpha}; it must be in 0 … 1")
-        for name in ("time_scale", "mean_log_degree", "temperature"):
+        for name in ("time_scale", "mean_log_degree"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f"{name} is {value}; it must be a positive number")
-        if self.temperature != TEMPERATURE and self.decoder != "cosine":
-            raise InputError(f"temperature is {self.temperature}, which is for the decoder cosine, "
-                             f"and the decoder is {self.decoder}; leave it out")  # fmt: skip
         if self.d_position not in (0, 3) or (self.conv == "egnn") != (self.d_position == 3):
             raise InputError(
                 f"d_position is {self.d_position} for {self.conv}; egnn reads positions of 3 "

@@ -71,6 +71,8 @@ class TrainConfig:
             whole graph, 0 for all nodes.
         n3_decay: strength of the N3 penalty on the factors of every predicted edge (Lacroix et al.
             2018), for the decoders "dot" and "distmult".
+        temperature: what divides cosines where the loss reads these in place of the inner products
+            of the decoder "dot" (Wu et al. 2024); None where it reads inner products.
         exclude_targets: edges of a batch are no messages while they are predicted.
         objective: of unsupervised training: "sage" (Hamilton et al. 2017) or "dgi" (Velickovic
             et al. 2019).
@@ -114,6 +116,7 @@ class TrainConfig:
     link_loss: LinkLoss = "auto"
     num_negatives: int = 1
     n3_decay: float = 0.0
+    temperature: float | None = None
     exclude_targets: bool = True
     objective: Objective = "sage"
     temporal: bool = False
@@ -181,6 +184,9 @@ class TrainConfig:
             )
         if not 0 <= self.n3_decay <= MAX_LR:
             raise InputError(f"n3_decay is {self.n3_decay}; it must be at least 0")
+        if self.temperature is not None and not 0 < self.temperature <= MAX_LR:
+            raise InputError(f"temperature is {self.temperature}; it must be a positive number, "
+                             "0.1 as a start")  # fmt: skip
         for field in fields(self):
             value = getattr(self, field.name)
             check_is_read(field.name, value, field.default, self.task, self.temporal)

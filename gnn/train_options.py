@@ -25,11 +25,12 @@ READERS: dict[str, tuple[str, ...]] = {
     "num_negatives": (LINKS, "unsupervised"),
     "link_loss": (LINKS,),
     "n3_decay": (LINKS,),
+    "temperature": (LINKS,),
     "exclude_targets": (LINKS,),
     "objective": ("unsupervised",),
 }
 IN_TIME = ("strategy",)
-NOT_IN_TIME = ("n3_decay", "exclude_targets")
+NOT_IN_TIME = ("n3_decay", "temperature", "exclude_targets")
 
 
 def check_is_read(name: str, value: object, default: object, task: str, temporal: bool) -> None:

@@ -23,7 +23,7 @@ from gnn.errors import DivergedError, TrainingError
 from gnn.evaluate import using_threads
 from gnn.inputs import with_inputs
 from gnn.link_evaluate import LINKS_MEASURED, link_metrics, protocol_of
-from gnn.link_losses import pair_loss
+from gnn.link_losses import pair_loss, rows_for
 from gnn.link_split import LinkParts, Links, split_links
 from gnn.model import GNN
 from gnn.monitors import monitor_of
@@ -70,7 +70,7 @@ class LinkSession:
     def prepare(cls, model: GNN, data: Dataset, config: TrainConfig) -> LinkSession:
         if model.decoder is None:
             raise TrainingError('the model has no decoder; build it with one, as in decoder="dot"')
-        _check_penalty(model, config)
+        _check_decoder(model, config)
         parts = split_links(with_inputs(data, model.config), config.split, config.seed)
         targets, protocol = _some(parts.train, config), protocol_of(parts)
         loss = LOSSES[protocol] if config.link_loss == "auto" else config.link_loss
@@ -144,7 +144,8 @@ class LinkSession:
         assert batch.x is not None, "prepare saw to it"
         size = int(batch.labels.sum())
         h = self.model.encode(batch.blocks, batch.x)
-        logits = self.model.score(h, batch.pairs, batch.relations)
+        read = rows_for(self.config.temperature, h)
+        logits = self.model.score(read, batch.pairs, batch.relations)
         loss = pair_loss(self.loss, logits[:size], logits[size:].view(size, -1))
         if self.config.n3_decay:
             types = None if batch.relations is None else batch.relations[:size].cpu().numpy()
@@ -163,11 +164,16 @@ class LinkSession:
         return Links(*ends, links.types)
 
 
-def _check_penalty(model: GNN, config: TrainConfig) -> None:
+def _check_decoder(model: GNN, config: TrainConfig) -> None:
     if config.n3_decay and not isinstance(model.decoder, DotDecoder | DistMultDecoder):
         raise TrainingError(
             f"n3_decay is {config.n3_decay} and the decoder {model.config.decoder}; it is for "
             "the factors of dot and distmult, so choose one of these or leave it out"
+        )
+    if config.temperature is not None and not isinstance(model.decoder, DotDecoder):
+        raise TrainingError(
+            f"temperature is {config.temperature} and the decoder {model.config.decoder}; it is "
+            "for cosines in place of the inner products of dot, so choose that or leave it out"
         )
 
 

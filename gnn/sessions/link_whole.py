@@ -6,7 +6,7 @@ it encodes, so that their rows are picked once; where nothing is propagated only
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from gnn.decoders import Decoder, DistMultDecoder
 from gnn.device import on_device_of
 from gnn.distributed import Ranks
 from gnn.dropout import dropout
-from gnn.link_losses import candidate_loss, n3_penalty, pair_loss
+from gnn.link_losses import candidate_loss, n3_penalty, pair_loss, rows_for
 from gnn.link_split import LinkParts, Links
 from gnn.model import GNN
 from gnn.sessions.whole import NodeRows, WholeGraph
@@ -87,8 +87,9 @@ class WholeLinkLoss:
         rows, walked = self.whole.rows(seed, hidden, [batch.src, batch.dst, src, dst])
         relations = None if batch.types is None else on_device_of(rows.h, batch.types)
         again = None if relations is None else relations.repeat_interleave(count)
-        positive = self._decoder.pairs(rows.of(batch.src), rows.of(batch.dst), relations)
-        negative = self._decoder.pairs(rows.of(src), rows.of(dst), again)
+        read = self._read(rows)
+        positive = self._decoder.pairs(read.of(batch.src), read.of(batch.dst), relations)
+        negative = self._decoder.pairs(read.of(src), read.of(dst), again)
         return pair_loss(self.loss, positive, negative.view(-1, count)), rows, walked
 
     def _against_candidates(
@@ -100,8 +101,13 @@ class WholeLinkLoss:
         some = [nodes for nodes in drawn if nodes is not None]
         read = [batch.src, batch.dst, *some] if len(some) == len(drawn) else None
         rows, walked = self.whole.rows(seed, hidden, read)
-        losses = [self._one_end(rows, batch, *asked) for asked in zip(drawn, ends, strict=True)]
+        asked, seen = zip(drawn, ends, strict=True), self._read(rows)
+        losses = [self._one_end(seen, batch, *end) for end in asked]
         return torch.stack(losses).mean(), rows, walked
+
+    def _read(self, rows: NodeRows) -> NodeRows:
+        """The rows as the loss reads them."""
+        return replace(rows, h=rows_for(self.config.temperature, rows.h))
 
     def _hidden(self, batch: Links) -> Pairs | None:
         """Edges that are no messages in this step: the batch's, and those that run back."""

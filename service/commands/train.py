@@ -242,11 +242,8 @@ def train(
         int | None, typer.Option(help="Train on at most this many nodes, chosen at random.")
     ] = None,
     decoder: Annotated[
-        Literal["dot", "cosine", "distmult", "bilinear", "mlp", "hadamard"] | None,
+        Literal["dot", "distmult", "bilinear", "mlp", "hadamard"] | None,
         architecture(help="Scores of pairs; distmult with edge types, dot without."),
-    ] = None,
-    temperature: Annotated[
-        float | None, architecture(help="Divides the scores of the decoder cosine.")
     ] = None,
     link_loss: Annotated[
         Literal["auto", "bce", "bpr", "softmax"],
@@ -260,6 +257,10 @@ def train(
         float,
         optimization(help="Strength of the N3 penalty on the factors of predicted edges."),
     ] = 0.0,
+    temperature: Annotated[
+        float | None,
+        optimization(help="The loss of decoder dot reads cosines over this; 0.1 as a start."),
+    ] = None,
     keep_targets: Annotated[
         bool,
         typer.Option("--keep-targets", help="Edges stay messages while they are predicted."),
@@ -348,7 +349,6 @@ def train(
         "pooling": pooling,
         "virtual_node": virtual_node or None,
         "decoder": decoder,
-        "temperature": temperature,
     }
     training = TrainConfig(
         **recipe.train | _given(chosen_training),
@@ -371,6 +371,7 @@ def train(
         strategy=strategy,
         link_loss=link_loss,
         n3_decay=n3_decay,
+        temperature=temperature,
         objective=objective,
         eval_fanouts=_layers(eval_fanouts),
         max_train_seeds=max_train_seeds,

@@ -18,7 +18,7 @@ from gnn.inputs import with_inputs
 from gnn.layerwise import infer
 from gnn.link_evaluate import _all_ranks as all_ranks
 from gnn.link_evaluate import drawn_negatives, protocol_of, score_links
-from gnn.link_losses import candidate_loss, pair_loss
+from gnn.link_losses import candidate_loss, pair_loss, rows_for
 from gnn.link_split import is_symmetric, split_links
 from gnn.model_config import InputType
 from gnn.sessions import link as link_session
@@ -206,7 +206,7 @@ def test_drawn_negatives_are_no_edges_of_any_part():
     assert not known & keys(drawn.src, drawn.dst)
 
 
-@pytest.mark.parametrize("decoder", ["dot", "cosine", "distmult", "bilinear", "mlp", "hadamard"])
+@pytest.mark.parametrize("decoder", ["dot", "distmult", "bilinear", "mlp", "hadamard"])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_scores_against_candidates_are_scores_of_pairs(decoder: str, reverse: bool):
     torch.manual_seed(0)
@@ -218,27 +218,6 @@ def test_scores_against_candidates_are_scores_of_pairs(decoder: str, reverse: bo
         own, code = h[i].expand(6, -1), relations[i].expand(6)
         ends = (nodes, own) if reverse else (own, nodes)
         torch.testing.assert_close(found[i], module.pairs(*ends, code), atol=1e-5, rtol=1e-5)
-
-
-def test_cosine_is_its_formula_and_does_not_look_at_lengths():
-    torch.manual_seed(0)
-    h, other = torch.randn(3, 4), torch.randn(3, 4)
-    config = ModelConfig(d_in=1, d_hidden=4, d_out=1, decoder="cosine", temperature=0.2)
-    cosine = make_decoder(config, 4)
-    expected = (h * other).sum(1) / (h.norm(dim=1) * other.norm(dim=1)) / 0.2
-    torch.testing.assert_close(cosine.pairs(h, other, None), expected)
-    torch.testing.assert_close(cosine.pairs(7 * h, 0.1 * other, None), expected)
-    nothing = torch.zeros(3, 4)
-    assert cosine.pairs(h, nothing, None).tolist() == [0, 0, 0]
-
-
-def test_a_temperature_is_for_the_cosine_and_positive():
-    shape = {"d_in": 1, "d_hidden": 4, "d_out": 1}
-    with pytest.raises(InputError, match="which is for the decoder cosine, and the decoder is dot"):
-        ModelConfig(**shape, decoder="dot", temperature=0.2)
-    for bad in (0.0, -1.0, float("nan"), float("inf")):
-        with pytest.raises(InputError, match="it must be a positive number"):
-            ModelConfig(**shape, decoder="cosine", temperature=bad)
 
 
 def test_distmult_and_bilinear_are_their_formulas():
@@ -320,6 +299,9 @@ CASES = {
     "ratings": (ratings, {"conv": "lightgcn", "jumping": "mean"}, {}, "recall@20", 0.95),
     "candidates": (ratings, {"conv": "lightgcn", "jumping": "mean"},
                    {"link_loss": "softmax", "num_negatives": 8}, "recall@20", 0.95),
+    "cosines": (ratings, {"conv": "lightgcn", "jumping": "mean"},
+                {"link_loss": "softmax", "num_negatives": 8, "temperature": 0.2},
+                "recall@20", 0.95),
 }  # fmt: skip
 
 
@@ -436,13 +418,66 @@ def test_a_penalty_on_factors_needs_a_decoder_that_has_them():
         fitted(communities(), replace(CONFIG, n3_decay=0.1), decoder="mlp")
 
 
+@pytest.mark.parametrize("loss", ["softmax", "bce"])
+def test_with_a_temperature_the_loss_is_that_of_cosines(loss: str):
+    data = communities()
+    config = replace(
+        CONFIG, link_loss=loss, temperature=0.2, num_negatives=0 if loss == "softmax" else 2
+    )
+    session = link_session.LinkSession.prepare(model_for(data), data, config)
+    batch, whole = session.targets.take(slice(0, 30)), session.whole
+    found, _ = whole.of(batch, 5)
+    session.model.train()
+    h, _ = whole.whole.encode(5, whole._hidden(batch))
+    cosines = torch.cosine_similarity(h[:, None], h[None], dim=2) / 0.2
+    src, dst = torch.from_numpy(batch.src), torch.from_numpy(batch.dst)
+    if loss == "softmax":
+        expected = torch.nn.functional.cross_entropy(cosines[src], dst)
+    else:
+        drawn = whole.negatives.pairs(batch.src, batch.dst, 5)
+        expected = pair_loss("bce", cosines[src, dst], cosines[drawn[0], drawn[1]].view(30, -1))
+    torch.testing.assert_close(found, expected)
+
+
+def test_rows_for_a_temperature_have_cosines_as_inner_products():
+    h = torch.tensor([[3.0, 4.0], [0.0, 2.0], [0.0, 0.0]])
+    rows = rows_for(0.5, h)
+    torch.testing.assert_close(rows @ rows.T, torch.tensor([[2, 1.6, 0], [1.6, 2, 0], [0, 0, 0]]))
+    assert rows_for(None, h) is h
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_with_a_temperature_the_loss_does_not_see_how_long_rows_are(
+    monkeypatch: pytest.MonkeyPatch, whole: bool
+):
+    monkeypatch.setattr(WholeGraph, "fits", staticmethod(lambda graph, fanouts: whole))
+    data, losses = communities(), []
+    config = replace(CONFIG, temperature=0.2)
+    for factor in (1.0, 5.0):
+        model = model_for(data, conv="lightgcn", jumping="mean")
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.mul_(factor)
+        session = link_session.LinkSession.prepare(model, data, replace(config, lr=1e-12))
+        losses.append(session.run_epoch(0).loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_temperature_is_positive_and_for_inner_products():
+    for bad in (0.0, -1.0, float("nan"), float("inf")):
+        with pytest.raises(InputError, match="it must be a positive number, "):
+            replace(CONFIG, temperature=bad)
+    with pytest.raises(TrainingError, match="the decoder mlp; it is for cosines"):
+        fitted(communities(), replace(CONFIG, temperature=0.1), decoder="mlp")
+
+
 def test_settings_that_links_do_not_read_are_refused_by_name():
     ignored = {"class_weights": "balanced", "conformal_alpha": 0.2, "split_index": 1,
                "objective": "dgi", "strategy": "uniform", "eval_fanouts": (3, 3)}  # fmt: skip
     for name, value in ignored.items():
         with pytest.raises(InputError, match=name):
             replace(CONFIG, **{name: value})
-    for name, value in {"exclude_targets": False, "n3_decay": 0.1}.items():
+    for name, value in {"exclude_targets": False, "n3_decay": 0.1, "temperature": 0.1}.items():
         with pytest.raises(InputError, match=name):
             replace(CONFIG, temporal=True, **{name: value})
         with pytest.raises(InputError, match=name):

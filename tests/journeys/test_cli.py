@@ -385,9 +385,6 @@ BAD_INPUTS = {
     "a decoder of pairs for nodes": (
         ["train", "{graph}", "--out", "{tmp}/m", "--decoder", "dot"],
         "decoder is 'dot', which is for tasks on pairs, and the task is node-classification"),
-    "a temperature of inner products": (
-        ["train", "{graph}", "--out", "{tmp}/m", "--task", "link-prediction", "--decoder", "dot",
-         "--temperature", "0.5"], "which is for the decoder cosine, and the decoder is dot"),
     "weights that are not there": (
         ["train", "{graph}", "--out", "{tmp}/m", "--aggregator", "weighted"], "--weight"),
     "an aggregator that is none": (

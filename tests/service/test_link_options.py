@@ -37,6 +37,7 @@ def graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
         ("--split-index", 1, "split_index"), ("--eval-fanouts", "3", "eval_fanouts"),
         ("--strategy", "uniform", "strategy"), ("--objective", "dgi", "objective"),
         ("--balanced-seeds", None, "balanced_seeds"), ("--n3-decay", -1, "n3_decay"),
+        ("--temperature", 0, "temperature"),
     ],
 )  # fmt: skip
 def test_an_option_that_links_do_not_read_is_one_sentence(
@@ -53,7 +54,12 @@ def test_an_option_that_links_do_not_read_is_one_sentence(
 def test_an_option_of_links_is_refused_by_other_tasks(
     graph: Path, capsys: pytest.CaptureFixture[str]
 ):
-    for given in (("--link-loss", "bpr"), ("--keep-targets",), ("--n3-decay", 0.1)):
+    for given in (
+        ("--link-loss", "bpr"),
+        ("--keep-targets",),
+        ("--n3-decay", 0.1),
+        ("--temperature", 1),
+    ):
         code, _, err = said(capsys, "train", graph, *given, "--out", graph.parent / "m")
         assert code == 2
         assert "it is for link-prediction" in err
