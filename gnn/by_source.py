@@ -59,7 +59,11 @@ def by_source(indptr: Tensor, indices: Tensor, num_src: int) -> BySource:
         indices: source of every edge, (num_edges,).
         num_src: number of sources.
 
-    Cost: one pass over the edges the first two times, none from then on.
+    Edges that torch changes in place are listed anew; what NumPy changes in the memory of a tensor
+    goes unseen, so edges are not to be changed that way.
+
+    Cost: one pass over the edges the first two times, none from then on; what is kept takes the
+    memory of the edges once more, and 8 bytes per edge for their positions.
     """
     seen: _Seen | None = _seen.get(indices)  # type: ignore[no-untyped-call]  # torch leaves it untyped
     if seen is not None and not seen.is_of(indptr, indices, num_src):

@@ -44,14 +44,20 @@ def test_edges_that_come_again_are_transposed_twice(transpositions):
 
 def test_other_edges_are_not_taken_for_those_that_were_seen(transpositions):
     indptr, indices = edges()
-    for _ in range(2):
-        by_source(indptr, indices, 3)
-    indices[0] = 2
-    assert by_source(indptr, indices, 3).destinations.tolist() == [0, 1, 0]
-    assert by_source(indptr, indices, 4).indptr.tolist() == [0, 1, 2, 3, 3]
     moved = torch.tensor([0, 1, 3, 3])
-    assert by_source(moved, indices, 4).destinations.tolist() == [1, 1, 0]
-    assert len(transpositions) == 5
+
+    def listed(offsets: torch.Tensor, num_src: int) -> list[list[int]]:
+        """Offsets and destinations, when they have been kept."""
+        for _ in range(3):
+            found = by_source(offsets, indices, num_src)
+        return [found.indptr.tolist(), found.destinations.tolist()]
+
+    assert listed(indptr, 3) == [[0, 1, 3, 3], [0, 0, 1]]
+    assert listed(indptr, 4) == [[0, 1, 3, 3, 3], [0, 0, 1]]
+    assert listed(moved, 4) == [[0, 1, 3, 3, 3], [1, 0, 1]]
+    indices[0] = 2
+    assert listed(moved, 4) == [[0, 1, 2, 3, 3], [1, 1, 0]]
+    assert len(transpositions) == 8
 
 
 def test_what_is_kept_goes_with_the_edges():

@@ -427,7 +427,6 @@ def test_with_a_temperature_the_loss_is_that_of_cosines(loss: str):
     session = link_session.LinkSession.prepare(model_for(data), data, config)
     batch, whole = session.targets.take(slice(0, 30)), session.whole
     found, _ = whole.of(batch, 5)
-    session.model.train()
     h, _ = whole.whole.encode(5, whole._hidden(batch))
     cosines = torch.cosine_similarity(h[:, None], h[None], dim=2) / 0.2
     src, dst = torch.from_numpy(batch.src), torch.from_numpy(batch.dst)
